@@ -1,0 +1,244 @@
+"""Unary, binary, compare, select and cast ops: one line each."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from nkigen_lite.core.dtypes import Array, DType, compute_in_f32, parse_dtype
+from nkigen_lite.core.registry import Attr, Attrs, OpDef, Types
+from nkigen_lite.errors import InvalidOp
+from nkigen_lite.tensor_ir.rows.table import (
+    TENSOR,
+    broadcast,
+    check_dtype,
+    pointwise_space,
+    same_dtype,
+)
+from nkigen_lite.tensor_ir.types import TensorType
+
+_erf_each = np.frompyfunc(math.erf, 1, 1)
+
+
+def erf(x: Array) -> Array:
+    """The error function, elementwise, in double precision inside."""
+    return np.asarray(_erf_each(x.astype(np.float64)), dtype=np.float64).astype(x.dtype)
+
+
+def sigmoid(x: Array) -> Array:
+    # tanh saturates instead of overflowing, whatever the sign of x.
+    return (0.5 * (1.0 + np.tanh(0.5 * x))).astype(x.dtype)
+
+
+def gelu(x: Array, approximate: str = "tanh") -> Array:
+    """Gaussian error linear unit; ``approximate`` is "tanh" (Hendrycks & Gimpel 2016) or "none"."""
+    if approximate == "none":
+        return (0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))).astype(x.dtype)
+    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
+    return (0.5 * x * (1.0 + np.tanh(inner))).astype(x.dtype)
+
+
+def _unary_types(name: str, legal: str) -> Callable[[Types, Attrs], tuple[Any, ...]]:
+    def infer(types: Types, attrs: Attrs) -> tuple[TensorType]:
+        check_dtype(name, types[0].dtype, legal)
+        return (types[0],)
+
+    return infer
+
+
+def _binary_types(name: str, legal: str) -> Callable[[Types, Attrs], tuple[Any, ...]]:
+    def infer(types: Types, attrs: Attrs) -> tuple[TensorType]:
+        dtype = same_dtype(name, types)
+        check_dtype(name, dtype, legal)
+        out = attrs.get("dtype") or dtype
+        return (TensorType(broadcast(name, [t.shape for t in types]), out),)
+
+    return infer
+
+
+def _elements(op: Any) -> int:
+    return int(op.result.type.num_elements)
+
+
+def unary(
+    name: str,
+    summary: str,
+    function: Callable[..., Array],
+    engine: str = "scalar",
+    *,
+    legal: str = "float",
+    tol: float = 1e-6,
+    sample: str = "normal",
+    attrs: tuple[Attr, ...] = (),
+) -> None:
+    """Define an elementwise op of one operand that keeps shape and dtype."""
+    TENSOR.define(
+        OpDef(
+            name=name,
+            summary=summary,
+            arity=(1, 1),
+            infer=_unary_types(name, legal),
+            evaluate=compute_in_f32(function),
+            attrs=attrs,
+            space=pointwise_space,
+            engine=engine,
+            work=_elements,
+            tolerance=tol,
+            sample=sample,
+            dtypes=legal,
+        )
+    )
+
+
+def binary(
+    name: str,
+    summary: str,
+    function: Callable[..., Array],
+    *,
+    legal: str = "number",
+    tol: float = 1e-6,
+    sample: str = "normal",
+    commutes: bool = False,
+    attrs: tuple[Attr, ...] = (),
+    prepare: Callable[[Types, dict[str, Any]], dict[str, Any]] | None = None,
+) -> None:
+    """Define an elementwise op of two broadcasting operands of one dtype."""
+    TENSOR.define(
+        OpDef(
+            name=name,
+            summary=summary,
+            arity=(2, 2),
+            infer=_binary_types(name, legal),
+            evaluate=compute_in_f32(function),
+            attrs=attrs,
+            prepare=prepare,
+            space=pointwise_space,
+            engine="vector",
+            work=_elements,
+            tolerance=tol,
+            sample=sample,
+            dtypes=legal,
+            commutes=commutes,
+        )
+    )
+
+
+ACT = 2e-3  # ScalarE evaluates these from tables; no source states their accuracy (assumed)
+
+unary("neg", "-x.", np.negative, "vector", legal="number")
+unary("exp", "e to the x.", np.exp, tol=1e-5, sample="small")
+unary("log", "Natural logarithm.", np.log, tol=1e-5, sample="positive")
+unary("sqrt", "Square root.", np.sqrt, sample="positive")
+unary("rsqrt", "1 / sqrt(x).", lambda x: 1.0 / np.sqrt(x), sample="positive")
+unary("reciprocal", "1 / x.", np.reciprocal, "vector", sample="nonzero")
+unary("square", "x * x.", np.square)
+unary("tanh", "Hyperbolic tangent.", np.tanh, tol=ACT)
+unary("relu", "max(x, 0).", lambda x: np.maximum(x, 0), legal="number")
+unary(
+    "gelu",
+    "Gaussian error linear unit, by default in its tanh form.",
+    gelu,
+    tol=ACT,
+    attrs=(Attr("approximate", str, "tanh", '"tanh" or "none" (the exact, erf form)'),),
+)
+unary("sigmoid", "1 / (1 + exp(-x)).", sigmoid, tol=ACT)
+unary("silu", "x * sigmoid(x).", lambda x: x * sigmoid(x), tol=ACT)
+unary("sin", "Sine, x in radians.", np.sin, tol=ACT)
+unary("cos", "Cosine, x in radians.", np.cos, tol=ACT)
+unary("arctan", "Inverse tangent, in radians.", np.arctan, tol=ACT)
+unary("erf", "Error function.", erf, tol=ACT)
+unary("abs", "Absolute value.", np.abs, legal="number")
+unary("sign", "-1, 0 or 1 by sign.", np.sign, legal="number")
+unary("floor", "Largest integer not above x.", np.floor, "vector")
+unary("ceil", "Smallest integer not below x.", np.ceil, "vector")
+
+binary("add", "a + b.", np.add, commutes=True)
+binary("sub", "a - b.", np.subtract)
+binary("mul", "a * b.", np.multiply, commutes=True)
+binary("div", "a / b; floats only.", np.divide, legal="float", sample="nonzero")
+binary("maximum", "The larger; NaN wins.", np.maximum, commutes=True)
+binary("minimum", "The smaller; NaN wins.", np.minimum, commutes=True)
+binary("power", "a to the b.", np.power, tol=1e-4, sample="positive")
+binary("floor_divide", "floor(a / b).", np.floor_divide, sample="nonzero")
+binary("mod", "a - b * floor(a / b), the sign of b.", np.mod, sample="nonzero", tol=1e-5)
+binary("bitwise_and", "Bitwise and.", np.bitwise_and, legal="bits", sample="bits", commutes=True)
+binary("bitwise_or", "Bitwise or.", np.bitwise_or, legal="bits", sample="bits", commutes=True)
+binary("bitwise_xor", "Bitwise exclusive or.", np.bitwise_xor, legal="bits", sample="bits",
+       commutes=True)  # fmt: skip
+
+_COMPARE = (
+    ("equal", "a == b", np.equal, True),
+    ("not_equal", "a != b", np.not_equal, True),
+    ("greater", "a > b", np.greater, False),
+    ("greater_equal", "a >= b", np.greater_equal, False),
+    ("less", "a < b", np.less, False),
+    ("less_equal", "a <= b", np.less_equal, False),
+)
+
+
+def _result_dtype(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
+    given = attrs["dtype"]
+    return {**attrs, "dtype": types[0].dtype if given is None else parse_dtype(given)}
+
+
+def _drop_dtype(function: Callable[..., Array]) -> Callable[..., Array]:
+    return lambda a, b, dtype: function(a, b)
+
+
+for _name, _text, _function, _commutes in _COMPARE:
+    binary(
+        _name,
+        f"1 where {_text}, else 0; in the operands' dtype unless ``dtype`` names another.",
+        _drop_dtype(_function),
+        legal="any",
+        commutes=_commutes,
+        attrs=(Attr("dtype", DType, None, "result type; default: the operands' type"),),
+        prepare=_result_dtype,
+    )
+
+
+def _where_types(types: Types, attrs: Attrs) -> tuple[TensorType]:
+    dtype = same_dtype("where", types[1:])
+    return (TensorType(broadcast("where", [t.shape for t in types]), dtype),)
+
+
+def _cast_types(types: Types, attrs: Attrs) -> tuple[TensorType]:
+    return (TensorType(types[0].shape, attrs["dtype"]),)
+
+
+def _cast_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
+    try:
+        return {"dtype": parse_dtype(attrs["dtype"])}
+    except ValueError as error:
+        raise InvalidOp(f"cast: {error}") from None
+
+
+TENSOR.define(
+    OpDef(
+        name="where",
+        summary="a where the condition is not zero, else b.",
+        arity=(3, 3),
+        infer=_where_types,
+        evaluate=lambda c, a, b: np.where(c != 0, a, b),
+        space=pointwise_space,
+        engine="vector",
+        work=_elements,
+    )
+)
+TENSOR.define(
+    OpDef(
+        name="cast",
+        summary="The same values as another dtype; floats truncate to integers, saturating.",
+        arity=(1, 1),
+        infer=_cast_types,
+        evaluate=lambda x, dtype: x,
+        attrs=(Attr("dtype", DType),),
+        prepare=_cast_attrs,
+        space=pointwise_space,
+        engine="vector",
+        work=_elements,
+    )
+)
