@@ -20,6 +20,8 @@ class BaseBuilder:
         loc: the source line that new ops carry; by default the caller's.
     """
 
+    tracks_location = True  # whether ops without ``loc`` get the caller's line
+
     def __init__(
         self, graph: Graph, *, before: Op | None = None, loc: Location | None = None
     ) -> None:
@@ -47,7 +49,7 @@ class BaseBuilder:
                 user's source line.
         """
         row: OpDef = self.dialect[opcode]
-        loc = self.loc or caller_location()
+        loc = self.loc or (caller_location() if self.tracks_location else None)
         for operand in operands:
             if not isinstance(operand, Value):
                 raise InvalidOp(

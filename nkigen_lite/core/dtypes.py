@@ -201,6 +201,11 @@ def _round_mantissa(values: Array) -> Array:
     return np.where(special, bits, rounded).view(np.float32).reshape(values.shape)
 
 
+def widen(values: Array) -> Array:
+    """Floats as float32, anything else as it is."""
+    return values.astype(np.float32, copy=False) if _is_inexact(values.dtype) else values
+
+
 def compute_in_f32(function: Callable[..., Array]) -> Callable[..., Array]:
     """``function`` with narrow floats widened to float32 first, as the engines do.
 
@@ -208,7 +213,7 @@ def compute_in_f32(function: Callable[..., Array]) -> Callable[..., Array]:
     """
 
     def widened(*arrays: Array, **attrs: Any) -> Array:
-        wide = [a.astype(np.float32) if _is_inexact(a.dtype) else a for a in arrays]
+        wide = [widen(a) for a in arrays]
         return function(*wide, **attrs)
 
     return widened

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
+from nkigen_lite.core import numerics
 from nkigen_lite.core.dtypes import Array, DType, compute_in_f32, parse_dtype
 from nkigen_lite.core.registry import Attr, Attrs, OpDef, Types
 from nkigen_lite.errors import InvalidOp
@@ -20,25 +20,13 @@ from nkigen_lite.tensor_ir.rows.table import (
 )
 from nkigen_lite.tensor_ir.types import TensorType
 
-_erf_each = np.frompyfunc(math.erf, 1, 1)
-
-
-def erf(x: Array) -> Array:
-    """The error function, elementwise, in double precision inside."""
-    return np.asarray(_erf_each(x.astype(np.float64)), dtype=np.float64).astype(x.dtype)
-
-
-def sigmoid(x: Array) -> Array:
-    # tanh saturates instead of overflowing, whatever the sign of x.
-    return (0.5 * (1.0 + np.tanh(0.5 * x))).astype(x.dtype)
-
 
 def gelu(x: Array, approximate: str = "tanh") -> Array:
-    """Gaussian error linear unit; ``approximate`` is "tanh" (Hendrycks & Gimpel 2016) or "none"."""
-    if approximate == "none":
-        return (0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))).astype(x.dtype)
-    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
-    return (0.5 * x * (1.0 + np.tanh(inner))).astype(x.dtype)
+    """Gaussian error linear unit; ``approximate`` is "tanh" or "none" (exact)."""
+    return _GELU[approximate](x)
+
+
+_GELU = {"tanh": numerics.gelu_tanh, "none": numerics.gelu_exact}
 
 
 def _unary_types(name: str, legal: str) -> Callable[[Types, Attrs], tuple[Any, ...]]:
@@ -132,11 +120,11 @@ unary("neg", "-x.", np.negative, "vector", legal="number")
 unary("exp", "e to the x.", np.exp, tol=1e-5, sample="small")
 unary("log", "Natural logarithm.", np.log, tol=1e-5, sample="positive")
 unary("sqrt", "Square root.", np.sqrt, sample="positive")
-unary("rsqrt", "1 / sqrt(x).", lambda x: 1.0 / np.sqrt(x), sample="positive")
+unary("rsqrt", "1 / sqrt(x).", numerics.rsqrt, sample="positive")
 unary("reciprocal", "1 / x.", np.reciprocal, "vector", sample="nonzero")
 unary("square", "x * x.", np.square)
 unary("tanh", "Hyperbolic tangent.", np.tanh, tol=ACT)
-unary("relu", "max(x, 0).", lambda x: np.maximum(x, 0), legal="number")
+unary("relu", "max(x, 0).", numerics.relu, legal="number")
 unary(
     "gelu",
     "Gaussian error linear unit, by default in its tanh form.",
@@ -144,12 +132,12 @@ unary(
     tol=ACT,
     attrs=(Attr("approximate", str, "tanh", '"tanh" or "none" (the exact, erf form)'),),
 )
-unary("sigmoid", "1 / (1 + exp(-x)).", sigmoid, tol=ACT)
-unary("silu", "x * sigmoid(x).", lambda x: x * sigmoid(x), tol=ACT)
+unary("sigmoid", "1 / (1 + exp(-x)).", numerics.sigmoid, tol=ACT)
+unary("silu", "x * sigmoid(x).", numerics.silu, tol=ACT)
 unary("sin", "Sine, x in radians.", np.sin, tol=ACT)
 unary("cos", "Cosine, x in radians.", np.cos, tol=ACT)
 unary("arctan", "Inverse tangent, in radians.", np.arctan, tol=ACT)
-unary("erf", "Error function.", erf, tol=ACT)
+unary("erf", "Error function.", numerics.erf, tol=ACT)
 unary("abs", "Absolute value.", np.abs, legal="number")
 unary("sign", "-1, 0 or 1 by sign.", np.sign, legal="number")
 unary("floor", "Largest integer not above x.", np.floor, "vector")

@@ -1,0 +1,109 @@
+"""The numpy meaning of every elementwise function, written once for both IRs.
+
+All take and return arrays of one float (or integer) type; callers widen narrow floats to float32
+before and round afterwards.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from nkigen_lite.core.dtypes import Array
+
+_erf_each = np.frompyfunc(math.erf, 1, 1)
+
+
+def erf(x: Array) -> Array:
+    """The error function, in double precision inside."""
+    return np.asarray(_erf_each(x.astype(np.float64)), dtype=np.float64).astype(x.dtype)
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)); tanh saturates instead of overflowing, whatever the sign of x."""
+    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x))).astype(x.dtype)
+
+
+def silu(x: Array) -> Array:
+    """x * sigmoid(x)."""
+    return np.asarray(x * sigmoid(x))
+
+
+def gelu_tanh(x: Array) -> Array:
+    """Gaussian error linear unit in its tanh form (Hendrycks & Gimpel 2016)."""
+    inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
+    return np.asarray(0.5 * x * (1.0 + np.tanh(inner))).astype(x.dtype)
+
+
+def gelu_exact(x: Array) -> Array:
+    """x times the normal distribution function of x."""
+    return np.asarray(0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))).astype(x.dtype)
+
+
+def relu(x: Array) -> Array:
+    """max(x, 0)."""
+    return np.maximum(x, np.zeros((), x.dtype))
+
+
+def rsqrt(x: Array) -> Array:
+    """1 / sqrt(x)."""
+    return np.asarray(1.0 / np.sqrt(x)).astype(x.dtype)
+
+
+def truth(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """``function`` of the truth values of its arguments."""
+    return lambda a, b: function(a != 0, b != 0)
+
+
+# The vendor's names (nl.*) of the functions ScalarE evaluates.
+ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
+    "copy": lambda x: x,
+    "square": np.square,
+    "sigmoid": sigmoid,
+    "relu": relu,
+    "gelu": gelu_exact,
+    "gelu_apprx_tanh": gelu_tanh,
+    "silu": silu,
+    "tanh": np.tanh,
+    "erf": erf,
+    "exp": np.exp,
+    "log": np.log,
+    "sin": np.sin,
+    "arctan": np.arctan,
+    "sqrt": np.sqrt,
+    "rsqrt": rsqrt,
+    "reciprocal": np.reciprocal,
+    "sign": np.sign,
+    "abs": np.abs,
+}
+
+# The vendor's names of the arithmetic that VectorE and GpSimd do, two operands each.
+ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
+    "add": np.add,
+    "subtract": np.subtract,
+    "multiply": np.multiply,
+    "maximum": np.maximum,
+    "minimum": np.minimum,
+    "equal": np.equal,
+    "not_equal": np.not_equal,
+    "greater": np.greater,
+    "greater_equal": np.greater_equal,
+    "less": np.less,
+    "less_equal": np.less_equal,
+    "logical_and": truth(np.logical_and),
+    "logical_or": truth(np.logical_or),
+    "logical_xor": truth(np.logical_xor),
+    "power": np.power,
+}
+BITWISE: dict[str, Callable[[Array, Array], Array]] = {
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+}
+REDUCTIONS: dict[str, Callable[..., Array]] = {
+    "add": np.sum,
+    "maximum": np.max,
+    "minimum": np.min,
+}

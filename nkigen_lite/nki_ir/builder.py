@@ -1,0 +1,152 @@
+"""Building nki_ir graphs: buffers, views, engine ops with the destination first, loops."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from nkigen_lite.core.builder import BaseBuilder
+from nkigen_lite.core.dtypes import DType, parse_dtype
+from nkigen_lite.core.ir import Graph, Op, Value
+from nkigen_lite.nki_ir.rows import NKI, TileOpDef
+from nkigen_lite.nki_ir.types import (
+    INDEX,
+    Affine,
+    DimSlice,
+    MemorySpace,
+    Slices,
+    TileType,
+    Window,
+    affine,
+)
+
+
+class Builder(BaseBuilder):
+    """Appends nki_ir ops to a new graph; ``builder.graph`` holds it.
+
+    Every engine op is a method: operands destination first, then attributes. It returns the
+    destination, which holds the result. Inside ``fori_loop`` bodies the same builder appends to
+    the body.
+
+    Raises:
+        InvalidOp: an operand breaks the op's rule (memory space, shape, hardware limit).
+    """
+
+    def __init__(self, name: str = "main") -> None:
+        graph = Graph(name, NKI)
+        graph.counter.prefix = NKI.prefix
+        super().__init__(graph)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, opcode: str) -> Callable[..., Value]: ...
+
+    def add_input(self, name: str, shape: Sequence[int], dtype: DType | str = DType.F32) -> Value:
+        """An HBM buffer that the caller hands in."""
+        kind = TileType(tuple(shape), parse_dtype(dtype), MemorySpace.HBM)
+        return self.graph.add_input(name, kind)
+
+    def set_outputs(self, outputs: Mapping[str, Value]) -> None:
+        self.graph.set_outputs(outputs)
+
+    def alloc(
+        self,
+        shape: Sequence[int],
+        dtype: DType,
+        memory: MemorySpace = MemorySpace.SBUF,
+        num_buffers: int = 1,
+        *,
+        name: str | None = None,
+    ) -> Value:
+        """A new buffer; ``name`` is how it prints."""
+        made = self.emit(
+            "alloc",
+            [],
+            shape=tuple(shape),
+            dtype=dtype,
+            memory=MemorySpace(memory).value,
+            num_buffers=num_buffers,
+        ).result
+        if name:
+            made.name = name
+        return made
+
+    def dealloc(self, value: Value) -> None:
+        """End the buffer's life."""
+        self.emit("dealloc", [value])
+
+    def slice(self, base: Value, slices: Sequence[DimSlice]) -> Value:
+        """A window of ``base``, one ``DimSlice`` per dimension; the whole of it is ``base``."""
+        if all(_is_whole(s, n) for s, n in zip(slices, base.type.shape, strict=True)):
+            return base
+        operands: list[Value] = [base]
+        windows = [_window(s, operands) for s in slices]
+        return self.emit("slice", operands, slices=Slices(tuple(windows))).result
+
+    def reshape(self, base: Value, shape: Sequence[int]) -> Value:
+        """The whole buffer under another shape."""
+        if tuple(shape) == base.type.shape:
+            return base
+        return self.emit("reshape", [base], shape=tuple(shape)).result
+
+    def permute(self, base: Value, perm: Sequence[int]) -> Value:
+        """Dimensions in another order."""
+        if tuple(perm) == tuple(range(base.type.rank)):
+            return base
+        return self.emit("permute", [base], perm=tuple(perm)).result
+
+    def broadcast(self, base: Value, shape: Sequence[int]) -> Value:
+        """Dimensions of extent 1 repeated."""
+        if tuple(shape) == base.type.shape:
+            return base
+        return self.emit("broadcast", [base], shape=tuple(shape)).result
+
+    def fori_loop(
+        self, name: str, extent: int, step: int, body_fn: Callable[[Builder, Value], Any]
+    ) -> Op:
+        """Run ``body_fn(builder, index)`` once, recording what it builds as the loop's body."""
+        outer = self.graph
+        body = Graph(name, NKI)
+        body.counter = outer.counter
+        index = body.add_input(name, INDEX)
+        self.graph = body
+        try:
+            body_fn(self, index)
+        finally:
+            self.graph = outer
+        return self.emit("fori_loop", [], extent=extent, step=step, body=body)
+
+
+def _is_whole(window: DimSlice, extent: int) -> bool:
+    return affine(window.offset).is_zero and window.size == extent and window.stride == 1
+
+
+def _window(given: DimSlice, operands: list[Value]) -> Window:
+    offset: Affine = affine(given.offset)
+    terms = []
+    for value, factor in offset.terms:
+        position = next((i for i, v in enumerate(operands) if v is value and i), None)
+        if position is None:
+            position = len(operands)
+            operands.append(value)
+        terms.append((position, factor))
+    return Window(offset.const, tuple(terms), given.size, given.stride)
+
+
+def _method(row: TileOpDef) -> Callable[..., Value]:
+    def method(self: BaseBuilder, *args: Any, **attrs: Any) -> Value:
+        operands = [a for a in args if isinstance(a, Value)]
+        names = [a.name for a in row.attrs]
+        extra = dict(zip(names, args[len(operands) :], strict=False))
+        self.emit(row.name, operands, **extra, **attrs)
+        return operands[0]
+
+    method.__name__ = row.name
+    method.__qualname__ = f"Builder.{row.name}"
+    method.__doc__ = row.summary
+    return method
+
+
+for _row in NKI:
+    if _row.engines:
+        setattr(Builder, _row.name, _method(_row))

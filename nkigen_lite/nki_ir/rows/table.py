@@ -1,0 +1,129 @@
+"""The table of tile ops, and the legality checks that its rows share.
+
+Operands come destination first. ``evaluate(dst, *sources, **attrs)`` returns what the destination
+holds afterwards; the interpreter rounds that to the destination's type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nkigen_lite.core.registry import Attr, Attrs, Dialect, OpDef, Types
+from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace, Slices, TileType
+
+HBM, SBUF, PSUM, REG = MemorySpace.HBM, MemorySpace.SBUF, MemorySpace.PSUM, MemorySpace.REG
+ANY_TILE = frozenset({HBM, SBUF, PSUM})
+ONLY_SBUF, ONLY_PSUM, ONLY_HBM, ONLY_REG = (frozenset({m}) for m in (SBUF, PSUM, HBM, REG))
+DMA_SIDE = frozenset({HBM, SBUF})
+
+
+@dataclass(frozen=True, eq=False)
+class TileOpDef(OpDef):
+    """A tile op's row: the common fields, and what hardware demands.
+
+    Attributes:
+        memory: per operand, the memory spaces it may be in; the last entry serves all later ones.
+        engines: who may run it, the default first; empty for ops that run nowhere.
+        alias: whether result 0 is a view of operand 0.
+        nki: how the op is written in NKI: a template over ``{0}``, ``{1}``, … (operands) and
+            attribute names, or a function from the op and the operands' texts to a call's text.
+    """
+
+    memory: tuple[frozenset[MemorySpace], ...] = ()
+    engines: tuple[str, ...] = ()
+    alias: bool = False
+    nki: Callable[[Any, Sequence[str]], str] | str | None = None
+
+
+NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")
+
+
+def check_memory(name: str, types: Types, allowed: Sequence[frozenset[MemorySpace]]) -> None:
+    """Raise InvalidOp unless every operand is in a memory space that its place allows."""
+    for position, kind in enumerate(types):
+        spaces = allowed[min(position, len(allowed) - 1)]
+        if kind.memory not in spaces:
+            legal = " or ".join(sorted(s.value for s in spaces))
+            raise InvalidOp(f"{name}: operand {position} is in {kind.memory} but must be in {legal}")
+
+
+def check_partitions(name: str, types: Sequence[TileType]) -> None:
+    """All tiles use the same number of partitions."""
+    counts = {t.partition_size for t in types}
+    if len(counts) > 1:
+        raise InvalidOp(f"{name}: operands have {sorted(counts)} partitions but must have one count")
+
+
+def check_same_shape(name: str, types: Sequence[TileType]) -> None:
+    """All tiles have one shape."""
+    shapes = {t.shape for t in types}
+    if len(shapes) > 1:
+        raise InvalidOp(
+            f"{name}: operand shapes {', '.join(str(t.shape) for t in types)} must be equal"
+        )
+
+
+def check_one_psum(name: str, sources: Sequence[TileType]) -> None:
+    """At most one source is read from PSUM (nki_ir's rule 5: one PSUM read port)."""
+    if sum(t.memory is PSUM for t in sources) > 1:
+        raise InvalidOp(f"{name}: {len(sources)} operands are in psum but at most one may be")
+
+
+def check_choice(name: str, what: str, value: Any, legal: Any) -> None:
+    """``value`` is one of ``legal``."""
+    if value not in legal:
+        raise InvalidOp(f"{name}: {what} is {value!r} but must be one of {', '.join(legal)}")
+
+
+def check_engine(row_engines: tuple[str, ...], name: str, types: Types, attrs: Attrs) -> None:
+    """The engine may run the op; GpSimd has no path to PSUM."""
+    engine = attrs["engine"]
+    check_choice(name, "engine", engine, row_engines)
+    if engine == "gpsimd" and any(t.memory is PSUM for t in types):
+        raise InvalidOp(f"{name}: an operand is in psum but gpsimd cannot reach psum")
+
+
+Check = Callable[[Types, Attrs], None]
+
+
+def compute(
+    name: str,
+    summary: str,
+    check: Check,
+    evaluate: Callable[..., Any],
+    *,
+    engines: tuple[str, ...],
+    arity: tuple[int, int | None],
+    attrs: tuple[Attr, ...] = (),
+    memory: tuple[frozenset[MemorySpace], ...] = (ON_CHIP,),
+    effects: tuple[str, ...] = ("write 0",),
+    prepare: Callable[[Types, dict[str, Any]], dict[str, Any]] | None = None,
+    nki: Callable[[Any, Sequence[str]], str] | str | None = None,
+) -> None:
+    """Define an op that an engine runs: it writes its first operand and has no results."""
+
+    def infer(types: Types, attrs: Attrs) -> tuple[Any, ...]:
+        check_memory(name, types, memory)
+        check_engine(engines, name, types, attrs)
+        check(types, attrs)
+        return ()
+
+    NKI.define(
+        TileOpDef(
+            name=name,
+            summary=summary,
+            arity=arity,
+            infer=infer,
+            evaluate=evaluate,
+            attrs=(*attrs, Attr("engine", str, engines[0], "who runs it")),
+            prepare=prepare,
+            engine=engines[0],
+            effects=effects,
+            memory=memory,
+            engines=engines,
+            nki=nki,
+        )
+    )

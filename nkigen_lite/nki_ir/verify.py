@@ -1,0 +1,180 @@
+"""Legality of a whole kernel on a target, beyond what each op's row says about itself.
+
+Checked here: slices stay in bounds for every loop iteration; compute operands start at a legal
+partition and need at most four free dimensions; nothing is used after its dealloc; reshapes read
+one contiguous run; a matmul's destination stays inside one PSUM bank; all buffers live at once fit
+SBUF and PSUM. Sources of the rules: aws-neuron-sdk trainium2_arch.rst and the nki.isa reference.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from nkigen_lite.core.ir import Graph, Op, Value
+from nkigen_lite.core.verify import neighbourhood
+from nkigen_lite.core.verify import problems as structural_problems
+from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
+from nkigen_lite.nki_ir.limits import Limits
+from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.types import ON_CHIP, Affine, MemorySpace
+
+MAX_FREE_DIMS = 4
+MAX_FREE_ELEMENTS = 65535
+
+
+def problems(graph: Graph, limits: Limits) -> list[str]:
+    """Everything wrong with the kernel on a target with these limits, as sentences."""
+    found = structural_problems(graph)
+    if not found:
+        found = [sentence for sentence, _ in _Walk(limits).graph(graph)]
+    return found
+
+
+def check(graph: Graph, limits: Limits) -> None:
+    """Raise :class:`InvalidOp` on the first problem, with its neighbourhood."""
+    graph.check()
+    for sentence, op in _Walk(limits).graph(graph):
+        where = f"\n  at {op.loc}" if op.loc else ""
+        raise InvalidOp(f"{sentence}{where}\n{neighbourhood(graph, op)}")
+
+
+@dataclass
+class _Walk:
+    limits: Limits
+    accesses: Accesses = field(default_factory=Accesses)
+    last_index: dict[int, int] = field(default_factory=dict)
+    live: dict[int, Value] = field(default_factory=dict)
+    buffers: dict[int, int] = field(default_factory=dict)
+    freed: set[int] = field(default_factory=set)
+    sbuf: int = 0
+    banks: int = 0
+
+    def graph(self, graph: Graph) -> Iterator[tuple[str, Op]]:
+        allocated: list[Value] = []
+        for op in graph.ops:
+            for sentence in self.op(op, allocated):
+                yield sentence, op
+            if op.opcode == "fori_loop":
+                index = op.attrs["body"].inputs[0]
+                step = op.attrs["step"]
+                self.last_index[id(index)] = (op.attrs["extent"] - 1) // step * step
+                yield from self.graph(op.attrs["body"])
+        for buffer in allocated:
+            self.release(buffer)
+
+    def op(self, op: Op, allocated: list[Value]) -> Iterator[str]:
+        for operand in op.inputs:
+            root = self.accesses.root(operand)
+            if id(root) in self.freed:
+                yield f"{op.opcode}: %{root.name} is used after its dealloc"
+        if op.opcode == "alloc":
+            yield from self.allocate(op)
+            allocated.append(op.result)
+        elif op.opcode == "dealloc":
+            self.release(op.inputs[0])
+        elif op.opcode == "slice":
+            yield from self.bounds(op)
+        elif op.opcode == "reshape" and not is_reshapable(self.accesses.of(op.inputs[0])):
+            yield f"reshape: %{op.inputs[0].name} is not one contiguous run"
+        elif NKI[op.opcode].engines and NKI[op.opcode].engine != "dma":
+            for operand in op.inputs:
+                if operand.type.memory in ON_CHIP:
+                    yield from self.operand(op, self.accesses.of(operand))
+            if op.opcode == "matmul":
+                yield from self.bank(self.accesses.of(op.inputs[0]))
+
+    def allocate(self, op: Op) -> Iterator[str]:
+        value, kind = op.result, op.result.type
+        count = op.attrs["num_buffers"]
+        self.live[id(value)] = value
+        self.buffers[id(value)] = count
+        self.freed.discard(id(value))
+        if kind.memory in ON_CHIP and kind.partition_size > self.limits.partitions:
+            yield (
+                f"alloc: {kind} has {kind.partition_size} partitions but there are "
+                f"{self.limits.partitions}"
+            )
+        if kind.memory is MemorySpace.SBUF:
+            self.sbuf += kind.partition_bytes * count
+            if self.sbuf > self.limits.sbuf_bytes:
+                yield (
+                    f"alloc: {self.sbuf} bytes per partition are live in sbuf with {kind} but "
+                    f"there are {self.limits.sbuf_bytes}"
+                )
+        elif kind.memory is MemorySpace.PSUM:
+            self.banks += self.limits.banks_of(kind.partition_bytes) * count
+            if self.banks > self.limits.psum_banks:
+                yield (
+                    f"alloc: {self.banks} psum banks are live with {kind} but there are "
+                    f"{self.limits.psum_banks}"
+                )
+
+    def release(self, value: Value) -> None:
+        if self.live.pop(id(value), None) is None:
+            return
+        kind, count = value.type, self.buffers[id(value)]
+        self.freed.add(id(value))
+        if kind.memory is MemorySpace.SBUF:
+            self.sbuf -= kind.partition_bytes * count
+        elif kind.memory is MemorySpace.PSUM:
+            self.banks -= self.limits.banks_of(kind.partition_bytes) * count
+
+    def bounds(self, op: Op) -> Iterator[str]:
+        base = op.inputs[0].type
+        for dim, window in enumerate(op.attrs["slices"].dims):
+            terms = tuple((op.inputs[p], f) for p, f in window.terms)
+            low, high = self.range_of(Affine(window.const, terms))
+            last = high + ((window.size or 1) - 1) * window.stride
+            if low < 0 or last >= base.shape[dim]:
+                yield (
+                    f"slice: dimension {dim} reaches elements {low} to {last} of {base}, "
+                    f"which has {base.shape[dim]}"
+                )
+
+    def range_of(self, expression: Affine) -> tuple[int, int]:
+        low = high = expression.const
+        for value, factor in expression.terms:
+            reach = factor * self.last_index[id(value)]
+            low, high = low + min(reach, 0), high + max(reach, 0)
+        return low, high
+
+    def operand(self, op: Op, access: Access) -> Iterator[str]:
+        name = access.root.name
+        count = access.dims[0][0]
+        allowed = legal_starts(count, self.limits.partitions)
+        if access.partition.terms or access.partition.const not in allowed:
+            yield (
+                f"{op.opcode}: {count} partitions of %{name} start at "
+                f"{access.partition.const} but must start at one of {list(allowed)}"
+            )
+        dims = access.free_dims()
+        if len(dims) > MAX_FREE_DIMS:
+            yield (
+                f"{op.opcode}: the access of %{name} has {len(dims)} free dimensions but at most "
+                f"{MAX_FREE_DIMS}"
+            )
+        elements = 1
+        for extent, _ in dims:
+            elements *= extent
+        if elements > MAX_FREE_ELEMENTS:
+            yield (
+                f"{op.opcode}: {elements} elements per partition of %{name} but at most "
+                f"{MAX_FREE_ELEMENTS} in one instruction"
+            )
+
+    def bank(self, access: Access) -> Iterator[str]:
+        size = access.root.type.partition_bytes
+        item = access.root.type.dtype.itemsize
+        low, high = self.range_of(access.offset)
+        last = high + sum((n - 1) * s for n, s in access.dims[1:])
+        bank = self.limits.psum_bank_bytes
+        if size > bank and (low * item // bank != last * item // bank or low != high):
+            yield f"matmul: destination %{access.root.name} is not inside one psum bank"
+
+
+def legal_starts(count: int, partitions: int) -> range:
+    """Where ``count`` partitions of a compute operand may start (nki.isa start partition rule)."""
+    step = 32 if count <= 32 else 64 if count <= 64 else partitions
+    return range(0, partitions, step)
