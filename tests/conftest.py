@@ -1,0 +1,64 @@
+"""What every test module shares: hypothesis profiles, test order and golden files."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+GOLDEN = Path(__file__).parent / "golden"
+
+# The default profile draws the same examples in every run; `explore` looks for new ones.
+settings.register_profile("ci", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("explore", deadline=None, max_examples=1000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--update", action="store_true", help="rewrite the golden files of the tests that run"
+    )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the slow tests last: one run shows the quick verdicts first and counts them all."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
+    """`golden(name, text)` fails unless `text` is exactly what tests/golden/<name> holds.
+
+    With --update it writes the file instead, and the test passes.
+    """
+
+    def check(name: str, text: str) -> None:
+        path = (GOLDEN / name).resolve()
+        if not path.is_relative_to(GOLDEN.resolve()):
+            raise ValueError(f"golden: name is {name!r} but it must stay inside tests/golden")
+        if request.config.getoption("--update"):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(text.encode())
+            return
+        expected = path.read_bytes().decode() if path.is_file() else None
+        if text != expected:
+            pytest.fail(_explain(name, expected, text, request.node.nodeid), pytrace=False)
+
+    return check
+
+
+def _explain(name: str, expected: str | None, text: str, nodeid: str) -> str:
+    """The failure message: what differs, and the command that accepts the new text."""
+    shown = f"tests/golden/{name}"
+    accept = f"to accept the new text: .venv/bin/python -m pytest -n 0 --update {nodeid!r}"
+    if expected is None:
+        return f"{shown} does not exist\n{accept}"
+    diff = difflib.unified_diff(
+        expected.splitlines(), text.splitlines(), shown, "this run", lineterm="", n=2
+    )
+    # Equal lines, different text: only line ends or the end of the file can differ.
+    return "\n".join([f"{shown} differs", *(list(diff) or ["(in line ends only)"]), accept])
