@@ -204,6 +204,23 @@ class Graph:
             if value is old:
                 self.outputs[name] = new
 
+    def replace_values(self, instead: Mapping[Value, Value]) -> None:
+        """:meth:`replace_value` for many values at once, in time linear in their readers' operands.
+
+        No value that comes in may itself be replaced.
+        """
+        readers = dict.fromkeys(op for old in instead for op in old._uses)
+        for op in readers:
+            for position, operand in enumerate(op.inputs):
+                new = instead.get(operand)
+                if new is not None:
+                    op.inputs[position] = new
+                    new._uses.append(op)
+        for old in instead:
+            old._uses.clear()
+        for name, value in self.outputs.items():
+            self.outputs[name] = instead.get(value, value)
+
     def dce(self) -> int:
         """Remove ops that have no effect and whose results nobody uses; how many went.
 

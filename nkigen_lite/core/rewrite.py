@@ -81,6 +81,8 @@ def _apply_first(graph: Graph, op: Op, rules: Sequence[Rule[B]], builder: type[B
                 raise InvalidStage(
                     f"rewrite: rule {rule.name!r} turns {op.result.type} into {new.type}"
                 )
+            if not new.has_uses and all(v is not new for v in graph.outputs.values()):
+                new.name = op.result.name  # just built: it goes on under the name people know
             graph.replace_value(op.result, new)
             return True
     return False

@@ -104,7 +104,8 @@ class Accesses:
         base = self.of(op.inputs[0])
         shape = op.attrs["shape"]
         strides: list[int] = []
-        step = base.dims[-1][1] if base.dims else 1
+        run = base.free_dims()
+        step = run[-1][1] if run else 1
         for extent in reversed(shape):
             strides.insert(0, step)
             step *= extent
@@ -121,11 +122,12 @@ class Accesses:
 
     def _broadcast(self, op: Op) -> Access:
         base = self.of(op.inputs[0])
-        dims = tuple(
-            dim if dim[0] == extent else (extent, 0)
-            for dim, extent in zip(base.dims, op.attrs["shape"], strict=True)
-        )
-        return Access(base.root, base.partition, base.offset, dims)
+        shape = op.attrs["shape"]
+        dims = [(extent, 0) for extent in shape]
+        for dim, place in zip(base.dims, op.attrs["dims"], strict=True):
+            if dim[0] == shape[place]:
+                dims[place] = dim
+        return Access(base.root, base.partition, base.offset, tuple(dims))
 
 
 _VIEWS = {

@@ -95,11 +95,14 @@ class Builder(BaseBuilder):
             return base
         return self.emit("permute", [base], perm=tuple(perm)).result
 
-    def broadcast(self, base: Value, shape: Sequence[int]) -> Value:
-        """Dimensions of extent 1 repeated."""
+    def broadcast(
+        self, base: Value, shape: Sequence[int], dims: Sequence[int] | None = None
+    ) -> Value:
+        """``base`` repeated to ``shape``; ``dims`` says where its dimensions go."""
         if tuple(shape) == base.type.shape:
             return base
-        return self.emit("broadcast", [base], shape=tuple(shape)).result
+        where = tuple(dims) if dims is not None else None
+        return self.emit("broadcast", [base], shape=tuple(shape), dims=where).result
 
     def fori_loop(
         self, name: str, extent: int, step: int, body_fn: Callable[[Builder, Value], Any]

@@ -144,10 +144,14 @@ class _Walk:
         name = access.root.name
         count = access.dims[0][0]
         allowed = legal_starts(count, self.limits.partitions)
-        if access.partition.terms or access.partition.const not in allowed:
+        start = access.partition
+        steps = [start.const, *(factor for _, factor in start.terms)]
+        if any(step % allowed.step for step in steps) or self.range_of(start)[1] > allowed[-1]:
+            first, last = self.range_of(start)
+            where = f"{first}" if first == last else f"{first} to {last}"
             yield (
-                f"{op.opcode}: {count} partitions of %{name} start at "
-                f"{access.partition.const} but must start at one of {list(allowed)}"
+                f"{op.opcode}: {count} partitions of %{name} start at {where} "
+                f"but must start at one of {list(allowed)}"
             )
         dims = access.free_dims()
         if len(dims) > MAX_FREE_DIMS:
@@ -165,12 +169,14 @@ class _Walk:
             )
 
     def bank(self, access: Access) -> Iterator[str]:
-        size = access.root.type.partition_bytes
         item = access.root.type.dtype.itemsize
-        low, high = self.range_of(access.offset)
-        last = high + sum((n - 1) * s for n, s in access.dims[1:])
         bank = self.limits.psum_bank_bytes
-        if size > bank and (low * item // bank != last * item // bank or low != high):
+        first = access.offset.const * item
+        last = first + sum((n - 1) * s for n, s in access.dims[1:]) * item
+        # An index may only move the whole window from bank to bank, unless all lie in one.
+        moves = any(factor * item % bank for _, factor in access.offset.terms)
+        tall = access.root.type.partition_bytes > bank
+        if tall and (first // bank != last // bank or moves):
             yield f"matmul: destination %{access.root.name} is not inside one psum bank"
 
 

@@ -6,12 +6,29 @@ from typing import Any
 
 import numpy as np
 
-from nkigen_lite.core.dtypes import Array, DType, widen
+from nkigen_lite.core.dtypes import Array, DType
+from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ACTIVATIONS, ARITHMETIC, BITWISE, REDUCTIONS
 from nkigen_lite.core.registry import Attr, Attrs, Types
-from nkigen_lite.errors import InvalidOp
+from nkigen_lite.errors import InvalidOp, NotSupported
+from nkigen_lite.nki_ir.emit.calls import (
+    Argument,
+    Spelling,
+    column,
+    column_text,
+    literal,
+    nisa,
+    nki_shape,
+    on_engine,
+    operand,
+    reshaped,
+    token,
+    truth_of,
+)
+from nkigen_lite.nki_ir.emit.text import Expr, number_text, shape_text
 from nkigen_lite.nki_ir.rows.table import (
     ONLY_SBUF,
+    PSUM,
     check_choice,
     check_one_psum,
     check_partitions,
@@ -20,7 +37,7 @@ from nkigen_lite.nki_ir.rows.table import (
 )
 
 # The vector engines compute in float32 whatever the operand types, except that GpSimd has native
-# 32-bit integer arithmetic between two tensors.
+# 32-bit integer arithmetic when destination and sources all have that type.
 _NATIVE = {np.dtype(np.int32), np.dtype(np.uint32)}
 
 
@@ -57,6 +74,10 @@ def _activation(dst: Array, src: Array, *bias: Array, op: str, scale: float, eng
     return ACTIVATIONS[op](x)
 
 
+def _keeps_bools(op: Op) -> bool:
+    return truth_of("op")(op) and op.attrs["scale"] == 1.0
+
+
 compute(
     "activation",
     "op(src * scale + bias); bias is an optional operand, one value per partition.",
@@ -65,6 +86,15 @@ compute(
     engines=("scalar",),
     arity=(2, 3),
     attrs=(Attr("op", str), Attr("scale", float, 1.0)),
+    nki=nisa(
+        "activation",
+        bools=_keeps_bools,
+        dst=operand(0),
+        op=token("op"),
+        data=operand(1),
+        bias=column(2),
+        scale=literal("scale", omit=1.0),
+    ),
 )
 
 # --- two tensors ---------------------------------------------------------------------------------
@@ -80,9 +110,20 @@ def _check_pair(name: str, legal: Any) -> Any:
 
 
 def _tensor_tensor(dst: Array, a: Array, b: Array, op: str, engine: str) -> Array:
-    if engine == "gpsimd" and a.dtype == b.dtype and a.dtype in _NATIVE:
+    if engine == "gpsimd" and dst.dtype == a.dtype == b.dtype and a.dtype in _NATIVE:
         return ARITHMETIC[op](a, b)
     return ARITHMETIC[op](_f32(a), _f32(b))
+
+
+def _tensor_tensor_engine(op: Op, spelling: Spelling) -> Expr:
+    # NKI runs power between two tensors on GpSimd, whichever engine is asked for.
+    if op.attrs["op"] != "power":
+        return on_engine()(op, spelling)
+    if any(v.type.memory is PSUM for v in op.inputs):
+        raise NotSupported(
+            "emit_nki: tensor_tensor_arith: power runs on gpsimd but an operand is in psum"
+        )
+    return on_engine("gpsimd")(op, spelling)
 
 
 compute(
@@ -93,6 +134,15 @@ compute(
     engines=("vector", "gpsimd"),
     arity=(3, 3),
     attrs=(Attr("op", str),),
+    nki=nisa(
+        "tensor_tensor",
+        bools=truth_of("op"),
+        dst=operand(0),
+        data1=operand(1),
+        data2=operand(2),
+        op=token("op"),
+        engine=_tensor_tensor_engine,
+    ),
 )
 
 
@@ -110,13 +160,19 @@ compute(
     engines=("vector",),
     arity=(3, 3),
     attrs=(Attr("op", str),),
+    nki=nisa("tensor_tensor", dst=operand(0), data1=operand(1), data2=operand(2), op=token("op")),
 )
 
 # --- tensor and scalar ---------------------------------------------------------------------------
 
+# What ScalarE does of tensor_scalar, and GpSimd none of it (aws-neuron-sdk, nki.isa.tensor_scalar).
+_SCALAR_ENGINE_STEPS = frozenset({("multiply", None), ("add", None), ("multiply", "add")})
+
 
 def _scalar_count(attrs: Attrs) -> int:
-    return sum(attrs[i] is None and attrs[o] is not None for i, o in (("imm0", "op0"), ("imm1", "op1")))
+    return sum(
+        attrs[i] is None and attrs[o] is not None for i, o in (("imm0", "op0"), ("imm1", "op1"))
+    )
 
 
 def _check_tensor_scalar(types: Types, attrs: Attrs) -> None:
@@ -125,6 +181,12 @@ def _check_tensor_scalar(types: Types, attrs: Attrs) -> None:
         if op is not None:
             check_choice(name, "op", op, ARITHMETIC)
     check_same_shape(name, types[:2])
+    steps = (attrs["op0"], attrs["op1"])
+    if attrs["engine"] == "scalar" and steps not in _SCALAR_ENGINE_STEPS:
+        raise InvalidOp(
+            f"{name}: steps are {' then '.join(filter(None, steps))} but the scalar engine only "
+            "multiplies, adds, or multiplies then adds"
+        )
     if len(types) - 2 != _scalar_count(attrs):
         raise InvalidOp(
             f"{name}: {len(types) - 2} per-partition operands for {_scalar_count(attrs)} steps "
@@ -149,12 +211,29 @@ def _tensor_scalar(dst: Array, x: Array, *pointers: Array, **attrs: Any) -> Arra
     return value
 
 
+def _scalar(step: int) -> Argument:
+    """The immediate of a step, or the next per-partition operand."""
+
+    def make(op: Op, spelling: Spelling) -> Expr | None:
+        if op.attrs[f"op{step}"] is None:
+            return None
+        if op.attrs[f"imm{step}"] is not None:
+            return Expr(number_text(op.attrs[f"imm{step}"]))
+        return column_text(op.inputs[-1 if step else 2], spelling)
+
+    return make
+
+
+def _reverse(attr: str) -> Argument:
+    return lambda op, spelling: Expr("True") if op.attrs[attr] else None
+
+
 compute(
     "tensor_scalar_arith",
     "(x op0 s0) op1 s1; each s is an immediate or one f32 value per partition (an operand).",
     _check_tensor_scalar,
     _tensor_scalar,
-    engines=("vector", "gpsimd", "scalar"),
+    engines=("vector", "scalar"),
     arity=(2, 4),
     attrs=(
         Attr("op0", str),
@@ -164,6 +243,19 @@ compute(
         Attr("imm1", float, None),
         Attr("reverse1", bool, False),
     ),
+    nki=nisa(
+        "tensor_scalar",
+        bools=truth_of("op0", "op1"),
+        dst=operand(0),
+        data=operand(1),
+        op0=token("op0"),
+        operand0=_scalar(0),
+        reverse0=_reverse("reverse0"),
+        op1=token("op1"),
+        operand1=_scalar(1),
+        reverse1=_reverse("reverse1"),
+        engine=on_engine(),
+    ),
 )
 
 # --- one tensor ----------------------------------------------------------------------------------
@@ -172,9 +264,10 @@ compute(
     "reciprocal",
     "1 / x, without the input range limits of the activation of that name.",
     lambda types, attrs: check_same_shape("reciprocal", types),
-    lambda dst, src, engine: np.reciprocal(widen(src)),
+    lambda dst, src, engine: np.reciprocal(_f32(src)),
     engines=("vector",),
     arity=(2, 2),
+    nki=nisa("reciprocal", bools=lambda op: False, dst=operand(0), data=operand(1)),
 )
 
 
@@ -185,7 +278,9 @@ def _check_reduce(types: Types, attrs: Attrs) -> None:
     check_partitions(name, types)
     count = attrs["num_r_dim"]
     if not 1 <= count < src.rank:
-        raise InvalidOp(f"{name}: num_r_dim is {count} but {src} has {src.rank - 1} free dimensions")
+        raise InvalidOp(
+            f"{name}: num_r_dim is {count} but {src} has {src.rank - 1} free dimensions"
+        )
     kept = src.shape[: src.rank - count]
     if dst.free_size * dst.partition_size != int(np.prod(kept)):
         raise InvalidOp(f"{name}: reducing {count} dimensions of {src} does not give {dst}")
@@ -196,6 +291,27 @@ def _tensor_reduce(dst: Array, src: Array, op: str, num_r_dim: int, engine: str)
     return REDUCTIONS[op](_f32(src), axis=axes).reshape(dst.shape)
 
 
+def _reduce_shapes(op: Op) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """The result's shape without and with the reduced dimensions."""
+    shape, count = op.inputs[1].type.shape, op.attrs["num_r_dim"]
+    return shape[:-count], shape[:-count] + (1,) * count
+
+
+def _keepdims(op: Op, spelling: Spelling) -> Expr | None:
+    return Expr("True") if nki_shape(op.inputs[0].type) != _reduce_shapes(op)[0] else None
+
+
+def _reduced(op: Op, spelling: Spelling) -> Expr:
+    dst, (dropped, kept) = op.inputs[0], _reduce_shapes(op)
+    text = spelling.value(dst)
+    return text if nki_shape(dst.type) == dropped else reshaped(text, dst.type, kept)
+
+
+def _reduce_axes(op: Op, spelling: Spelling) -> Expr:
+    rank, count = op.inputs[1].type.rank, op.attrs["num_r_dim"]
+    return Expr(str(rank - 1) if count == 1 else shape_text(range(rank - count, rank)))
+
+
 compute(
     "tensor_reduce_arith",
     "Reduce the last num_r_dim free dimensions.",
@@ -204,6 +320,15 @@ compute(
     engines=("vector",),
     arity=(2, 2),
     attrs=(Attr("op", str), Attr("num_r_dim", int, 1)),
+    nki=nisa(
+        "tensor_reduce",
+        bools=truth_of("op"),
+        dst=_reduced,
+        op=token("op"),
+        data=operand(1),
+        axis=_reduce_axes,
+        keepdims=_keepdims,
+    ),
 )
 
 
@@ -224,4 +349,11 @@ compute(
     arity=(2, 2),
     memory=(ONLY_SBUF,),
     attrs=(Attr("op", str),),
+    nki=nisa(
+        "tensor_partition_reduce",
+        bools=truth_of("op"),
+        dst=operand(0),
+        op=token("op"),
+        data=operand(1),
+    ),
 )

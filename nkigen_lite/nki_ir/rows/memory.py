@@ -8,8 +8,20 @@ from typing import Any
 import numpy as np
 
 from nkigen_lite.core.dtypes import Array, DType, parse_dtype
+from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit.calls import (
+    Spelling,
+    Template,
+    dma_side,
+    literal,
+    nisa,
+    on_engine,
+    operand,
+)
+from nkigen_lite.nki_ir.emit.text import Expr, number_text
+from nkigen_lite.nki_ir.emit.views import broadcast_text, permute_text, reshape_text, slice_text
 from nkigen_lite.nki_ir.rows.table import (
     ANY_TILE,
     DMA_SIDE,
@@ -19,6 +31,7 @@ from nkigen_lite.nki_ir.rows.table import (
     REG,
     TileOpDef,
     check_memory,
+    check_one_psum,
     check_same_shape,
     compute,
 )
@@ -48,11 +61,15 @@ NKI.define(
         arity=(0, 0),
         infer=_alloc_type,
         evaluate=None,
-        attrs=(Attr("shape", tuple), Attr("dtype", DType), Attr("memory", str),
-               Attr("num_buffers", int, 1)),
+        attrs=(
+            Attr("shape", tuple),
+            Attr("dtype", DType),
+            Attr("memory", str),
+            Attr("num_buffers", int, 1),
+        ),
         prepare=_alloc_attrs,
         effects=("alloc",),
-    )  # fmt: skip
+    )
 )
 
 
@@ -82,8 +99,10 @@ def view(
     infer: Any,
     evaluate: Any,
     attrs: tuple[Attr, ...],
+    nki: Template,
     *,
     most: int | None = 1,
+    prepare: Any = None,
 ) -> None:
     """Define an op whose result is another reading of operand 0's storage."""
     NKI.define(
@@ -94,8 +113,10 @@ def view(
             infer=infer,
             evaluate=evaluate,
             attrs=attrs,
+            prepare=prepare,
             memory=(ANY_TILE, frozenset({REG})),
             alias=True,
+            nki=nki,
         )
     )
 
@@ -149,14 +170,28 @@ def _permute_type(types: Types, attrs: Attrs) -> tuple[TileType]:
     return (base.with_shape(tuple(base.shape[p] for p in perm)),)
 
 
+def _broadcast_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
+    dims = attrs["dims"]
+    return {**attrs, "dims": tuple(range(types[0].rank)) if dims is None else dims}
+
+
 def _broadcast_type(types: Types, attrs: Attrs) -> tuple[TileType]:
-    base, shape = types[0], attrs["shape"]
-    pairs = zip(base.shape, shape, strict=False)
-    if len(shape) != base.rank or any(a not in (1, b) for a, b in pairs):
+    base, shape, dims = types[0], attrs["shape"], attrs["dims"]
+    fits = len(dims) == base.rank and list(dims) == sorted(set(dims))
+    if not fits or any(not 0 <= d < len(shape) for d in dims):
+        raise InvalidOp(f"broadcast: dims {dims} do not place {base} in {shape}")
+    if any(n not in (1, shape[d]) for n, d in zip(base.shape, dims, strict=True)):
         raise InvalidOp(f"broadcast: {base} does not repeat to {shape}")
-    if base.memory in ON_CHIP and shape[0] != base.shape[0]:
+    if base.memory in ON_CHIP and (shape[0] != base.shape[0] or dims[0] != 0):
         raise InvalidOp(f"broadcast: {base} to {shape}: partitions have no broadcast view on chip")
     return (base.with_shape(shape),)
+
+
+def _broadcast(base: Array, shape: tuple[int, ...], dims: tuple[int, ...]) -> Array:
+    expanded = [slice(None) if d in dims else None for d in range(len(shape))]
+    expanded_base = base[tuple(expanded)]
+    # numpy's broadcast_to is read-only; a view that repeats nothing may still be written.
+    return expanded_base if expanded_base.shape == shape else np.broadcast_to(expanded_base, shape)
 
 
 view(
@@ -165,14 +200,25 @@ view(
     _slice_type,
     _slice,
     (Attr("slices", Slices),),
+    slice_text,
     most=None,
 )
 view("reshape", "The whole buffer, row-major, under another shape.", _reshape_type,
-     lambda base, shape: base.reshape(shape), (Attr("shape", tuple),))  # fmt: skip
+     lambda base, shape: base.reshape(shape), (Attr("shape", tuple),),
+     reshape_text)  # fmt: skip
 view("permute", "Dimensions in another order.", _permute_type,
-     lambda base, perm: base.transpose(perm), (Attr("perm", tuple),))  # fmt: skip
-view("broadcast", "Dimensions of extent 1 read again and again (stride 0).", _broadcast_type,
-     lambda base, shape: np.broadcast_to(base, shape), (Attr("shape", tuple),))  # fmt: skip
+     lambda base, perm: base.transpose(perm), (Attr("perm", tuple),),
+     permute_text)  # fmt: skip
+view(
+    "broadcast",
+    "Repeated reading (stride 0): dimension i of the base becomes dimension dims[i]; the others "
+    "are new, and dimensions of extent 1 repeat too.",
+    _broadcast_type,
+    _broadcast,
+    (Attr("shape", tuple), Attr("dims", tuple, None)),
+    broadcast_text,
+    prepare=_broadcast_attrs,
+)
 
 # --- movement ------------------------------------------------------------------------------------
 
@@ -193,6 +239,7 @@ compute(
     engines=("dma",),
     arity=(2, 2),
     memory=(DMA_SIDE,),
+    nki=nisa("dma_copy", dst=dma_side(0), src=dma_side(1)),
 )
 
 
@@ -209,6 +256,11 @@ def _memset_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
     return {**attrs, "value": kind(attrs["value"])}
 
 
+def _memset_value(op: Op, spelling: Spelling) -> Expr:
+    value = op.attrs["value"]
+    return Expr(number_text(int(value != 0) if op.inputs[0].type.dtype is DType.BOOL else value))
+
+
 compute(
     "memset",
     "One value in every element.",
@@ -218,6 +270,7 @@ compute(
     arity=(1, 1),
     attrs=(Attr("value", (int, float)),),
     prepare=_memset_attrs,
+    nki=nisa("memset", dst=operand(0), value=_memset_value, engine=on_engine()),
 )
 
 
@@ -225,18 +278,27 @@ def _check_iota(types: Types, attrs: Attrs) -> None:
     counts = tuple(n for _, n in attrs["pattern"])
     if math.prod(counts) != types[0].free_size or len(counts) > 4:
         raise InvalidOp(
-            f"iota: pattern counts {counts} must multiply to {types[0].free_size} in at most 4 steps"
+            f"iota: pattern counts {counts} must multiply to {types[0].free_size} in at most 4 "
+            "steps"
         )
 
 
 def _iota(
-    dst: Array, pattern: tuple[tuple[int, int], ...], offset: int, channel_multiplier: int, engine: str
+    dst: Array,
+    pattern: tuple[tuple[int, int], ...],
+    offset: int,
+    channel_multiplier: int,
+    engine: str,
 ) -> Array:
     rows = np.arange(dst.shape[0], dtype=np.int64) * channel_multiplier + offset
     free = np.zeros((1,), dtype=np.int64)
     for step, count in pattern:
         free = (free[:, None] + np.arange(count, dtype=np.int64) * step).reshape(-1)
     return (rows[:, None] + free[None, :]).reshape(dst.shape)
+
+
+def _pattern(op: Op, spelling: Spelling) -> Expr:
+    return Expr(repr([list(step) for step in op.attrs["pattern"]]))
 
 
 compute(
@@ -248,15 +310,50 @@ compute(
     arity=(1, 1),
     memory=(ONLY_SBUF,),
     attrs=(Attr("pattern", tuple), Attr("offset", int, 0), Attr("channel_multiplier", int, 0)),
+    nki=nisa(
+        "iota",
+        bools=lambda op: False,
+        dst=operand(0),
+        pattern=_pattern,
+        offset=literal("offset", omit=0),
+        channel_multiplier=literal("channel_multiplier", omit=0),
+    ),
 )
+
+
+def _tensor_copy(dst: Array, src: Array, engine: str) -> Array:
+    # ScalarE always, and the others when the type changes, go through float32.
+    exact = dst.dtype == src.dtype and engine != "scalar"
+    return src if exact else src.astype(np.float32)
+
+
+_COPY = nisa("tensor_copy", dst=operand(0), src=operand(1), engine=on_engine())
+# Bool is uint8 in NKI, where a copy would keep numbers other than 0 and 1.
+_COPY_TRUTH = nisa(
+    "tensor_scalar",
+    bools=lambda op: True,
+    dst=operand(0),
+    data=operand(1),
+    op0=lambda op, spelling: Expr("nl.not_equal"),
+    operand0=lambda op, spelling: Expr("0.0"),
+    engine=on_engine("vector"),
+)
+
+
+def _spell_copy(op: Op, spelling: Spelling) -> Expr:
+    dst, src = (v.type.dtype for v in op.inputs)
+    template = _COPY_TRUTH if dst is DType.BOOL and src is not DType.BOOL else _COPY
+    return template(op, spelling)
+
 
 compute(
     "tensor_copy",
     "Copy on chip, converting the type.",
     lambda types, attrs: check_same_shape("tensor_copy", types),
-    lambda dst, src, engine: src,
+    _tensor_copy,
     engines=("vector", "scalar", "gpsimd"),
     arity=(2, 2),
+    nki=_spell_copy,
 )
 
 
@@ -265,10 +362,12 @@ def _check_predicated(types: Types, attrs: Attrs) -> None:
     check_same_shape("copy_predicated", types)
     if predicate.dtype not in (DType.U8, DType.U16, DType.U32, DType.BOOL):
         raise InvalidOp(
-            f"copy_predicated: predicate dtype is {predicate.dtype} but must be u8, u16, u32 or bool"
+            f"copy_predicated: predicate dtype is {predicate.dtype} but must be u8, u16, u32 or "
+            "bool"
         )
     if src.dtype != dst.dtype:
         raise InvalidOp(f"copy_predicated: source is {src.dtype} but the destination {dst.dtype}")
+    check_one_psum("copy_predicated", types[1:])
 
 
 compute(
@@ -279,4 +378,11 @@ compute(
     engines=("vector",),
     arity=(3, 3),
     effects=("write 0", "read 0"),
+    nki=nisa(
+        "tensor_copy_predicated",
+        bools=lambda op: True,
+        dst=operand(0),
+        src=operand(2),
+        predicate=operand(1),
+    ),
 )

@@ -12,6 +12,7 @@ from typing import Any
 
 from nkigen_lite.core.registry import Attr, Attrs, Dialect, OpDef, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit.calls import Template
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace, Slices, TileType
 
 HBM, SBUF, PSUM, REG = MemorySpace.HBM, MemorySpace.SBUF, MemorySpace.PSUM, MemorySpace.REG
@@ -28,14 +29,14 @@ class TileOpDef(OpDef):
         memory: per operand, the memory spaces it may be in; the last entry serves all later ones.
         engines: who may run it, the default first; empty for ops that run nowhere.
         alias: whether result 0 is a view of operand 0.
-        nki: how the op is written in NKI: a template over ``{0}``, ``{1}``, … (operands) and
-            attribute names, or a function from the op and the operands' texts to a call's text.
+        nki: how NKI writes the op: a call of ``nki.isa``, or for a view the expression that reads
+            it; None for buffers and control flow.
     """
 
     memory: tuple[frozenset[MemorySpace], ...] = ()
     engines: tuple[str, ...] = ()
     alias: bool = False
-    nki: Callable[[Any, Sequence[str]], str] | str | None = None
+    nki: Template | None = None
 
 
 NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")
@@ -47,14 +48,18 @@ def check_memory(name: str, types: Types, allowed: Sequence[frozenset[MemorySpac
         spaces = allowed[min(position, len(allowed) - 1)]
         if kind.memory not in spaces:
             legal = " or ".join(sorted(s.value for s in spaces))
-            raise InvalidOp(f"{name}: operand {position} is in {kind.memory} but must be in {legal}")
+            raise InvalidOp(
+                f"{name}: operand {position} is in {kind.memory} but must be in {legal}"
+            )
 
 
 def check_partitions(name: str, types: Sequence[TileType]) -> None:
     """All tiles use the same number of partitions."""
     counts = {t.partition_size for t in types}
     if len(counts) > 1:
-        raise InvalidOp(f"{name}: operands have {sorted(counts)} partitions but must have one count")
+        raise InvalidOp(
+            f"{name}: operands have {sorted(counts)} partitions but must have one count"
+        )
 
 
 def check_same_shape(name: str, types: Sequence[TileType]) -> None:
@@ -101,7 +106,7 @@ def compute(
     memory: tuple[frozenset[MemorySpace], ...] = (ON_CHIP,),
     effects: tuple[str, ...] = ("write 0",),
     prepare: Callable[[Types, dict[str, Any]], dict[str, Any]] | None = None,
-    nki: Callable[[Any, Sequence[str]], str] | str | None = None,
+    nki: Template,
 ) -> None:
     """Define an op that an engine runs: it writes its first operand and has no results."""
 

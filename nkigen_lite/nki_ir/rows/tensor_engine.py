@@ -7,8 +7,11 @@ from typing import Any
 import numpy as np
 
 from nkigen_lite.core.dtypes import Array, DType
+from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit.calls import Spelling, flat_operand, nisa, on_engine, operand
+from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows.table import (
     ONLY_PSUM,
     ONLY_REG,
@@ -23,7 +26,7 @@ from nkigen_lite.nki_ir.types import INDEX, ON_CHIP
 CONTRACTION_MAX = 128
 STATIONARY_FREE_MAX = 128
 MOVING_FREE_MAX = 512
-_MULTIPLIES = frozenset(
+MULTIPLIES = frozenset(
     {
         DType.F32,
         DType.TF32,
@@ -65,12 +68,16 @@ def _check_matmul(types: Types, attrs: Attrs) -> None:
 def _check_dtypes(dst: DType, stationary: DType, moving: DType) -> None:
     if dst is not DType.F32:
         raise InvalidOp(f"matmul: destination dtype is {dst} but accumulation is f32")
-    for operand in (stationary, moving):
-        if operand not in _MULTIPLIES:
-            raise InvalidOp(f"matmul: dtype {operand} is not one that the PE array multiplies")
+    for dtype in (stationary, moving):
+        if dtype not in MULTIPLIES:
+            raise InvalidOp(f"matmul: dtype {dtype} is not one that the PE array multiplies")
     wide = {DType.F32, DType.TF32}
     if (stationary in wide or moving in wide) and stationary != moving:
-        raise InvalidOp(f"matmul: {stationary} and {moving}: f32 and tf32 pair only with themselves")
+        raise InvalidOp(
+            f"matmul: {stationary} and {moving}: f32 and tf32 pair only with themselves"
+        )
+    if {stationary, moving} == {DType.FP8_E4M3, DType.FP8_E4M3_IEEE}:
+        raise InvalidOp(f"matmul: {stationary} and {moving}: the two fp8_e4m3 forms do not mix")
 
 
 def _matmul(
@@ -84,6 +91,13 @@ def _matmul(
     return dst + product if adds else product
 
 
+def _accumulate(op: Op, spelling: Spelling) -> Expr:
+    indices = [spelling.value(v) for v in op.inputs[3:]]
+    if not indices:
+        return Expr(str(op.attrs["accumulate"]))
+    return Expr(f"({' or '.join(f'{index} > 0' for index in indices)})")
+
+
 compute(
     "matmul",
     "dst (+)= stationary.T @ moving. It adds if accumulate is set; with index operands, whenever "
@@ -95,6 +109,13 @@ compute(
     memory=(ONLY_PSUM, ONLY_SBUF, ONLY_SBUF, ONLY_REG),
     attrs=(Attr("accumulate", bool, False),),
     effects=("write 0", "read 0"),
+    nki=nisa(
+        "nc_matmul",
+        dst=flat_operand(0),
+        stationary=flat_operand(1),
+        moving=flat_operand(2),
+        accumulate=_accumulate,
+    ),
 )
 
 
@@ -107,7 +128,9 @@ def _check_transpose(types: Types, attrs: Attrs) -> None:
     if src.free_size > most or src.partition_size > most:
         raise InvalidOp(f"nc_transpose: {src} is larger than {most} x {most}")
     if attrs["engine"] == "tensor" and (dst.memory.value, src.memory.value) != ("psum", "sbuf"):
-        raise InvalidOp(f"nc_transpose: the PE array reads sbuf and writes psum, not {src} to {dst}")
+        raise InvalidOp(
+            f"nc_transpose: the PE array reads sbuf and writes psum, not {src} to {dst}"
+        )
 
 
 def _transpose(dst: Array, src: Array, engine: Any) -> Array:
@@ -122,4 +145,5 @@ compute(
     engines=("tensor", "vector"),
     arity=(2, 2),
     memory=(ON_CHIP,),
+    nki=nisa("nc_transpose", dst=operand(0), data=flat_operand(1), engine=on_engine()),
 )

@@ -134,9 +134,18 @@ unary(
 )
 unary("sigmoid", "1 / (1 + exp(-x)).", numerics.sigmoid, tol=ACT)
 unary("silu", "x * sigmoid(x).", numerics.silu, tol=ACT)
-unary("sin", "Sine, x in radians.", np.sin, tol=ACT)
+# ScalarE's sin takes [-pi, pi] and its arctan [-pi/2, pi/2] (aws-neuron-sdk, nki.isa activation
+# functions); an op marked with this attribute promises such an operand and means the same.
+_REDUCED = (Attr("range_reduced", bool, False, "the operand lies where the engine's table does"),)
+
+
+def _drop_mark(function: Callable[[Array], Array]) -> Callable[..., Array]:
+    return lambda x, range_reduced: function(x)
+
+
+unary("sin", "Sine, x in radians.", _drop_mark(np.sin), tol=ACT, attrs=_REDUCED)
 unary("cos", "Cosine, x in radians.", np.cos, tol=ACT)
-unary("arctan", "Inverse tangent, in radians.", np.arctan, tol=ACT)
+unary("arctan", "Inverse tangent, in radians.", _drop_mark(np.arctan), tol=ACT, attrs=_REDUCED)
 unary("erf", "Error function.", numerics.erf, tol=ACT)
 unary("abs", "Absolute value.", np.abs, legal="number")
 unary("sign", "-1, 0 or 1 by sign.", np.sign, legal="number")

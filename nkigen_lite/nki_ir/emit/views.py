@@ -1,0 +1,116 @@
+"""Views as NKI writes them: subscripts, ``reshape``, ``permute``, ``broadcast``.
+
+Source of what each may do: aws-neuron-sdk, nki language guide and the NkiTensor reference (0.6).
+Subscripts of subscripts are folded into one, reshapes of reshapes into the last.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nkigen_lite.core.ir import Op, Value
+from nkigen_lite.nki_ir.emit.calls import Spelling, nki_shape, reshaped
+from nkigen_lite.nki_ir.emit.text import Expr, shape_text
+from nkigen_lite.nki_ir.types import Affine
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """One subscript: ``size`` elements from ``offset`` on; an index if ``size`` is None."""
+
+    offset: Affine
+    size: int | None
+    stride: int = 1
+
+    def text(self, spelling: Spelling) -> str:
+        start = affine_text(self.offset, spelling)
+        if self.size is None:
+            return start
+        stop = affine_text(self.offset + ((self.size - 1) * self.stride + 1), spelling)
+        if not self.offset.terms:
+            return f"{start}:{stop}" + (f":{self.stride}" if self.stride != 1 else "")
+        if self.stride == 1:
+            return f"nl.ds({start}, {self.size})"
+        return f"{start} : {stop} : {self.stride}"
+
+
+def affine_text(expression: Affine, spelling: Spelling) -> str:
+    """``i * 128 + 64``: positive terms, then the constant, then what is subtracted."""
+    positive = [_term(v, f, spelling) for v, f in expression.terms if f > 0]
+    negative = [_term(v, -f, spelling) for v, f in expression.terms if f < 0]
+    if expression.const > 0 or not expression.terms:
+        positive.append(str(expression.const))
+    elif expression.const < 0:
+        negative.append(str(-expression.const))
+    text = " + ".join(positive)
+    for part in negative:
+        text = f"{text} - {part}" if text else f"-{part}"
+    return text
+
+
+def _term(index: Value, factor: int, spelling: Spelling) -> str:
+    name = str(spelling.value(index))
+    return name if factor == 1 else f"{name} * {factor}"
+
+
+def _spans(op: Op) -> tuple[Value, list[_Span]]:
+    """The value that a chain of slices starts from, and one span for each of its dimensions."""
+    base: Value = op.inputs[0]
+    own = [
+        _Span(
+            Affine(window.const) + Affine(0, tuple((op.inputs[p], f) for p, f in window.terms)),
+            window.size,
+            window.stride,
+        )
+        for window in op.attrs["slices"].dims
+    ]
+    if base.producer is None or base.producer.opcode != op.opcode:
+        return base, own
+    root, outer = _spans(base.producer)
+    inner = iter(own)
+    return root, [span if span.size is None else _within(span, next(inner)) for span in outer]
+
+
+def _within(outer: _Span, inner: _Span) -> _Span:
+    return _Span(
+        outer.offset + inner.offset * outer.stride, inner.size, outer.stride * inner.stride
+    )
+
+
+def slice_text(op: Op, spelling: Spelling) -> Expr:
+    """``base[0:128, nl.ds(i * 512, 512), 3]``."""
+    base, spans = _spans(op)
+    # NKI has one dimension more where the IR's tile has rank 1 on chip.
+    extra = len(nki_shape(base.type)) - base.type.rank
+    items = [span.text(spelling) for span in spans] + ["0:1"] * extra
+    return spelling.value(base).subscript(items) if items else spelling.value(base)
+
+
+def reshape_text(op: Op, spelling: Spelling) -> Expr:
+    """``base.reshape((128, 4, 64))``."""
+    base: Value = op.inputs[0]
+    while base.producer is not None and base.producer.opcode == op.opcode:
+        base = base.producer.inputs[0]
+    return reshaped(spelling.value(base), base.type, nki_shape(op.result.type))
+
+
+def permute_text(op: Op, spelling: Spelling) -> Expr:
+    """``base.permute((0, 2, 1))``."""
+    base, perm = spelling.value(op.inputs[0]), op.attrs["perm"]
+    return base if perm == tuple(sorted(perm)) else base.method("permute", shape_text(perm))
+
+
+def broadcast_text(op: Op, spelling: Spelling) -> Expr:
+    """``base.expand_dim(0).broadcast(0, 128)``: new dimensions first, then what repeats."""
+    base, shape, dims = op.inputs[0], op.attrs["shape"], op.attrs["dims"]
+    extents = dict(zip(dims, base.type.shape, strict=True))
+    # The dimension that only NKI has, for the IR's tiles of rank 1 on chip, is a new one already.
+    present = {*dims, *range(base.type.rank, len(nki_shape(base.type)))}
+    text = spelling.value(base)
+    for dim in range(len(shape)):
+        if dim not in present:
+            text = text.method("expand_dim", str(dim))
+    for dim, extent in enumerate(shape):
+        if extents.get(dim, 1) != extent:
+            text = text.method("broadcast", str(dim), str(extent))
+    return text

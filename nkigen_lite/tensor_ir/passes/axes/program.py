@@ -1,0 +1,202 @@
+"""The records of the axis program."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import networkx as nx
+
+from nkigen_lite.core.dtypes import DType
+from nkigen_lite.core.ir import Op
+from nkigen_lite.core.location import Location
+
+
+@dataclass(frozen=True, slots=True)
+class Axis:
+    """An atomic axis: a name and an extent (2 or more)."""
+
+    name: str
+    extent: int
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.extent}"
+
+
+@dataclass(frozen=True, slots=True)
+class Coord:
+    """Where a view stands on one axis of its storage.
+
+    The storage coordinate is ``start + step * index(axis)``; with ``axis`` None it is ``start``.
+    """
+
+    axis: Axis | None
+    start: int = 0
+    step: int = 1
+
+    def is_identity(self, of: Axis) -> bool:
+        return self.axis == of and self.start == 0 and self.step == 1
+
+
+@dataclass(eq=False, slots=True)
+class Storage:
+    """A tensor that exists: a graph input, a graph output, or an intermediate result.
+
+    Attributes:
+        name: unique in the program; inputs and outputs keep their graph names.
+        axes: row-major, outermost first; what one HBM buffer of it is laid out by.
+        kind: "input", "output", "temp" or "constant" (then ``fill`` is its one value).
+        shape: the shape of its HBM buffer.
+    """
+
+    name: str
+    dtype: DType
+    axes: tuple[Axis, ...]
+    kind: str
+    shape: tuple[int, ...] = ()
+    fill: float | int | bool | None = None
+
+    @property
+    def elements(self) -> int:
+        return math.prod(a.extent for a in self.axes)
+
+    @property
+    def size_bytes(self) -> int:
+        return self.elements * self.dtype.itemsize
+
+    def __repr__(self) -> str:
+        return f"{self.name}[{','.join(map(str, self.axes))}]{self.dtype}"
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A reading (or writing) of a storage: one ``Coord`` per storage axis.
+
+    Axes of the iteration space that no coord names are broadcast.
+    """
+
+    storage: Storage
+    coords: tuple[Coord, ...]
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The axes the view runs over, in storage order."""
+        return tuple(c.axis for c in self.coords if c.axis is not None)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it reads the storage as it is."""
+        return all(c.is_identity(a) for c, a in zip(self.coords, self.storage.axes, strict=True))
+
+    def coord_of(self, axis: Axis) -> tuple[Axis, Coord] | None:
+        """The storage axis that ``axis`` runs over, and how; None if it is broadcast."""
+        for storage_axis, coord in zip(self.storage.axes, self.coords, strict=True):
+            if coord.axis == axis:
+                return storage_axis, coord
+        return None
+
+    @classmethod
+    def of(cls, storage: Storage) -> View:
+        """The storage as it is."""
+        return cls(storage, tuple(Coord(a) for a in storage.axes))
+
+    def __repr__(self) -> str:
+        inner = ", ".join(
+            str(c.start)
+            if c.axis is None
+            else c.axis.name
+            if c.is_identity(a)
+            else f"{c.start}+{c.step}*{c.axis.name}"
+            for c, a in zip(self.coords, self.storage.axes, strict=True)
+        )
+        return f"{self.storage.name}[{inner}]"
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """One thing to do: read views, compute, write a view.
+
+    Attributes:
+        name: unique; the written storage's name plus what is done when that is not enough.
+        kind: "pointwise", "reduce", "matmul", "fill", "ramp", "copy" or "hbm_copy".
+        op: the tensor_ir op it comes from (None for copies).
+        attrs: what the kind needs: "value" of a fill, the regions of an hbm_copy.
+    """
+
+    name: str
+    kind: str
+    op: Op | None
+    reads: tuple[View, ...]
+    write: View
+    attrs: dict[str, Any] = field(default_factory=dict)
+    loc: Location | None = None
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """The iteration space: written axes first, then reduced ones."""
+        seen = dict.fromkeys(self.write.axes)
+        for view in self.reads:
+            seen.update(dict.fromkeys(view.axes))
+        return tuple(seen)
+
+    @property
+    def reduced(self) -> tuple[Axis, ...]:
+        """Axes that are read and not written."""
+        kept = set(self.write.axes)
+        return tuple(a for a in self.axes if a not in kept)
+
+    def __repr__(self) -> str:
+        what = self.op.opcode if self.op else self.kind
+        return f"{self.write!r} = {what}({', '.join(map(repr, self.reads))})"
+
+
+@dataclass(eq=False, slots=True)
+class Program:
+    """Steps in execution order over storages.
+
+    Attributes:
+        inputs, outputs: storages in graph order; outputs are written by some step.
+        dims: tensor_ir value name -> per dimension, its atomic axes (reports read this).
+    """
+
+    name: str
+    steps: list[Step]
+    inputs: list[Storage]
+    outputs: list[Storage]
+    dims: dict[str, tuple[tuple[Axis, ...], ...]] = field(default_factory=dict)
+
+    @property
+    def storages(self) -> list[Storage]:
+        """All storages that some step touches or that the caller sees, in order of appearance."""
+        seen: dict[Storage, None] = dict.fromkeys(self.inputs)
+        for step in self.steps:
+            for view in (*step.reads, step.write):
+                seen.setdefault(view.storage)
+        seen.update(dict.fromkeys(self.outputs))
+        return list(seen)
+
+    def writers(self, storage: Storage) -> list[Step]:
+        return [s for s in self.steps if s.write.storage is storage]
+
+    def readers(self, storage: Storage) -> list[Step]:
+        return [s for s in self.steps if any(v.storage is storage for v in s.reads)]
+
+    def to_networkx(self) -> nx.MultiDiGraph:
+        """Steps as nodes in order, an edge per storage from each writer to each reader."""
+        view: nx.MultiDiGraph = nx.MultiDiGraph(name=self.name)
+        view.add_nodes_from(self.steps)
+        written: dict[Storage, list[Step]] = {}
+        for step in self.steps:
+            for read in dict.fromkeys(v.storage for v in step.reads):
+                for writer in written.get(read, ()):
+                    view.add_edge(writer, step, storage=read)
+            written.setdefault(step.write.storage, []).append(step)
+        return view
+
+    def dump(self) -> str:
+        """The program as text, a step a line."""
+        lines = [f"program @{self.name}"]
+        lines += [f"  {s.kind} {s!r}" for s in self.storages]
+        lines += [f"  {step!r}" for step in self.steps]
+        return "\n".join(lines)

@@ -1,0 +1,73 @@
+"""Lowering a whole schedule to one nki_ir kernel."""
+
+from __future__ import annotations
+
+from nkigen_lite.core.ir import Graph
+from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.deallocs import insert_deallocs
+from nkigen_lite.tensor_ir.passes.axes import Coord, Storage, View
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, new_buffer
+from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, load
+from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
+from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
+from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Schedule, Segment
+
+
+def lower_schedule(schedule: Schedule) -> Graph:
+    """The kernel that a schedule describes.
+
+    Its inputs are the program's inputs and then one HBM buffer per output, named
+    ``<output>_out``; its outputs map each output's name to that buffer.
+    """
+    program = schedule.program
+    b = Builder(program.name)
+    b.tracks_location = False
+    hbm = Hbm(b)
+    for storage in program.inputs:
+        hbm.buffers[storage] = b.add_input(storage.name, storage.shape, storage.dtype)
+    for storage in program.outputs:
+        name = f"{storage.name}_out"
+        hbm.buffers[storage] = b.add_input(name, storage.shape, storage.dtype)
+    for storage in program.storages:
+        if storage in schedule.stored and storage not in hbm.buffers:
+            hbm.allocate(storage)
+    kept: dict[tuple[Storage, str], Buffer] = {}
+    lowering = SegmentLowering(b, hbm, kept)
+    for item in schedule.items:
+        if isinstance(item, Segment):
+            for (storage, name), port in item.writes.items():
+                if not port.streamed:
+                    kept[storage, name] = keep(b, storage, port.layout)
+            b.loc = next((s.loc for s in item.steps if s.loc), None)
+            lowering.lower(item)
+        else:
+            lower_conversion(b, hbm, kept, item)
+    b.graph.ops[:0] = hbm.prologue.ops
+    b.set_outputs({s.name: hbm.buffers[s] for s in program.outputs})
+    insert_deallocs(b.graph)
+    return b.graph
+
+
+def keep(b: Builder, storage: Storage, layout: Layout) -> Buffer:
+    """A buffer for a storage kept whole in SBUF."""
+    return new_buffer(b, storage.name, storage.axes, layout, storage.dtype, {})
+
+
+def lower_conversion(
+    b: Builder, hbm: Hbm, kept: dict[tuple[Storage, str], Buffer], item: Conversion
+) -> None:
+    """Make a kept copy of a storage in another layout, from HBM or from a kept one."""
+    storage = item.storage
+    target = keep(b, storage, item.target)
+    kept[storage, item.target.name] = target
+    if item.source is not None:
+        convert(b, kept[storage, item.source.name], target, {})
+        return
+    view = View.of(storage)
+    coords = [Coord(a) for a in storage.axes]
+    if item.via is None:
+        load(b, hbm, view, target, coords, {})
+        return
+    first = keep(b, storage, item.via)
+    load(b, hbm, view, first, coords, {})
+    convert(b, first, target, {})

@@ -1,0 +1,226 @@
+"""Contractions on the PE array, accumulated in PSUM, with an epilogue on the way out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from nkigen_lite.core.dtypes import DType
+from nkigen_lite.core.ir import Value
+from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
+    Affine,
+    Buffer,
+    Range,
+    Ranges,
+    Rows,
+    for_each,
+    for_instructions,
+    for_tiles,
+    full,
+    row_groups,
+    tile_view,
+)
+from nkigen_lite.tensor_ir.passes.schedule import Impl, partition_tile
+
+MOVING_MAX = 512  # moving free size, and f32 elements of one PSUM bank
+
+
+@dataclass(eq=False, slots=True)
+class Operands:
+    """The two operands of a contraction: buffers and their coords, stationary first."""
+
+    buffers: tuple[Buffer, Buffer]
+    coords: tuple[Sequence[Coord], Sequence[Coord]]
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The axes of a contraction by what they do.
+
+    Attributes:
+        outer: looped one index at a time: batch axes, and stationary axes besides ``rows``.
+        rows: the result's partition axis, from the stationary operand, or None.
+        moving: the moving operand's own axes, the result's free dimension.
+        contracted: axes summed over, without the one on partitions.
+        depth: the contracted axis on partitions, or None if nothing is contracted.
+    """
+
+    outer: tuple[Axis, ...]
+    rows: Axis | None
+    moving: tuple[Axis, ...]
+    contracted: tuple[Axis, ...]
+    depth: Axis | None
+
+
+def roles(step: Step, impl: Impl) -> Roles:
+    """Sort the axes of a matmul step under an implementation."""
+    stationary = set(step.reads[impl.stationary].axes)
+    moving = set(step.reads[1 - impl.stationary].axes)
+    kept = step.write.axes
+    return Roles(
+        outer=tuple(a for a in kept if a in stationary and a != impl.out),
+        rows=impl.out,
+        moving=tuple(a for a in kept if a in moving and a not in stationary),
+        contracted=tuple(a for a in step.reduced if a != impl.partition),
+        depth=impl.partition,
+    )
+
+
+@dataclass(eq=False)
+class Accumulation:
+    """Which matmul of a PSUM group overwrites: the very first one that runs.
+
+    ``indices`` are the loops opened since the group began. The first matmul op adds whenever one
+    of them is not zero; every later op runs after it, so it always adds.
+    """
+
+    started: bool = False
+    indices: list[Value] = field(default_factory=list)
+
+    def emit(self, b: Builder, dst: Value, stationary: Value, moving: Value) -> None:
+        if self.started:
+            b.matmul(dst, stationary, moving, accumulate=True)
+        elif self.indices:
+            b.matmul(dst, stationary, moving, *self.indices, accumulate=True)
+        else:
+            b.matmul(dst, stationary, moving, accumulate=False)
+        self.started = True
+
+
+Drain = Callable[[Value, Rows, Ranges], None]
+
+
+def emit_matmul(
+    b: Builder, step: Step, impl: Impl, operands: Operands, ranges: Ranges, drain: Drain
+) -> None:
+    """All PSUM tiles of the present block; ``drain(psum, rows, ranges)`` takes each one out."""
+    r = roles(step, impl)
+    tile = partition_tile(r.rows.extent) if r.rows else 1
+
+    def each(inner: Ranges) -> None:
+        for group in row_groups(r.rows, inner, tile):
+            for_tiles(
+                b,
+                group,
+                lambda rows: for_instructions(
+                    b,
+                    rows,
+                    r.moving,
+                    inner,
+                    lambda rows, part: _one(b, r, operands, rows, part, drain),
+                    most=MOVING_MAX,
+                    max_dims=3,
+                ),
+            )
+
+    for_each(b, r.outer, ranges, each)
+
+
+def _one(
+    b: Builder, r: Roles, operands: Operands, rows: Rows, ranges: Ranges, drain: Drain
+) -> None:
+    acc = new_psum(b, r, rows, ranges)
+    contract(b, r, operands, acc, rows, ranges, Accumulation())
+    drain(acc, rows, ranges)
+
+
+def new_psum(b: Builder, r: Roles, rows: Rows, ranges: Ranges) -> Value:
+    """A PSUM tile for the result of ``rows`` and the present part of the moving axes."""
+    sizes = [ranges.get(a, full(a)).size for a in r.moving]
+    shape = (rows.rows, *([s for s in sizes if s > 1] or [1]))
+    return b.alloc(shape, DType.F32, MemorySpace.PSUM, name="acc")
+
+
+def contract(
+    b: Builder,
+    r: Roles,
+    operands: Operands,
+    acc: Value,
+    rows: Rows,
+    ranges: Ranges,
+    group: Accumulation,
+) -> None:
+    """Accumulate the products over all contracted tiles of the present block into ``acc``."""
+    depth_rows = partition_tile(r.depth.extent) if r.depth else 1
+    groups = list(row_groups(r.depth, ranges, depth_rows))
+
+    def product(inner: Ranges, depth: Rows) -> None:
+        here = dict(inner)
+        if r.rows:
+            here[r.rows] = Range(rows.start, rows.rows)
+        left = tile_view(
+            b, operands.buffers[0], operands.coords[0], depth, [r.rows] if r.rows else [], here
+        )
+        right = tile_view(b, operands.buffers[1], operands.coords[1], depth, r.moving, here)
+        group.emit(b, acc, left, right)
+
+    def over_depth(inner: Ranges) -> None:
+        for depth in groups:
+            _counted(
+                b,
+                group,
+                lambda body, d=depth: for_tiles(b, d, body),  # type: ignore[misc]
+                lambda d: product(inner, d),
+            )
+
+    _contract_axes(b, group, r.contracted, ranges, over_depth)
+
+
+def _contract_axes(
+    b: Builder,
+    group: Accumulation,
+    axes: Sequence[Axis],
+    ranges: Ranges,
+    body: Callable[[Ranges], None],
+) -> None:
+    if not axes:
+        body(ranges)
+        return
+    whole = ranges.get(axes[0], full(axes[0]))
+
+    def each(index: Range) -> None:
+        _contract_axes(b, group, axes[1:], {**ranges, axes[0]: index}, body)
+
+    def loop(run: Callable[[Range], None]) -> None:
+        if whole.size == 1:
+            run(whole)
+            return
+        b.fori_loop(
+            f"k_{axes[0].name}",
+            whole.size,
+            1,
+            lambda _, i: run(Range(whole.start + Affine(0, ((i, 1),)), 1)),
+        )
+
+    _counted(b, group, loop, each)
+
+
+def _counted(
+    b: Builder, group: Accumulation, loop: Callable[..., None], body: Callable[..., None]
+) -> None:
+    """Run a loop of accumulating matmuls, noting its index while it is open."""
+    before = len(group.indices)
+    top = b.graph
+
+    def inside(*args: object) -> None:
+        if b.graph is not top:
+            group.indices.append(b.graph.inputs[0])
+        body(*args)
+
+    loop(inside)
+    del group.indices[before:]
+
+
+__all__ = [
+    "Accumulation",
+    "Drain",
+    "Operands",
+    "Roles",
+    "contract",
+    "emit_matmul",
+    "new_psum",
+    "roles",
+]

@@ -1,0 +1,210 @@
+"""Reductions: along the free dimension, over partitions, and in blocks with a running result."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from nkigen_lite.core.dtypes import DType
+from nkigen_lite.core.ir import Value
+from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
+    MAX_ELEMENTS,
+    Buffer,
+    Ranges,
+    Rows,
+    for_instructions,
+    for_tiles,
+    full,
+    row_groups,
+    tile_view,
+)
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import Accumulation
+from nkigen_lite.tensor_ir.passes.schedule import PARTITIONS, Impl
+
+ALU = {"sum": "add", "max": "maximum", "min": "minimum"}
+START = {"sum": 0.0, "max": -math.inf, "min": math.inf}
+_PSUM_ELEMENTS = 512
+
+
+@dataclass(eq=False, slots=True)
+class Sides:
+    """A reduction's source and destination buffers with their coords."""
+
+    src: Buffer
+    src_coords: Sequence[Coord]
+    dst: Buffer
+    dst_coords: Sequence[Coord]
+
+
+def kind_of(step: Step) -> str:
+    """sum, max or min."""
+    assert step.op is not None
+    return str(step.op.attrs["kind"])
+
+
+def emit_reduce(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
+    """Reduce the present block of the source into the destination."""
+    {"free": _free, "ones": _ones, "lanes": _lanes}[impl.method](b, step, impl, sides, ranges)
+
+
+def identity_start(b: Builder, step: Step, buffer: Buffer) -> None:
+    """Set a running result to the value that changes nothing."""
+    start = START[kind_of(step)]
+    b.memset(buffer.value, start if buffer.dtype.is_float else _integer(start, buffer.dtype))
+
+
+def _integer(start: float, dtype: DType) -> int:
+    info = np.iinfo(dtype.np)
+    return int(min(max(start, int(info.min)), int(info.max))) if start else 0
+
+
+def combine(b: Builder, step: Step, into: Buffer, part: Buffer) -> None:
+    """into = into op part, elementwise."""
+    b.tensor_tensor_arith(into.value, into.value, part.value, op=ALU[kind_of(step)])
+
+
+def _present(axes: Sequence[Axis], ranges: Ranges) -> list[Axis]:
+    return [a for a in axes if ranges.get(a, full(a)).size > 1]
+
+
+def _free(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
+    axis = impl.partition
+    kept = [a for a in step.write.axes if a != axis]
+    reduced = list(step.reduced)
+    for group in row_groups(axis, ranges, sides.src.layout.rows):
+        _free_group(b, step, group, kept, reduced, sides, ranges)
+
+
+def _free_group(
+    b: Builder,
+    step: Step,
+    group: Rows,
+    kept: list[Axis],
+    reduced: list[Axis],
+    sides: Sides,
+    ranges: Ranges,
+) -> None:
+    """Reduce trailing axes of a group; the kept axes are looped as far as one access needs it."""
+
+    def part(rows: Rows, inner: Ranges) -> None:
+        dst = tile_view(b, sides.dst, sides.dst_coords, rows, kept, inner)
+        _reduce_view(b, step, sides, rows, kept, reduced, inner, dst)
+
+    elements = math.prod(ranges.get(a, full(a)).size for a in reduced)
+    for_instructions(
+        b,
+        group,
+        kept,
+        ranges,
+        part,
+        most=max(1, MAX_ELEMENTS // max(1, elements)),
+        max_dims=max(1, 4 - len(_present(reduced, ranges))),
+    )
+
+
+def _reduce_view(
+    b: Builder,
+    step: Step,
+    sides: Sides,
+    rows: Rows,
+    kept: list[Axis],
+    reduced: list[Axis],
+    ranges: Ranges,
+    dst: Value,
+) -> None:
+    count = len(_present(reduced, ranges))
+    src = tile_view(b, sides.src, sides.src_coords, rows, [*kept, *reduced], ranges)
+    if count == 0:
+        b.tensor_copy(dst, src)
+    else:
+        b.tensor_reduce_arith(dst, src, op=ALU[kind_of(step)], num_r_dim=count)
+
+
+def _row_sums(
+    b: Builder, step: Step, impl: Impl, sides: Sides, rows: Rows, kept: list[Axis], ranges: Ranges
+) -> Value:
+    """The source of one partition tile with its free reduced axes gone, and its rows still there.
+
+    Shape [rows, *kept]. If nothing along the free dimension is reduced this is a view.
+    """
+    reduced = [a for a in step.reduced if a != impl.partition]
+    if not _present(reduced, ranges):
+        return tile_view(b, sides.src, sides.src_coords, rows, kept, ranges)
+    sizes = [ranges.get(a, full(a)).size for a in _present(kept, ranges)] or [1]
+    partial = b.alloc((rows.rows, *sizes), DType.F32, MemorySpace.SBUF, name="partial")
+    _reduce_view(b, step, sides, rows, kept, reduced, ranges, partial)
+    return partial
+
+
+def _ones(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
+    """Sum over partitions: ones[rows, 128].T @ x puts the sum on all 128 partitions."""
+    kept = list(step.write.axes)
+
+    def part(whole: Rows, inner: Ranges) -> None:
+        dst = tile_view(b, sides.dst, sides.dst_coords, whole, kept, inner)
+        acc = b.alloc(dst.type.shape, DType.F32, MemorySpace.PSUM, name="acc")
+        sums = Accumulation()
+
+        def one(rows: Rows) -> None:
+            x = _row_sums(b, step, impl, sides, rows, kept, inner)
+            ones = b.alloc((rows.rows, PARTITIONS), x.type.dtype, MemorySpace.SBUF, name="ones")
+            b.memset(ones, 1.0)
+            sums.emit(b, acc, ones, x)
+
+        for group in row_groups(impl.partition, inner, sides.src.layout.rows):
+            top = b.graph
+
+            def inside(rows: Rows, top: object = top) -> None:
+                if b.graph is not top:
+                    sums.indices.append(b.graph.inputs[0])
+                one(rows)
+
+            for_tiles(b, group, inside)
+            sums.indices.clear()
+        b.tensor_copy(dst, acc)
+
+    for whole in row_groups(None, ranges, PARTITIONS):
+        for_instructions(b, whole, kept, ranges, part, most=_PSUM_ELEMENTS, max_dims=3)
+
+
+def _lanes(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
+    """Over partitions on GpSimd, tile by tile into a running row; min as -max(-x)."""
+    kept = list(step.write.axes)
+    kind = kind_of(step)
+
+    def part(whole: Rows, inner: Ranges) -> None:
+        dst = tile_view(b, sides.dst, sides.dst_coords, whole, kept, inner)
+        running = b.alloc(dst.type.shape, DType.F32, MemorySpace.SBUF, name="running")
+        b.memset(running, START[kind])
+
+        def one(rows: Rows) -> None:
+            x = _row_sums(b, step, impl, sides, rows, kept, inner)
+            found = b.alloc(dst.type.shape, DType.F32, MemorySpace.SBUF, name="lanes")
+            _across(b, kind, found, x)
+            b.tensor_tensor_arith(running, running, found, op=ALU[kind])
+
+        for group in row_groups(impl.partition, inner, sides.src.layout.rows):
+            for_tiles(b, group, one)
+        b.tensor_copy(dst, running)
+
+    for whole in row_groups(None, ranges, 1):
+        for_instructions(b, whole, kept, ranges, part)
+
+
+def _across(b: Builder, kind: str, dst: Value, x: Value) -> None:
+    if kind != "min":
+        b.cross_lane_reduce_arith(dst, x, op=ALU[kind])
+        return
+    flipped = b.alloc(x.type.shape, DType.F32, MemorySpace.SBUF, name="flipped")
+    b.tensor_scalar_arith(flipped, x, op0="multiply", imm0=-1.0)
+    b.cross_lane_reduce_arith(dst, flipped, op="maximum")
+    b.tensor_scalar_arith(dst, dst, op0="multiply", imm0=-1.0)
+
+
+__all__ = ["Sides", "combine", "emit_reduce", "identity_start", "kind_of"]

@@ -1,0 +1,490 @@
+"""Lowering one segment: its loop nest, loads, steps and stores."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from nkigen_lite.core.dtypes import DType
+from nkigen_lite.core.ir import Value
+from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
+    Buffer,
+    Ranges,
+    Rows,
+    for_blocks,
+    for_instructions,
+    full,
+    new_buffer,
+    row_groups,
+    tile_view,
+)
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import (
+    Accumulation,
+    Operands,
+    contract,
+    emit_matmul,
+    new_psum,
+    roles,
+)
+from nkigen_lite.tensor_ir.passes.direct_lower.memory import (
+    Hbm,
+    fill,
+    hbm_copy,
+    load,
+    ramp,
+    store,
+)
+from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import Args, emit_pointwise
+from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
+    Sides,
+    combine,
+    emit_reduce,
+    identity_start,
+)
+from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
+from nkigen_lite.tensor_ir.passes.schedule import (
+    Impl,
+    Layout,
+    Segment,
+    partition_tile,
+    read_layout,
+    write_layout,
+)
+
+Key = tuple[Storage, tuple[Coord, ...], str]  # a streamed block: which window, in which layout
+
+
+@dataclass(eq=False)
+class SegmentLowering:
+    """Emits one segment.
+
+    Args:
+        b: the kernel's builder.
+        hbm: the HBM buffers.
+        kept: buffers of storages kept whole in SBUF, by storage and layout name.
+        only: emit nothing but the transfers of this port, (storage, layout name, "read" or
+            "write"), in its place in the loop nest; for pricing.
+    """
+
+    b: Builder
+    hbm: Hbm
+    kept: dict[tuple[Storage, str], Buffer]
+    only: tuple[Storage, str, str] | None = None
+    segment: Segment = field(init=False)
+    local: dict[Storage, Buffer] = field(default_factory=dict)
+    blocks: dict[Key, Buffer] = field(default_factory=dict)
+    psum: dict[Storage, tuple[Value, Rows]] = field(default_factory=dict)
+
+    def lower(self, segment: Segment) -> None:
+        """Emit the whole segment."""
+        self.segment = segment
+        self.local.clear()
+        self.blocks.clear()
+        self._nest(0, {})
+
+    # --- the loop nest ---------------------------------------------------------------------------
+
+    def _nest(self, depth: int, ranges: Ranges) -> None:
+        """Everything that belongs at this depth, then the next loop with what is inside it."""
+        before = dict(self.blocks), dict(self.local)
+        self._loads(depth, ranges)
+        if self.only is None:
+            self._steps(depth, ranges)
+        else:
+            self._only_transfers(depth, ranges)
+        if depth < len(self.segment.loops):
+            loop = self.segment.loops[depth]
+            for_blocks(
+                self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
+            )
+        self.blocks, self.local = before
+
+    def depth_of(self, axes: Sequence[Axis]) -> int:
+        """The depth at which something over these axes is done: inside the loops it depends on."""
+        loops = self.segment.loops
+        return max((i + 1 for i, loop in enumerate(loops) if loop.axis in axes), default=0)
+
+    def step_depth(self, position: int) -> int:
+        """A step's depth: that of its axes, and no less than what it reads inside."""
+        step = self.segment.steps[position]
+        own = self.depth_of(step.axes)
+        made = {s.write.storage: i for i, s in enumerate(self.segment.steps[:position])}
+        inner = [made[v.storage] for v in step.reads if v.storage in made]
+        return max([own, *(self.step_depth(i) for i in inner)])
+
+    def _loads(self, depth: int, ranges: Ranges) -> None:
+        stream = self.segment.stream
+        for step, impl in zip(self.segment.steps, self.segment.impls, strict=True):
+            if step.kind == "hbm_copy":
+                continue
+            for position, view in enumerate(step.reads):
+                if stream and stream.axis in view.axes and step is self._streaming_step():
+                    continue
+                if self.depth_of(view.axes) == depth:
+                    self._load(step, impl, position, ranges)
+
+    def _load(self, step: Step, impl: Impl, position: int, ranges: Ranges) -> None:
+        view = step.reads[position]
+        if view.storage.kind == "constant":
+            return
+        wanted = read_layout(step, impl, position)
+        port = self.segment.reads.get((view.storage, wanted.name))
+        if port is None or not port.streamed:
+            return
+        if self.only is not None and self.only != (view.storage, wanted.name, "read"):
+            return
+        layout = in_view_axes(view, wanted)
+        key: Key = (view.storage, view.coords, layout.name)
+        if key in self.blocks:
+            return
+        rotating = self.segment.buffers if self.segment.loops or self.segment.stream else 1
+        buffer = self._block(view, layout, ranges, rotating)
+        coords = [Coord(a) for a in buffer.axes]
+        if port.via is None:
+            load(self.b, self.hbm, view, buffer, coords, ranges)
+        else:
+            first = self._block(view, in_view_axes(view, port.via), ranges, rotating)
+            load(self.b, self.hbm, view, first, coords, ranges)
+            convert(self.b, first, buffer, ranges)
+        self.blocks[key] = buffer
+
+    def _only_transfers(self, depth: int, ranges: Ranges) -> None:
+        """The stores of the one port that is priced, or its loads inside the stream loop."""
+        assert self.only is not None
+        storage, name, side = self.only
+        stream = self.segment.stream
+        for position, step in enumerate(self.segment.steps):
+            if self.step_depth(position) != depth:
+                continue
+            impl = self.segment.impls[position]
+            wanted = write_layout(step, impl).name
+            if side == "write" and step.write.storage is storage and wanted == name:
+                target, coords = self._target(position, ranges)
+                store(self.b, self.hbm, step.write, target, coords, ranges)
+            if side == "read" and stream and step is self._streaming_step():
+
+                def block(inner: Ranges, step: Step = step, impl: Impl = impl) -> None:
+                    before = dict(self.blocks)
+                    for at, view in enumerate(step.reads):
+                        if stream.axis in view.axes:
+                            self._load(step, impl, at, inner)
+                    self.blocks = before
+
+                for_blocks(self.b, stream.axis, ranges, stream.block, block)
+
+    def _block(self, view: View, layout: Layout, ranges: Ranges, copies: int) -> Buffer:
+        name = f"{view.storage.name}_tile"
+        return new_buffer(
+            self.b, name, view.axes, layout, view.storage.dtype, ranges, copies=copies
+        )
+
+    # --- steps -----------------------------------------------------------------------------------
+
+    def _streaming_step(self) -> Step | None:
+        """The contraction that runs inside the stream loop."""
+        stream = self.segment.stream
+        if stream is None:
+            return None
+        return next(s for s in self.segment.steps if stream.axis in s.reduced)
+
+    def _steps(self, depth: int, ranges: Ranges) -> None:
+        for position, (step, impl) in enumerate(
+            zip(self.segment.steps, self.segment.impls, strict=True)
+        ):
+            if self.step_depth(position) == depth and not self._is_epilogue(position):
+                self._step(position, step, impl, ranges)
+
+    def _is_epilogue(self, position: int) -> bool:
+        """Whether a pointwise step reads a matmul's result straight from PSUM."""
+        return self._matmul_before(position) is not None
+
+    def _matmul_before(self, position: int) -> int | None:
+        """The matmul right before whose result only this step reads, inside the segment."""
+        step = self.segment.steps[position]
+        if position == 0 or step.kind != "pointwise":
+            return None
+        maker = self.segment.steps[position - 1]
+        made = maker.write.storage
+        if maker.kind != "matmul" or self._crosses(made) or not maker.write.is_whole:
+            return None
+        reads = [v for v in step.reads if v.storage is made]
+        same = len(reads) == 1 and reads[0].coords == maker.write.coords
+        others = [
+            s
+            for s in self.segment.steps
+            if s is not step and any(v.storage is made for v in s.reads)
+        ]
+        fits = set(step.write.axes) == set(maker.write.axes)
+        return position - 1 if same and fits and not others else None
+
+    def _crosses(self, storage: Storage) -> bool:
+        return any(s is storage for s, _ in self.segment.writes)
+
+    def _step(self, position: int, step: Step, impl: Impl, ranges: Ranges) -> None:
+        if step.kind == "hbm_copy":
+            hbm_copy(self.b, self.hbm, step)
+            return
+        following = position + 1
+        drains_into = following < len(self.segment.steps) and self._is_epilogue(following)
+        writer = following if drains_into else position
+        target, coords = self._target(writer, ranges)
+        _EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
+        self._store(self.segment.steps[writer], self.segment.impls[writer], target, coords, ranges)
+
+    def _target(self, position: int, ranges: Ranges) -> tuple[Buffer, Sequence[Coord]]:
+        """The buffer that a step writes, and its coords in the step's axes."""
+        step, impl = self.segment.steps[position], self.segment.impls[position]
+        storage = step.write.storage
+        layout = write_layout(step, impl)
+        port = self.segment.writes.get((storage, layout.name))
+        if port is not None and not port.streamed:
+            return self.kept[storage, layout.name], step.write.coords
+        if storage in self.local:
+            return self.local[storage], step.write.coords
+        if port is not None and not step.write.is_whole:
+            own = in_view_axes(step.write, layout)
+            buffer = self._block(step.write, own, ranges, self._copies())
+            return buffer, [Coord(a) for a in buffer.axes]
+        buffer = self._block(
+            View.of(storage), layout, self._in_storage(step, ranges), self._copies()
+        )
+        self.local[storage] = buffer
+        return buffer, step.write.coords
+
+    def _copies(self) -> int:
+        return self.segment.buffers if self.segment.loops else 1
+
+    def _in_storage(self, step: Step, ranges: Ranges) -> Ranges:
+        """Ranges of the written storage's axes; a windowed axis is held whole."""
+        found = {}
+        for axis, coord in zip(step.write.storage.axes, step.write.coords, strict=True):
+            if coord.axis in ranges and coord.start == 0 and coord.step == 1:
+                found[axis] = ranges[coord.axis]
+        return found
+
+    def _store(
+        self, step: Step, impl: Impl, target: Buffer, coords: Sequence[Coord], ranges: Ranges
+    ) -> None:
+        layout = write_layout(step, impl)
+        port = self.segment.writes.get((step.write.storage, layout.name))
+        if port is not None and step.write.storage in self.hbm.buffers and self._stored(step):
+            store(self.b, self.hbm, step.write, target, coords, ranges)
+
+    def _stored(self, step: Step) -> bool:
+        return step.write.storage in self.segment.stored
+
+    def source(self, step: Step, impl: Impl, position: int) -> tuple[Buffer, Sequence[Coord]]:
+        """The buffer that holds operand ``position``, and its coords in the step's axes."""
+        view = step.reads[position]
+        wanted = read_layout(step, impl, position)
+        key: Key = (view.storage, view.coords, in_view_axes(view, wanted).name)
+        if key in self.blocks:
+            buffer = self.blocks[key]
+            return buffer, [Coord(a) for a in buffer.axes]
+        if view.storage in self.local:
+            return self.local[view.storage], view.coords
+        return self.kept[view.storage, wanted.name], view.coords
+
+    # --- kinds -----------------------------------------------------------------------------------
+
+    def pointwise(
+        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], ranges: Ranges, _: int
+    ) -> None:
+        """One pass over the block, an instruction for as much of it as possible."""
+        order = [a for a in step.write.axes if a != impl.partition]
+        for group in row_groups(impl.partition, ranges, self._rows(impl)):
+            for_instructions(
+                self.b,
+                group,
+                order,
+                ranges,
+                lambda rows, inner: self._pointwise_part(
+                    step, impl, dst, coords, rows, order, inner
+                ),
+            )
+
+    def _rows(self, impl: Impl) -> int:
+        return partition_tile(impl.partition.extent) if impl.partition else impl.rows
+
+    def _pointwise_part(
+        self,
+        step: Step,
+        impl: Impl,
+        dst: Buffer,
+        coords: Sequence[Coord],
+        rows: Rows,
+        order: Sequence[Axis],
+        ranges: Ranges,
+        psum: Value | None = None,
+    ) -> None:
+        target = tile_view(self.b, dst, coords, rows, order, ranges)
+        srcs: list[Value | float | int | bool] = []
+        columns: list[Value | None] = []
+        dtypes: list[DType] = []
+        for position, view in enumerate(step.reads):
+            dtypes.append(view.storage.dtype)
+            columns.append(None)
+            if view.storage.kind == "constant":
+                assert view.storage.fill is not None
+                srcs.append(view.storage.fill)
+            elif psum is not None and view.storage in self.psum:
+                srcs.append(psum)
+            else:
+                buffer, at = self.source(step, impl, position)
+                srcs.append(tile_view(self.b, buffer, at, rows, order, ranges))
+                varying = [a for a in view.axes if a in order and ranges.get(a, full(a)).size > 1]
+                if not varying and rows.tiles == 1:
+                    columns[-1] = tile_view(self.b, buffer, at, rows, [], ranges)
+        attrs = step.op.attrs if step.op else {}
+        emit_pointwise(
+            self.b, step, Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs)
+        )
+
+    def matmul(
+        self,
+        step: Step,
+        impl: Impl,
+        dst: Buffer,
+        coords: Sequence[Coord],
+        ranges: Ranges,
+        writer: int,
+    ) -> None:
+        """Contract, and drain each PSUM tile through the epilogue if there is one."""
+        position = self.segment.steps.index(step)
+        drain = self._drain(step, impl, dst, coords, writer if writer != position else None)
+        if self.segment.stream and step is self._streaming_step():
+            self._streamed_matmul(step, impl, ranges, drain)
+        else:
+            emit_matmul(self.b, step, impl, self._operands(step, impl), ranges, drain)
+
+    def _operands(self, step: Step, impl: Impl) -> Operands:
+        order = (impl.stationary, 1 - impl.stationary)
+        (left, at_left), (right, at_right) = (self.source(step, impl, p) for p in order)
+        return Operands((left, right), (at_left, at_right))
+
+    def _drain(
+        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], epilogue: int | None
+    ) -> Callable[[Value, Rows, Ranges], None]:
+        moving = roles(step, impl).moving
+
+        def drain(acc: Value, rows: Rows, ranges: Ranges) -> None:
+            if epilogue is None:
+                self.b.tensor_copy(tile_view(self.b, dst, coords, rows, moving, ranges), acc)
+                return
+            after = self.segment.steps[epilogue]
+            self.psum[step.write.storage] = (acc, rows)
+            self._pointwise_part(
+                after, self.segment.impls[epilogue], dst, coords, rows, moving, ranges, acc
+            )
+            del self.psum[step.write.storage]
+
+        return drain
+
+    def _streamed_matmul(
+        self,
+        step: Step,
+        impl: Impl,
+        ranges: Ranges,
+        drain: Callable[[Value, Rows, Ranges], None],
+    ) -> None:
+        """One PSUM tile, the contraction in blocks that are loaded inside its loop."""
+        stream = self.segment.stream
+        assert stream is not None
+        r = roles(step, impl)
+        groups = list(row_groups(r.rows, ranges, partition_tile(r.rows.extent) if r.rows else 1))
+        assert len(groups) == 1 and groups[0].tiles == 1, "a streamed matmul has one PSUM tile"
+        acc = new_psum(self.b, r, groups[0], ranges)
+        sums = Accumulation()
+        top = self.b.graph
+
+        def block(inner: Ranges) -> None:
+            before = dict(self.blocks)
+            opened = self.b.graph is not top
+            if opened:
+                sums.indices.append(self.b.graph.inputs[0])
+            for position, view in enumerate(step.reads):
+                if stream.axis in view.axes:
+                    self._load(step, impl, position, inner)
+            contract(self.b, r, self._operands(step, impl), acc, groups[0], inner, sums)
+            if opened:
+                sums.indices.pop()
+            self.blocks = before
+
+        for_blocks(self.b, stream.axis, ranges, stream.block, block)
+        drain(acc, groups[0], ranges)
+
+    def reduce(
+        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], ranges: Ranges, _: int
+    ) -> None:
+        """Reduce the block, or run over it in blocks of the streamed axis."""
+        stream = self.segment.stream
+        if stream is None or step is not self._streaming_step():
+            src, at = self.source(step, impl, 0)
+            emit_reduce(self.b, step, impl, Sides(src, at, dst, coords), ranges)
+            return
+        wide = DType.F32 if dst.dtype.is_float else dst.dtype
+        axes = step.write.axes
+        layout = in_view_axes(step.write, dst.layout)
+        running = new_buffer(self.b, "running", axes, layout, wide, ranges)
+        own = [Coord(a) for a in axes]
+        identity_start(self.b, step, running)
+
+        def block(inner: Ranges) -> None:
+            before = dict(self.blocks)
+            self._load(step, impl, 0, inner)
+            src, at = self.source(step, impl, 0)
+            part = new_buffer(self.b, "part", axes, layout, wide, inner)
+            emit_reduce(self.b, step, impl, Sides(src, at, part, own), inner)
+            combine(self.b, step, running, part)
+            self.blocks = before
+
+        for_blocks(self.b, stream.axis, ranges, stream.block, block)
+        order = [a for a in axes if a != layout.partition]
+        for group in row_groups(layout.partition, ranges, layout.rows):
+            for_instructions(
+                self.b,
+                group,
+                order,
+                ranges,
+                lambda rows, inner: self.b.tensor_copy(
+                    tile_view(self.b, dst, coords, rows, order, inner),
+                    tile_view(self.b, running, own, rows, order, inner),
+                ),
+            )
+
+    def fill(
+        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], ranges: Ranges, _: int
+    ) -> None:
+        """A constant in memory."""
+        fill(self.b, dst, coords, step, impl.partition, ranges)
+
+    def ramp(
+        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], ranges: Ranges, _: int
+    ) -> None:
+        """An index ramp in memory."""
+        ramp(self.b, dst, coords, step, impl.partition, ranges)
+
+
+def in_view_axes(view: View, layout: Layout) -> Layout:
+    """A storage layout in the axes of a view of it."""
+    if layout.partition is None:
+        return layout
+    for own, coord in zip(view.storage.axes, view.coords, strict=True):
+        if own == layout.partition and coord.axis is not None:
+            return Layout.on(coord.axis)
+    return layout
+
+
+_Emit = Callable[[SegmentLowering, Step, Impl, Buffer, Sequence[Coord], Ranges, int], None]
+_EMIT: dict[str, _Emit] = {
+    "pointwise": SegmentLowering.pointwise,
+    "copy": SegmentLowering.pointwise,
+    "matmul": SegmentLowering.matmul,
+    "reduce": SegmentLowering.reduce,
+    "fill": SegmentLowering.fill,
+    "ramp": SegmentLowering.ramp,
+}
+__all__ = ["MemorySpace", "SegmentLowering", "in_view_axes"]

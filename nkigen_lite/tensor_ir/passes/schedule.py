@@ -1,0 +1,193 @@
+"""What the lowering is told: segments of steps with loops, layouts and places. Plain records.
+
+A ``Schedule`` is the plan in the terms of the axis program. The solver's answer becomes one; the
+lowering carries it out and decides nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Step, Storage
+
+PARTITIONS = 128
+HBM = "hbm"
+
+
+def partition_tile(extent: int) -> int:
+    """How many elements of an axis lie on partitions at a time.
+
+    The whole axis if it fits; else its largest divisor from 64 up to the 128 partitions, so that
+    there is no remainder; else 128 with a remainder.
+    """
+    if extent <= PARTITIONS:
+        return extent
+    return next((t for t in range(PARTITIONS, 63, -1) if extent % t == 0), PARTITIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How a storage (or a view of one) lies on chip.
+
+    Attributes:
+        partition: the axis on partitions, or None.
+        rows: partitions used: the axis's tile, or with ``partition`` None the number of partitions
+            that hold a copy of everything (1 or 128).
+
+    All other axes, and the tiles of the partition axis, lie along the free dimension in order.
+    """
+
+    partition: Axis | None
+    rows: int
+
+    @classmethod
+    def on(cls, axis: Axis | None, rows: int = PARTITIONS) -> Layout:
+        """The axis on partitions; for None, a copy on each of ``rows`` partitions."""
+        return cls(axis, partition_tile(axis.extent) if axis else rows)
+
+    @property
+    def name(self) -> str:
+        """``P=a0``, ``row`` (one partition) or ``all`` (a copy on every partition)."""
+        if self.partition:
+            return f"P={self.partition.name}"
+        return "row" if self.rows == 1 else "all"
+
+
+ROW = Layout(None, 1)
+ALL = Layout(None, PARTITIONS)
+
+
+def free_elements(axes: tuple[Axis, ...], layout: Layout, sizes: dict[Axis, int]) -> int:
+    """Elements per partition of a tile over ``axes`` with the given extents."""
+    count = 1
+    for axis in axes:
+        size = sizes.get(axis, axis.extent)
+        count *= -(-size // layout.rows) if axis == layout.partition else size
+    return count
+
+
+@dataclass(frozen=True, slots=True)
+class Impl:
+    """How one step runs.
+
+    Attributes:
+        partition: the iteration axis on partitions; for matmul the contracted axis that is.
+        out: matmul: the axis on the result's partitions (one of the stationary operand's).
+        stationary: matmul: which operand is stationary (0 or 1).
+        rows: with ``partition`` None, on how many partitions the step is repeated (1 or 128).
+        method: reduce: "free" (along the free dimension), "ones" (over partitions, by a product
+            with ones) or "lanes" (over partitions, on GpSimd).
+    """
+
+    partition: Axis | None
+    out: Axis | None = None
+    stationary: int = 0
+    rows: int = PARTITIONS
+    method: str = "free"
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """A loop over an axis in blocks of ``block`` elements."""
+
+    axis: Axis
+    block: int
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """How a segment reads or writes one storage across its boundary.
+
+    Attributes:
+        layout: on chip, in the storage's axes.
+        streamed: whether it comes from (goes to) HBM inside the segment's loops; otherwise it is
+            kept whole in SBUF in that layout.
+        via: read from HBM with this axis on partitions and transposed on chip afterwards.
+    """
+
+    layout: Layout
+    streamed: bool
+    via: Layout | None = None
+
+
+@dataclass(eq=False, slots=True)
+class Segment:
+    """Steps under one loop nest.
+
+    Attributes:
+        steps: in execution order.
+        impls: one per step.
+        loops: outermost first; over axes that are parallel in every step that has them.
+        stream: the loop over a contracted axis inside the last contraction, or None.
+        reads, writes: the ports, per storage and layout name.
+        stored: storages that the segment stores to HBM.
+        buffers: how many copies of each streamed tile rotate.
+    """
+
+    name: str
+    steps: tuple[Step, ...]
+    impls: tuple[Impl, ...]
+    loops: tuple[Loop, ...] = ()
+    stream: Loop | None = None
+    reads: dict[tuple[Storage, str], Port] = field(default_factory=dict)
+    writes: dict[tuple[Storage, str], Port] = field(default_factory=dict)
+    stored: frozenset[Storage] = frozenset()
+    buffers: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """Make a kept copy of a storage in ``target``, from HBM (source None) or another kept layout."""
+
+    storage: Storage
+    source: Layout | None
+    target: Layout
+    via: Layout | None = None
+
+    @property
+    def name(self) -> str:
+        source = self.source.name if self.source else HBM
+        return f"{self.storage.name}: {source} to {self.target.name}"
+
+
+@dataclass(eq=False, slots=True)
+class Schedule:
+    """Segments and conversions in execution order; what is kept and what is stored.
+
+    Attributes:
+        kept: per storage, the names of the layouts in which it is kept whole in SBUF.
+        stored: intermediate storages that have an HBM buffer.
+    """
+
+    program: Program
+    items: list[Segment | Conversion]
+    kept: dict[Storage, tuple[str, ...]] = field(default_factory=dict)
+    stored: frozenset[Storage] = frozenset()
+
+
+def read_layout(step: Step, impl: Impl, position: int) -> Layout:
+    """The layout in which a step wants the storage of operand ``position``, in storage axes."""
+    view = step.reads[position]
+    found = view.coord_of(impl.partition) if impl.partition else None
+    if found:
+        return Layout.on(found[0])
+    return Layout(None, _copies(step, impl, position))
+
+
+def _copies(step: Step, impl: Impl, position: int) -> int:
+    if step.kind == "matmul":
+        return 1
+    return impl.rows if impl.partition is None else PARTITIONS
+
+
+def write_layout(step: Step, impl: Impl) -> Layout:
+    """The layout in which a step makes its result, in storage axes."""
+    axis = impl.out if step.kind == "matmul" else impl.partition
+    if step.kind == "reduce" and impl.method != "free":
+        return ALL if impl.method == "ones" else ROW
+    found = step.write.coord_of(axis) if axis else None
+    if found:
+        return Layout.on(found[0])
+    if step.kind == "matmul":
+        return ROW
+    return Layout(None, impl.rows)

@@ -1,0 +1,96 @@
+"""The optimum by exhaustive search: an oracle for small problems.
+
+It walks every sequence of candidates and every way to keep every value, and shares nothing with
+the linear model.  Three kinds of plan are left out because dropping the superfluous part of one
+never makes it worse: copies that no picked candidate reads, values stored that nothing reads from
+HBM, and reads that stream although a copy is kept.  Sequences that cost more than the best plan before any
+transfer is counted are skipped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+
+from .check import check
+from .evaluate import evaluate
+from .problem import HBM, Candidate, Pin, Problem
+from .report import Solution, Source, Terms
+
+Rank = tuple[int, int, int, int]
+"""Order of plans: ns, HBM bytes, instructions, peak SBUF bytes per partition."""
+
+Copies = dict[tuple[str, str], str | None]
+"""Kept copies, each with the source of the conversion that makes it, or `None`."""
+
+
+def rank(terms: Terms) -> Rank:
+    """What plans are compared by; less is better."""
+    return terms.objective_ns, terms.hbm_bytes, terms.instructions, terms.peak_sbuf_bytes
+
+
+def brute(problem: Problem, pins: Sequence[Pin] = ()) -> tuple[Rank, Solution] | None:
+    """The best legal plan and its rank, or `None` where there is none.
+
+    Exponential in ops, candidates and values: for problems of about five ops.
+    """
+    best: tuple[Rank, Solution] | None = None
+    for picked in _covers(problem, 0):
+        least = sum(c.overhead_ns + max(c.busy.values(), default=0) for c in picked)
+        if best is not None and least > best[0][0]:
+            continue
+        for solution in _plans(problem, picked):
+            # Ranking first: it is cheaper than the check, which alone decides what is legal.
+            found = rank(evaluate(problem, solution))
+            if (best is None or found < best[0]) and not check(problem, solution, pins=pins):
+                best = (found, solution)
+    return best
+
+
+def _covers(problem: Problem, position: int) -> Iterator[list[Candidate]]:
+    """Every sequence of candidates that covers the ops from `position` on."""
+    if position == len(problem.ops):
+        yield []
+    for candidate in problem.candidates:
+        if candidate.ops[0] in problem.ops[position : position + 1]:
+            for rest in _covers(problem, position + len(candidate.ops)):
+                yield [candidate, *rest]
+
+
+def _plans(problem: Problem, picked: list[Candidate]) -> Iterator[Solution]:
+    """Every plan that runs `picked`."""
+    needed = sorted({(port.value, port.layout) for c in picked for port in c.reads})
+    written = {(port.value, port.layout) for c in picked for port in c.writes}
+    sizes = {value.name: value.resident_bytes for value in problem.values}
+    ways: list[list[str | None]] = []
+    for value, layout in needed:
+        sources = [c.source for c in problem.conversions if (c.value, c.target) == (value, layout)]
+        usable: list[str | None] = [s for s in sources if s == HBM or (value, s) in written]
+        if (value, layout) in written and layout in sizes[value]:
+            usable.append(None)
+        ways.append(["absent", *usable])
+    for choice in product(*ways):
+        copies: Copies = {
+            copy: source for copy, source in zip(needed, choice, strict=True) if source != "absent"
+        }
+        yield _complete(problem, picked, copies)
+
+
+def _complete(problem: Problem, picked: list[Candidate], copies: Copies) -> Solution:
+    """The plan that keeps `copies` and streams whatever else `picked` reads."""
+    sources = [
+        Source(c.name, p.value, p.layout, "sbuf" if (p.value, p.layout) in copies else "hbm")
+        for c in picked
+        for p in c.reads
+    ]
+    in_hbm = {source.value for source in sources if source.place == HBM}
+    in_hbm |= {value for (value, _), source in copies.items() if source == HBM}
+    in_hbm |= {value.name for value in problem.values if value.output}
+    made = [(value, source, layout) for (value, layout), source in copies.items() if source]
+    return Solution(
+        picked=tuple(candidate.name for candidate in picked),
+        stored=tuple(sorted(v.name for v in problem.values if v.producer and v.name in in_hbm)),
+        kept=tuple(sorted(copies)),
+        conversions=tuple(sorted(made)),
+        sources=tuple(sorted(sources, key=lambda s: (s.candidate, s.value, s.layout))),
+    )

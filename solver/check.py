@@ -1,0 +1,168 @@
+"""The independent verdict on a plan: it re-derives legality and cost from the records, and shares
+nothing with the model that found the plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from .evaluate import PlanView, chosen_dims, evaluate
+from .problem import HBM, Pin, Problem
+from .report import Solution
+
+
+def check(
+    problem: Problem,
+    solution: Solution,
+    *,
+    claimed_ns: int | None = None,
+    pins: Sequence[Pin] = (),
+) -> list[str]:
+    """What is wrong with `solution`, one sentence each; an empty list for a legal plan.
+
+    `claimed_ns`, where given, must be the plan's objective, and `pins` must hold.
+    """
+    faults = list(_unknown_names(problem, solution)) or list(_cover(problem, solution))
+    if faults:
+        return faults
+    view = PlanView(problem, solution)
+    faults += _copies(view)
+    faults += _homes(view)
+    faults += _reads(view, solution)
+    if faults:
+        return faults
+    faults += _capacity(problem, solution, view)
+    faults += _pins(problem, solution, view, pins)
+    cost = evaluate(problem, solution).objective_ns
+    if claimed_ns is not None and claimed_ns != cost:
+        faults.append(f"the objective is {cost} ns, not the claimed {claimed_ns} ns")
+    return faults
+
+
+def _unknown_names(problem: Problem, solution: Solution) -> Iterator[str]:
+    values = {value.name: value for value in problem.values}
+    candidates = {candidate.name for candidate in problem.candidates}
+    keys = {(c.value, c.source, c.target) for c in problem.conversions}
+    for name in solution.picked:
+        if name not in candidates:
+            yield f"picked {name!r}: no candidate has that name"
+    for name in solution.stored:
+        if name not in values:
+            yield f"stored {name!r}: no value has that name"
+    for name, layout in solution.kept:
+        if name not in values:
+            yield f"kept {name!r}: no value has that name"
+        elif layout not in values[name].resident_bytes:
+            yield f"kept {name!r}: it cannot be kept in layout {layout!r}"
+    for key in solution.conversions:
+        if key not in keys:
+            yield f"conversion {key}: the problem has no such conversion"
+    for what, items in (
+        ("stored", solution.stored),
+        ("kept", solution.kept),
+        ("conversion", solution.conversions),
+        ("source", [(s.candidate, s.value, s.layout) for s in solution.sources]),
+    ):
+        if len(set(items)) != len(items):
+            yield f"{what}: an entry is there twice"
+
+
+def _cover(problem: Problem, solution: Solution) -> Iterator[str]:
+    ops_of = {candidate.name: candidate.ops for candidate in problem.candidates}
+    covered = tuple(op for name in solution.picked for op in ops_of[name])
+    for op in problem.ops:
+        if covered.count(op) != 1:
+            yield f"op {op!r}: runs in {covered.count(op)} picked candidates, must run in one"
+    if set(covered) == set(problem.ops) and sorted(covered) == sorted(problem.ops):
+        if covered != problem.ops:
+            yield "the picked candidates are not in the order of the ops"
+
+
+def _copies(view: PlanView) -> Iterator[str]:
+    """Every kept copy is made exactly once, out of something that exists."""
+    targets: dict[tuple[str, str], int] = {}
+    for conversion in view.conversions:
+        key = (conversion.value, conversion.target)
+        targets[key] = targets.get(key, 0) + 1
+        who = f"conversion of {conversion.value!r} to {conversion.target!r}"
+        if key not in view.kept:
+            yield f"{who}: the copy is not kept"
+        if targets[key] > 1:
+            yield f"{who}: the copy is made twice"
+        if conversion.source == HBM and not _in_hbm(view, conversion.value):
+            yield f"{who}: the value is not in HBM"
+        if conversion.source not in (HBM, view.written_layout(conversion.value)):
+            yield f"{who}: the producing candidate does not write layout {conversion.source!r}"
+    for value, layout in sorted(view.kept):
+        if (value, layout) not in targets and view.written_layout(value) != layout:
+            yield f"kept {value!r} in {layout!r}: no segment writes it so and no conversion makes it"
+
+
+def _homes(view: PlanView) -> Iterator[str]:
+    """Stored values can be stored, and outputs are."""
+    for name in sorted(view.stored):
+        producing = view.producing(name)
+        if producing is None:
+            yield f"stored {name!r}: a graph input is in HBM already"
+        elif not any(p.value == name and p.hbm is not None for p in producing.writes):
+            yield f"stored {name!r}: candidate {producing.name!r} cannot store it"
+    for value in view.values.values():
+        if value.output and not _in_hbm(view, value.name):
+            yield f"output {value.name!r}: is not stored in HBM"
+
+
+def _reads(view: PlanView, solution: Solution) -> Iterator[str]:
+    """Every read port has one source, and the value is there."""
+    ports = {(c.name, p.value, p.layout): p for c in view.picked for p in c.reads}
+    for key in sorted(ports.keys() - view.places.keys()):
+        yield f"read {key}: has no source"
+    for source in solution.sources:
+        key = (source.candidate, source.value, source.layout)
+        if key not in ports:
+            yield f"source {key}: no picked candidate has that read port"
+        elif source.place == HBM and not _in_hbm(view, source.value):
+            yield f"read {key}: comes from HBM, where the value is not"
+        elif source.place == HBM and ports[key].hbm is None:
+            yield f"read {key}: comes from HBM, which the port cannot do"
+        elif source.place != HBM and (source.value, source.layout) not in view.kept:
+            yield f"read {key}: comes from SBUF, where no such copy is kept"
+
+
+def _in_hbm(view: PlanView, value: str) -> bool:
+    return view.values[value].producer is None or value in view.stored
+
+
+def _capacity(problem: Problem, solution: Solution, view: PlanView) -> Iterator[str]:
+    for candidate in view.picked:
+        if candidate.psum_banks > problem.psum_limit_banks:
+            yield (
+                f"candidate {candidate.name!r}: takes {candidate.psum_banks} PSUM banks, the "
+                f"limit is {problem.psum_limit_banks}"
+            )
+    for step in evaluate(problem, solution).steps:
+        if step.sbuf_bytes > problem.sbuf_limit_bytes:
+            yield (
+                f"{step.kind} {step.name!r}: {step.sbuf_bytes} bytes of SBUF per partition are "
+                f"live, the limit is {problem.sbuf_limit_bytes}"
+            )
+
+
+def _pins(
+    problem: Problem, solution: Solution, view: PlanView, pins: Sequence[Pin]
+) -> Iterator[str]:
+    dims = {(d.value, d.axis): d for d in chosen_dims(problem, solution.picked)}
+    for pin in pins:
+        dim = dims.get((pin.value, pin.axis or ""))
+        role, tile = (dim.role, dim.tile) if dim is not None else (None, None)
+        dim_holds = pin.role in (None, role) and pin.tile in (None, tile)
+        if not dim_holds or not _located(view, pin):
+            yield f"{pin}: does not hold"
+
+
+def _located(view: PlanView, pin: Pin) -> bool:
+    if pin.location is None:
+        return True
+    if pin.location == HBM:
+        return _in_hbm(view, pin.value) and all(value != pin.value for value, _ in view.kept)
+    value = view.values[pin.value]
+    streamed = any(v == pin.value and place == HBM for (_, v, _), place in view.places.items())
+    return not streamed and (value.output or value.name not in view.stored)

@@ -1,0 +1,182 @@
+"""What a plan costs and holds, derived from the records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Literal
+
+from .problem import HBM, Candidate, Conversion, DimChoice, Problem, Transfer, Value
+from .report import Solution, Step, Terms
+
+
+class PlanView:
+    """A problem and a solution of it, looked up by name.
+
+    The solution's names must exist in the problem and its picked candidates must cover every op;
+    `check.check` tests that before it builds one.
+    """
+
+    def __init__(self, problem: Problem, solution: Solution) -> None:
+        by_name = {candidate.name: candidate for candidate in problem.candidates}
+        by_key = {(c.value, c.source, c.target): c for c in problem.conversions}
+        self.picked: list[Candidate] = [by_name[name] for name in solution.picked]
+        self.conversions: list[Conversion] = [by_key[key] for key in solution.conversions]
+        self.values: dict[str, Value] = {value.name: value for value in problem.values}
+        self.stored: set[str] = set(solution.stored)
+        self.kept: set[tuple[str, str]] = set(solution.kept)
+        self.places = {(s.candidate, s.value, s.layout): s.place for s in solution.sources}
+        self.segment_of: dict[str, int] = {
+            op: index for index, candidate in enumerate(self.picked) for op in candidate.ops
+        }
+        order = {op: index for index, op in enumerate(problem.ops)}
+        self._consumers: dict[str, list[str]] = {
+            v.name: sorted(v.consumers, key=order.__getitem__) for v in problem.values
+        }
+        self._made_by = {(c.value, c.target): c.source for c in self.conversions}
+
+    def producing(self, value: str) -> Candidate | None:
+        """The picked candidate that produces `value`; `None` for a graph input."""
+        producer = self.values[value].producer
+        return None if producer is None else self.picked[self.segment_of[producer]]
+
+    def written_layout(self, value: str) -> str | None:
+        """The layout in which the producing candidate writes `value` across its boundary."""
+        producing = self.producing(value)
+        ports = () if producing is None else producing.writes
+        return next((port.layout for port in ports if port.value == value), None)
+
+    def anchor(self, value: str, source: str | None) -> int:
+        """The segment at which a copy of `value` begins to live: that of the first consumer for a
+        copy that is loaded from HBM, else that of the producer."""
+        record = self.values[value]
+        op = record.producer if source != HBM else None
+        return self.segment_of[op if op is not None else self._consumers[value][0]]
+
+    def last_segment(self, value: str) -> int:
+        """The segment of the last consumer of `value` (without consumers: of its producer)."""
+        ops = self._consumers[value] or [self.values[value].producer or ""]
+        return self.segment_of[ops[-1]]
+
+    def live_bytes(self) -> list[int]:
+        """SBUF bytes per partition that copies of values take, for each segment.
+
+        A kept copy counts from the segment where it begins to live to that of the value's last
+        consumer.  The written layout of a value that is converted but not itself kept counts at
+        the producing segment.
+        """
+        held = [0] * len(self.picked)
+        for value, layout in self.kept:
+            first = self.anchor(value, self._made_by.get((value, layout)))
+            for index in range(first, self.last_segment(value) + 1):
+                held[index] += self.values[value].resident_bytes[layout]
+        for value, layout in {(c.value, c.source) for c in self.conversions if c.source != HBM}:
+            own_copy = (value, layout) in self.kept and (value, layout) not in self._made_by
+            if not own_copy:
+                held[self.anchor(value, layout)] += self.values[value].resident_bytes[layout]
+        return held
+
+    def transfers(self, index: int) -> list[Transfer]:
+        """What segment `index` streams from HBM and stores there."""
+        candidate = self.picked[index]
+        moved = [
+            port.hbm
+            for port in candidate.reads
+            if self.places[candidate.name, port.value, port.layout] == HBM
+        ]
+        moved += [port.hbm for port in candidate.writes if port.value in self.stored]
+        return [cost for cost in moved if cost is not None]
+
+    def runs_before(self, conversion: Conversion) -> bool:
+        """Whether a conversion runs before its segment (a load for readers to come) or after it
+        (the segment produces the value)."""
+        producer = self.values[conversion.value].producer
+        anchor = self.anchor(conversion.value, conversion.source)
+        return producer is None or self.segment_of[producer] != anchor
+
+
+def evaluate(problem: Problem, solution: Solution) -> Terms:
+    """The cost of `solution`, which must be legal (see `check.check`), with its named terms.
+
+    A segment takes `overhead + max over resources of busy`, transfers included, and so does a
+    conversion; the objective is the sum of them all.
+    """
+    view = PlanView(problem, solution)
+    held = view.live_bytes()
+    steps: list[Step] = []
+    for index, candidate in enumerate(view.picked):
+        near = [c for c in view.conversions if view.anchor(c.value, c.source) == index]
+        steps += [_conversion_step(c, held[index]) for c in near if view.runs_before(c)]
+        steps.append(_segment_step(candidate, view.transfers(index), held[index]))
+        steps += [_conversion_step(c, held[index]) for c in near if not view.runs_before(c)]
+    return Terms(
+        steps=tuple(steps),
+        objective_ns=sum(step.ns for step in steps),
+        overhead_ns=sum(step.overhead_ns for step in steps),
+        busy=total_busy(step.busy for step in steps),
+        hbm_bytes=sum(step.hbm_bytes for step in steps),
+        instructions=sum(step.instructions for step in steps),
+        dmas=sum(step.dmas for step in steps),
+        peak_sbuf_bytes=max(step.sbuf_bytes for step in steps),
+        peak_psum_banks=max(candidate.psum_banks for candidate in view.picked),
+    )
+
+
+def chosen_dims(problem: Problem, picked: Sequence[str]) -> tuple[DimChoice, ...]:
+    """Roles and tiles under the candidates named in `picked`, sorted by value and axis: each
+    value's as its producing candidate has them, a graph input's as its first reader has them."""
+    order = {op: index for index, op in enumerate(problem.ops)}
+    names = set(picked)
+    owner = {op: c for c in problem.candidates if c.name in names for op in c.ops}
+    dims: list[DimChoice] = []
+    for value in problem.values:
+        op = value.producer or min(value.consumers, key=order.__getitem__, default=None)
+        if op is not None:
+            dims += [dim for dim in owner[op].dims if dim.value == value.name]
+    return tuple(sorted(dims, key=lambda dim: (dim.value, dim.axis)))
+
+
+def total_busy(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    """The sum per resource (ns), sorted by resource."""
+    total: dict[str, int] = {}
+    for part in parts:
+        for resource, ns in part.items():
+            total[resource] = total.get(resource, 0) + ns
+    return dict(sorted(total.items()))
+
+
+def _segment_step(candidate: Candidate, transfers: list[Transfer], held: int) -> Step:
+    busy = total_busy([candidate.busy, *(cost.busy for cost in transfers)])
+    overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers)
+    sbuf = held + candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in transfers)
+    instructions = candidate.instructions + sum(cost.instructions for cost in transfers)
+    return _step(candidate.name, "segment", overhead, busy, sbuf, instructions, transfers)
+
+
+def _conversion_step(conversion: Conversion, held: int) -> Step:
+    name = f"{conversion.value}: {conversion.source} -> {conversion.target}"
+    cost = conversion.cost
+    busy = dict(cost.busy)
+    sbuf = held + cost.sbuf_bytes
+    return _step(name, "conversion", cost.overhead_ns, busy, sbuf, cost.instructions, [cost])
+
+
+def _step(
+    name: str,
+    kind: Literal["segment", "conversion"],
+    overhead_ns: int,
+    busy: dict[str, int],
+    sbuf_bytes: int,
+    instructions: int,
+    transfers: list[Transfer],
+) -> Step:
+    return Step(
+        name=name,
+        kind=kind,
+        ns=overhead_ns + max(busy.values(), default=0),
+        overhead_ns=overhead_ns,
+        busy=busy,
+        hbm_bytes=sum(cost.hbm_bytes for cost in transfers),
+        sbuf_bytes=sbuf_bytes,
+        instructions=instructions,
+        dmas=sum(cost.dmas for cost in transfers),
+    )

@@ -1,0 +1,396 @@
+"""The integer linear model of a `Problem`, and the way from plans to its variables and back.
+
+Variables, 0/1 unless said: `pick[c]` for each candidate c; `move[port of c]`, the value is streamed
+or stored by picked c; `extra[c]` (ns), what those transfers add to the busiest resource of c;
+`own[v, l]`, the copy of v that its producing candidate writes in layout l is kept; `convert[v, s,
+l]`; `hold[v, l]`, the written copy is held at its producing segment for conversions only;
+`role[v, a]` and `tile[v, a]`, integers.  SBUF has its rows and variables in `capacity`.
+
+Costs that depend on a choice are marginals of it (`move <= pick`) instead of rows with large
+constants, and readers are summed per op, of which exactly one picked candidate covers each.  The
+linear relaxation is then tight, which is what makes large problems solvable.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import combinations
+
+from .capacity import Capacity
+from .index import (
+    Copy,
+    Direction,
+    Index,
+    assemble,
+    decides,
+    ports_of,
+    segment_ns,
+    transfer_ns,
+)
+from .linear import LinearModel, Terms, total
+from .problem import HBM, Candidate, Pin, Problem, Transfer
+from .report import Solution
+
+ROLE_CODES: Mapping[str, int] = {"I": 1, "P": 2, "F": 3}
+"""Values of the role variables; 0 where the producing candidate does not say."""
+
+SUBSET_PORTS = 3
+"""Up to this many free ports of a candidate, every subset of them gets a time row; beyond, single
+ports and the whole set."""
+
+MoveKey = tuple[str, Direction, str, str]
+"""A candidate's port: candidate, direction, value, layout."""
+
+
+class Formulation:
+    """The model of `problem` under `pins`.
+
+    `model` holds the rows; `time`, `traffic` and `work` are objectives (ns, HBM bytes and
+    instructions per unit of a variable); `room.peak` is the variable of the largest live SBUF
+    bytes per partition.
+    """
+
+    def __init__(self, problem: Problem, pins: Sequence[Pin] = ()) -> None:
+        self.problem = problem
+        self.index = Index(problem)
+        self.model = LinearModel()
+        self.time: dict[int, int] = {}
+        self.traffic: dict[int, int] = {}
+        self.work: dict[int, int] = {}
+        self.pick: dict[str, int] = {}
+        self.move: dict[MoveKey, int] = {}
+        self.extra: dict[str, int] = {}
+        self.own: dict[Copy, int] = {}
+        self.convert: dict[tuple[str, str, str], int] = {}
+        self.hold: dict[Copy, int] = {}
+        self.role: dict[tuple[str, str], int] = {}
+        self.tile: dict[tuple[str, str], int] = {}
+        self.covering: list[list[Candidate]] = [[] for _ in problem.ops]
+        self.must_run = [f"op {op!r} must run" for op in problem.ops]
+        self._forced: dict[str, list[Transfer]] = {}
+        self.room = Capacity(self.model, self.index)
+        for candidate in problem.candidates:
+            self._add_candidate(candidate)
+        self._add_copies()
+        self._add_cover()
+        self._add_supply()
+        self.room.add_rows()
+        self._add_dims()
+        for pin in pins:
+            self._add_pin(pin)
+
+    # Candidates
+
+    def _add_candidate(self, candidate: Candidate) -> None:
+        pick = self.model.variable()
+        self.pick[candidate.name] = pick
+        first, last = self.index.span[candidate.name]
+        for position in range(first, last + 1):
+            self.covering[position].append(candidate)
+        moved: list[Transfer] = []
+        free: list[tuple[MoveKey, Transfer]] = []
+        for kind, port in ports_of(candidate):
+            key = (candidate.name, kind, port.value, port.layout)
+            avoidable = self.index.avoidable(kind, port)
+            if port.hbm is not None and avoidable:
+                free.append((key, port.hbm))
+            elif port.hbm is not None:
+                self.move[key] = pick
+                moved.append(port.hbm)
+            elif not avoidable:
+                self.model.upper[pick] = 0
+        self._forced[candidate.name] = moved
+        self._spend(self.time, pick, segment_ns(candidate, moved))
+        self._spend(self.traffic, pick, sum(cost.hbm_bytes for cost in moved))
+        moved_work = sum(cost.instructions for cost in moved)
+        self._spend(self.work, pick, candidate.instructions + moved_work)
+        sbuf = candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in moved)
+        moves = self._add_moves(candidate, free)
+        self.room.add_candidate(candidate, pick, sbuf, moves)
+        if candidate.psum_banks > self.problem.psum_limit_banks:
+            limit = f"PSUM limit of {self.problem.psum_limit_banks} banks at op "
+            self.model.at_most([(1, pick)], 0, tuple(f"{limit}{op!r}" for op in candidate.ops))
+
+    def _add_moves(self, candidate: Candidate, free: list[tuple[MoveKey, Transfer]]) -> Terms:
+        """Variables and costs of the ports that may move data; their SBUF terms."""
+        pick = self.pick[candidate.name]
+        costs: list[tuple[int, Transfer]] = []
+        for key, cost in free:
+            move = self.move[key] = self.model.variable()
+            self.model.at_most([(1, move), (-1, pick)], 0)
+            self._spend(self.time, move, cost.overhead_ns)
+            self._spend(self.traffic, move, cost.hbm_bytes)
+            self._spend(self.work, move, cost.instructions)
+            costs.append((move, cost))
+        self._add_time_rows(candidate, costs)
+        return [(cost.sbuf_bytes, move) for move, cost in costs]
+
+    def _add_time_rows(self, candidate: Candidate, moves: list[tuple[int, Transfer]]) -> None:
+        """`extra` is at least what any set of moves adds to any resource beyond the base.
+
+        For a resource whose base load is `slack` below the largest and a set S of moves with loads
+        b, `f = sum of b over S - slack`, a move m missing from S relieves at most `min(b_m, f)`:
+        `extra >= f pick - sum over S of min(b_m, f) (pick - m)`.
+        """
+        base = self._busy(candidate)
+        top = max(base.values(), default=0)
+        resources = sorted({resource for _, cost in moves for resource in cost.busy})
+        most = max(
+            (base.get(r, 0) + sum(cost.busy.get(r, 0) for _, cost in moves) for r in resources),
+            default=0,
+        )
+        if most <= top:
+            return
+        pick = self.pick[candidate.name]
+        extra = self.extra[candidate.name] = self.model.variable(most - top)
+        self._spend(self.time, extra, 1)
+        for resource in resources:
+            slack = top - base.get(resource, 0)
+            loads = [(cost.busy[resource], m) for m, cost in moves if cost.busy.get(resource)]
+            for subset in _subsets(loads):
+                excess = sum(load for load, _ in subset) - slack
+                if excess <= 0:
+                    continue
+                cut = [(min(load, excess), move) for load, move in subset]
+                fixed = excess - sum(relief for relief, _ in cut)
+                self.model.at_most([*cut, (fixed, pick), (-1, extra)], 0)
+
+    def _busy(self, candidate: Candidate) -> dict[str, int]:
+        busy = dict(candidate.busy)
+        for cost in self._forced[candidate.name]:
+            for resource, ns in cost.busy.items():
+                busy[resource] = busy.get(resource, 0) + ns
+        return busy
+
+    # Copies and supply
+
+    def _add_copies(self) -> None:
+        writers: dict[Copy, Terms] = defaultdict(list)
+        for candidate in self.problem.candidates:
+            for port in candidate.writes:
+                writers[port.value, port.layout].append((1, self.pick[candidate.name]))
+        for value in self.problem.values:
+            for layout in sorted(value.resident_bytes):
+                copy = (value.name, layout)
+                if value.producer is not None and writers[copy]:
+                    self.own[copy] = own = self.model.variable()
+                    self.model.at_most([(1, own), *_negative(writers[copy])], 0)
+                    self.room.add_copy(copy, None, own)
+        for conversion in self.problem.conversions:
+            made_from = (conversion.value, conversion.source)
+            if conversion.source != HBM and not writers[made_from]:
+                continue
+            convert = self.model.variable()
+            key = (conversion.value, conversion.source, conversion.target)
+            self.convert[key] = convert
+            self._spend(self.time, convert, transfer_ns(conversion.cost))
+            self._spend(self.traffic, convert, conversion.cost.hbm_bytes)
+            self._spend(self.work, convert, conversion.cost.instructions)
+            copy = (conversion.value, conversion.target)
+            self.room.add_copy(copy, conversion.source, convert)
+            self.room.add_conversion(conversion, convert)
+            if conversion.source != HBM:
+                self.model.at_most([(1, convert), *_negative(writers[made_from])], 0)
+                self._add_hold(made_from, convert)
+            elif self.index.values[conversion.value].producer is not None:
+                stored = self.stored(conversion.value)
+                self.model.at_most([(1, convert), *_negative(stored)], 0)
+
+    def _add_hold(self, copy: Copy, convert: int) -> None:
+        """A conversion's source is held at the producing segment, kept or not."""
+        if copy not in self.hold:
+            self.hold[copy] = self.model.variable()
+            self.room.add_hold(copy, self.hold[copy])
+        own = [(1, self.own[copy])] if copy in self.own else []
+        self.model.at_least([(1, self.hold[copy]), *own, (-1, convert)], 0)
+
+    def stored(self, value: str) -> Terms:
+        """The terms that sum to 1 where `value` is stored in HBM."""
+        position = self.index.produced_at[value]
+        if position is None:
+            return []
+        keys: list[MoveKey] = [
+            (candidate.name, "write", port.value, port.layout)
+            for candidate in self.covering[position]
+            for port in candidate.writes
+            if port.value == value
+        ]
+        return [(1, self.move[key]) for key in keys if key in self.move]
+
+    def copies(self, copy: Copy) -> Terms:
+        """The terms that sum to 1 where `copy` is kept."""
+        own = [(1, self.own[copy])] if copy in self.own else []
+        keys = [(c.value, c.source, c.target) for c in self.index.into.get(copy, ())]
+        return own + [(1, self.convert[key]) for key in keys if key in self.convert]
+
+    def _add_cover(self) -> None:
+        for tag, covering in zip(self.must_run, self.covering, strict=True):
+            terms = [(1, self.pick[candidate.name]) for candidate in covering]
+            self.model.equal(terms, 1, (tag,))
+            self.model.at_most(terms, 1)
+
+    def _add_supply(self) -> None:
+        """Reads from SBUF need the copy, reads from HBM need the value stored."""
+        for value in self.problem.values:
+            stored = self.stored(value.name)
+            for layout in sorted(value.resident_bytes):
+                terms = self.copies((value.name, layout))
+                if len(terms) > 1:
+                    self.model.at_most(terms, 1)
+            for position in self.index.consumed_at[value.name]:
+                self._add_supply_at(value.name, position, stored)
+
+    def _add_supply_at(self, value: str, position: int, stored: Terms) -> None:
+        kept: dict[str, Terms] = defaultdict(list)
+        streamed: dict[int, Terms] = defaultdict(list)
+        for candidate in self.covering[position]:
+            ports = [port for port in candidate.reads if port.value == value]
+            for nth, port in enumerate(ports):
+                move = self.move.get((candidate.name, "read", value, port.layout))
+                if move is not None:
+                    streamed[nth].append((1, move))
+                if move != self.pick[candidate.name]:
+                    from_hbm = [] if move is None else [(-1, move)]
+                    kept[port.layout] += [(1, self.pick[candidate.name]), *from_hbm]
+        for layout, readers in sorted(kept.items()):
+            self.model.at_most(readers + _negative(self.copies((value, layout))), 0)
+        if self.index.produced_at[value] is not None:
+            for _, readers in sorted(streamed.items()):
+                self.model.at_most(readers + _negative(stored), 0)
+
+    # Roles, tiles and pins
+
+    def _add_dims(self) -> None:
+        """Channel role and tile variables to the candidates that decide them."""
+        roles: dict[tuple[str, str], Terms] = defaultdict(list)
+        tiles: dict[tuple[str, str], Terms] = defaultdict(list)
+        for value in self.problem.values:
+            for candidate in self._deciding(value.name):
+                pick = self.pick[candidate.name]
+                for dim in candidate.dims:
+                    if dim.value == value.name:
+                        roles[dim.value, dim.axis].append((ROLE_CODES[dim.role], pick))
+                        tiles[dim.value, dim.axis].append((dim.tile, pick))
+        for variables, choices in ((self.role, roles), (self.tile, tiles)):
+            for key, terms in choices.items():
+                variables[key] = self.model.variable(max(amount for amount, _ in terms))
+                self.model.equal([*terms, (-1, variables[key])], 0)
+
+    def _deciding(self, value: str) -> list[Candidate]:
+        """The candidates of which the picked one gives `value` its roles and tiles."""
+        position = self.index.deciding_at(value)
+        return [] if position is None else self.covering[position]
+
+    def _add_pin(self, pin: Pin) -> None:
+        tags = (str(pin),)
+        key = (pin.value, pin.axis or "")
+        if pin.role is not None and key in self.role:
+            self.model.equal([(1, self.role[key])], ROLE_CODES[pin.role], tags)
+        if pin.tile is not None and key in self.tile:
+            self.model.equal([(1, self.tile[key])], pin.tile, tags)
+        if pin.role is not None or pin.tile is not None:
+            self._exclude((c for c in self._deciding(pin.value) if not decides(c, pin)), tags)
+        if pin.location is not None:
+            self._add_location(pin.value, pin.location == HBM, tags)
+
+    def _exclude(self, candidates: Iterable[Candidate], tags: tuple[str, ...]) -> None:
+        for candidate in candidates:
+            self.model.at_most([(1, self.pick[candidate.name])], 0, tags)
+
+    def _add_location(self, value: str, in_hbm: bool, tags: tuple[str, ...]) -> None:
+        record = self.index.values[value]
+        copies = [t for layout in record.resident_bytes for t in self.copies((value, layout))]
+        stored = self.stored(value)
+        reads = [
+            (1, move)
+            for (_, kind, name, _), move in self.move.items()
+            if kind == "read" and name == value
+        ]
+        if in_hbm:
+            self.model.at_most(copies, 0, tags)
+            if record.producer is not None:
+                self.model.at_least(stored, 1, tags)
+        else:
+            self.model.at_most(reads, 0, tags)
+            if not record.output:
+                self.model.at_most(stored, 0, tags)
+
+    # To plans and back
+
+    def solution(self, values: Sequence[int]) -> Solution:
+        """The plan that an assignment of all variables describes, without copies nobody reads."""
+        copies: dict[Copy, str | None] = {
+            copy: None for copy, own in self.own.items() if values[own]
+        }
+        for (value, source, target), convert in self.convert.items():
+            if values[convert]:
+                copies[value, target] = source
+        picked = [c for c in self.problem.candidates if values[self.pick[c.name]]]
+        return assemble(self.index, picked, copies)
+
+    def assignment(self, solution: Solution) -> list[int]:
+        """Values of all variables for a legal plan."""
+        values = [0] * len(self.model.upper)
+        made = {(value, target) for value, _, target in solution.conversions}
+        for copy in set(solution.kept) - made:
+            values[self.own[copy]] = 1
+        for key in solution.conversions:
+            values[self.convert[key]] = 1
+            written = (key[0], key[1])
+            if written in self.hold and not (written in self.own and values[self.own[written]]):
+                values[self.hold[written]] = 1
+        streamed = {(s.candidate, s.value, s.layout) for s in solution.sources if s.place == HBM}
+        for name in solution.picked:
+            self._assign_segment(values, name, streamed, set(solution.stored))
+        self.room.assign(values)
+        return values
+
+    def _assign_segment(
+        self,
+        values: list[int],
+        name: str,
+        streamed: set[tuple[str, str, str]],
+        stored: set[str],
+    ) -> None:
+        candidate = self.index.candidates[name]
+        values[self.pick[name]] = 1
+        moved: list[Transfer] = []
+        for port in candidate.reads:
+            if (name, port.value, port.layout) in streamed and port.hbm is not None:
+                values[self.move[name, "read", port.value, port.layout]] = 1
+                moved.append(port.hbm)
+        for port in candidate.writes:
+            if port.value in stored and port.hbm is not None:
+                values[self.move[name, "write", port.value, port.layout]] = 1
+                moved.append(port.hbm)
+        if name in self.extra:
+            overhead = sum(cost.overhead_ns for cost in moved) + candidate.overhead_ns
+            base = max(self._busy(candidate).values(), default=0)
+            values[self.extra[name]] = segment_ns(candidate, moved) - overhead - base
+        first, last = self.index.span[name]
+        for dim in candidate.dims:
+            deciding = self.index.deciding_at(dim.value)
+            if deciding is not None and first <= deciding <= last:
+                values[self.role[dim.value, dim.axis]] = ROLE_CODES[dim.role]
+                values[self.tile[dim.value, dim.axis]] = dim.tile
+
+    def cost(self, objective: Mapping[int, int], values: Sequence[int]) -> int:
+        """An objective's value under an assignment."""
+        return total(((amount, variable) for variable, amount in objective.items()), values)
+
+    @staticmethod
+    def _spend(objective: dict[int, int], variable: int, amount: int) -> None:
+        if amount:
+            objective[variable] = objective.get(variable, 0) + amount
+
+
+def _negative(terms: Terms) -> Terms:
+    return [(-coefficient, variable) for coefficient, variable in terms]
+
+
+def _subsets(loads: Terms) -> list[Terms]:
+    if len(loads) <= SUBSET_PORTS:
+        sizes = range(1, len(loads) + 1)
+        return [list(subset) for size in sizes for subset in combinations(loads, size)]
+    return [[load] for load in loads] + [loads]

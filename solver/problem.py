@@ -1,0 +1,174 @@
+"""The question put to the solver, as plain records of integers and names.
+
+A program is a sequence of ops.  A `Candidate` is one way to run a run of consecutive ops as one
+fused segment; the picked candidates partition the sequence.  A value that crosses a segment's
+boundary lives in HBM, or whole in SBUF in one or more layouts, or both.
+
+Units: ns are integer nanoseconds; SBUF bytes are per partition; HBM bytes are totals.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from .codec import DecodeError, decode, encode
+
+HBM = "hbm"
+"""The name of the off-chip home of values, where a layout or a location is asked for."""
+
+Role = Literal["I", "P", "F"]
+Location = Literal["hbm", "sbuf"]
+
+
+class ProblemError(ValueError):
+    """A `Problem`, or a pin on one, that breaks a rule; the message names the offender and the
+    rule."""
+
+
+@dataclass(frozen=True, slots=True)
+class Transfer:
+    """The cost of moving one value between HBM and SBUF, or from one layout to another.
+
+    `busy` is in ns per resource and overlaps with the other work of its segment; `overhead_ns`
+    does not overlap.  `sbuf_bytes` are the buffers held meanwhile, per partition.
+    """
+
+    busy: Mapping[str, int]
+    overhead_ns: int
+    hbm_bytes: int
+    sbuf_bytes: int
+    instructions: int
+    dmas: int
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """One value crossing a candidate's boundary, in one on-chip layout.
+
+    `hbm` is the cost when the candidate streams the value from HBM (a read) or stores it there (a
+    write); `None` means that it cannot.
+    """
+
+    value: str
+    layout: str
+    hbm: Transfer | None
+
+
+@dataclass(frozen=True, slots=True)
+class DimChoice:
+    """What a candidate makes of one axis of one value: iterated (I), on partitions (P) or along
+    the free dimension (F), in tiles of `tile` elements."""
+
+    value: str
+    axis: str
+    role: Role
+    tile: int
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One way to run `ops`, a run of consecutive ops, as one fused segment.
+
+    `reads` has a port for every value that an op inside consumes and none inside produces (more
+    than one if it is needed in several layouts); `writes` has exactly one port for every value
+    produced inside that is a graph output or has a consumer outside.  `busy` (ns per resource),
+    `overhead_ns`, `sbuf_bytes` (per partition) and `instructions` leave the ports out.
+    """
+
+    name: str
+    ops: tuple[str, ...]
+    reads: tuple[Port, ...]
+    writes: tuple[Port, ...]
+    busy: Mapping[str, int]
+    overhead_ns: int
+    sbuf_bytes: int
+    psum_banks: int
+    instructions: int
+    dims: tuple[DimChoice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A value of the program.
+
+    `producer` is an op, or `None` for a graph input, which is in HBM from the start.  `output`
+    values must end in HBM.  `resident_bytes` maps each layout in which the value can be kept whole
+    in SBUF to the bytes that takes per partition.
+    """
+
+    name: str
+    producer: str | None
+    consumers: tuple[str, ...]
+    output: bool
+    resident_bytes: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Conversion:
+    """Makes a resident copy of `value` in layout `target`, as a small segment of its own.
+
+    `source` is "hbm", or the layout in which the producing candidate writes the value.
+    """
+
+    value: str
+    source: str
+    target: str
+    cost: Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """A decision the user has taken.
+
+    With `axis`: the role or the tile (or both) of that axis of `value`, as chosen by the candidate
+    that produces it (a graph input: by its first reader).  With `location`: "hbm", the value is in
+    HBM and no copy is kept in SBUF between segments; "sbuf", no segment streams it from HBM, and
+    it is stored there only if it is a graph output.
+    """
+
+    value: str
+    axis: str | None = None
+    role: Role | None = None
+    tile: int | None = None
+    location: Location | None = None
+
+    def __str__(self) -> str:
+        parts = [] if self.role is None else [f"role[{self.value}, {self.axis}] = {self.role}"]
+        parts += [] if self.tile is None else [f"tile[{self.value}, {self.axis}] = {self.tile}"]
+        parts += [] if self.location is None else [f"location[{self.value}] = {self.location}"]
+        return "pin " + ", ".join(parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Everything the solver knows: ops in topological order, values, candidates, conversions, and
+    the limits of SBUF (bytes per partition) and PSUM (banks)."""
+
+    name: str
+    ops: tuple[str, ...]
+    values: tuple[Value, ...]
+    candidates: tuple[Candidate, ...]
+    conversions: tuple[Conversion, ...]
+    sbuf_limit_bytes: int
+    psum_limit_banks: int
+
+    def validate(self) -> None:
+        """Check every rule of the records; raise `ProblemError` naming the offender and rule."""
+        from .rules import validate_problem
+
+        validate_problem(self)
+
+    def to_json(self) -> str:
+        """This problem as JSON text; equal problems give equal text."""
+        return json.dumps(encode(self), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Problem:
+        """The problem that `to_json` wrote.  Raises `ProblemError` naming the field at fault."""
+        try:
+            return decode(cls, json.loads(text), "problem")
+        except (DecodeError, json.JSONDecodeError) as error:
+            raise ProblemError(str(error)) from error

@@ -1,0 +1,69 @@
+"""Comparing what two graphs compute, allowing for rounding and for nothing else.
+
+How much rounding matters depends on the graph: a cancelling sum or a floor magnifies it. So the
+first graph is also run with noise of a few roundings on each of its results, and how far its
+outputs move is how far a graph with the same meaning may be.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nkigen_lite.core.dtypes import Array, DType, epsilon, round_to
+from nkigen_lite.core.interpret import bind_inputs, evaluate_op, run
+from nkigen_lite.core.ir import Graph, Op
+from nkigen_lite.tensor_ir.passes.match import float_range
+from nkigen_lite.tensor_ir.rows import TENSOR
+
+Arrays = dict[str, Array]
+
+_ROUNDS = 6  # runs with noise
+
+
+def assert_same_meaning(before: Graph, after: Graph, inputs: Arrays) -> None:
+    """Fail unless ``after`` computes on ``inputs`` what ``before`` does, up to rounding."""
+    expected, found = run(before, inputs), run(after, inputs)
+    moved = _movement(before, inputs, expected)
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        dtype = before.outputs[name].type.dtype
+        assert after.outputs[name].type == before.outputs[name].type
+        wanted = array.astype(np.float64)
+        tolerance = 3 * moved[name] + 4 * epsilon(dtype) * np.abs(wanted) + _tiny(dtype)
+        off = np.abs(found[name].astype(np.float64) - wanted)
+        assert np.all(off <= tolerance), (
+            f"{name} is off by up to {np.max(off)}, allowed {np.max(tolerance)}\n{before}\n{after}"
+        )
+
+
+def _tiny(dtype: DType) -> float:
+    return 2 * float_range(dtype).least if dtype.is_float else 0.0
+
+
+def _movement(
+    graph: Graph, inputs: dict[str, Array], expected: dict[str, Array]
+) -> dict[str, Array]:
+    """How far each output moves, elementwise, when every result has noise of some roundings."""
+    rng = np.random.default_rng(0)
+    moved = {name: np.zeros(array.shape) for name, array in expected.items()}
+    for _ in range(_ROUNDS):
+        env = bind_inputs(graph, inputs)
+        for op in graph.ops:
+            (array,) = evaluate_op(graph, op, [env[id(v)] for v in op.inputs])
+            env[id(op.result)] = _with_noise(rng, op, array, [env[id(v)] for v in op.inputs])
+        for name, value in graph.outputs.items():
+            off = env[id(value)].astype(np.float64) - expected[name].astype(np.float64)
+            moved[name] = np.maximum(moved[name], np.nan_to_num(np.abs(off), nan=np.inf))
+    return moved
+
+
+def _with_noise(rng: np.random.Generator, op: Op, array: Array, operands: list[Array]) -> Array:
+    row, dtype = TENSOR[op.opcode], op.result.type.dtype
+    if row.engine == "none" or not dtype.is_float:
+        return array
+    wide = array.astype(np.float64)
+    size = 2 * epsilon(dtype) * np.abs(wide)
+    if row.arity != (1, 1) or row.tolerance > 1e-6:  # sums cancel, tables have absolute errors
+        largest = max(float(np.max(np.abs(a.astype(np.float64)))) for a in [wide, *operands])
+        size = size + (epsilon(dtype) + min(row.tolerance, 1e-6)) * largest
+    return round_to(wide + size * rng.choice([-1.0, 1.0], wide.shape), dtype)
