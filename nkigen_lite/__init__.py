@@ -1,0 +1,18 @@
+"""nkigen-lite: numpy-style tensor programs to NKI kernels for AWS Trainium NeuronCores."""
+
+from nkigen_lite.api import Compiled, compile, write_outputs
+from nkigen_lite.errors import NkigenError
+from nkigen_lite.frontend import Kernel, kernel, load_function, parse_spec, trace
+
+__all__ = [
+    "Compiled",
+    "Kernel",
+    "NkigenError",
+    "compile",
+    "kernel",
+    "load_function",
+    "parse_spec",
+    "trace",
+    "write_outputs",
+]
+__version__ = "0.1.0"

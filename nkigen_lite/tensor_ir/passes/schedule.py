@@ -191,3 +191,23 @@ def write_layout(step: Step, impl: Impl) -> Layout:
     if step.kind == "matmul":
         return ROW
     return Layout(None, impl.rows)
+
+
+def drained_matmul(segment: Segment, position: int) -> int | None:
+    """The matmul whose result the pointwise step at ``position`` takes straight from PSUM.
+
+    It is the step right before, if nothing else reads its result, inside the segment or outside.
+    """
+    step = segment.steps[position]
+    if position == 0 or step.kind != "pointwise":
+        return None
+    maker = segment.steps[position - 1]
+    made = maker.write.storage
+    crosses = any(s is made for s, _ in segment.writes)
+    if maker.kind != "matmul" or crosses or not maker.write.is_whole:
+        return None
+    reads = [v for v in step.reads if v.storage is made]
+    same = len(reads) == 1 and reads[0].coords == maker.write.coords
+    others = any(v.storage is made for s in segment.steps if s is not step for v in s.reads)
+    fits = set(step.write.axes) == set(maker.write.axes)
+    return position - 1 if same and fits and not others else None

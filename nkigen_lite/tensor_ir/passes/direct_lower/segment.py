@@ -49,6 +49,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
     Layout,
     Segment,
+    drained_matmul,
     partition_tile,
     read_layout,
     write_layout,
@@ -199,29 +200,7 @@ class SegmentLowering:
 
     def _is_epilogue(self, position: int) -> bool:
         """Whether a pointwise step reads a matmul's result straight from PSUM."""
-        return self._matmul_before(position) is not None
-
-    def _matmul_before(self, position: int) -> int | None:
-        """The matmul right before whose result only this step reads, inside the segment."""
-        step = self.segment.steps[position]
-        if position == 0 or step.kind != "pointwise":
-            return None
-        maker = self.segment.steps[position - 1]
-        made = maker.write.storage
-        if maker.kind != "matmul" or self._crosses(made) or not maker.write.is_whole:
-            return None
-        reads = [v for v in step.reads if v.storage is made]
-        same = len(reads) == 1 and reads[0].coords == maker.write.coords
-        others = [
-            s
-            for s in self.segment.steps
-            if s is not step and any(v.storage is made for v in s.reads)
-        ]
-        fits = set(step.write.axes) == set(maker.write.axes)
-        return position - 1 if same and fits and not others else None
-
-    def _crosses(self, storage: Storage) -> bool:
-        return any(s is storage for s, _ in self.segment.writes)
+        return drained_matmul(self.segment, position) is not None
 
     def _step(self, position: int, step: Step, impl: Impl, ranges: Ranges) -> None:
         if step.kind == "hbm_copy":

@@ -1,0 +1,179 @@
+"""The report of a compilation as plain data. All times in it are predicted, not measured."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import solver
+from cost_models import Target, Work, bounds
+from nkigen_lite.tensor_ir.passes.axes import Program, Step
+from nkigen_lite.tensor_ir.passes.layout_solver import cost_of
+from nkigen_lite.tensor_ir.passes.lower_to_nki import Lowered
+from nkigen_lite.tensor_ir.rows import TENSOR
+
+
+@dataclass(frozen=True, slots=True)
+class GreedyReport:
+    """The baseline: every op on its own through HBM, the cheapest way for each."""
+
+    predicted_us: float
+    engines: dict[str, float]
+    hbm_bytes: int
+    instructions: int
+    dmas: int
+    peak_sbuf_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CompileReport:
+    """What was chosen, what it costs, and how far that is from what is possible.
+
+    Attributes:
+        kernel, target: names.
+        status: "optimal" or "feasible".
+        objective_ns: the plan's predicted time, as the solver minimised it.
+        best_bound_ns: no plan that the solver knows of is faster; gap: the part of the objective
+            above it (0..1).
+        predicted_us: the objective in microseconds.
+        simulated_us: of the lowered kernel on the simulator; None: there is none.
+        bound_us, bound_resource: roofline lower bound and what it is bound by.
+        greedy_us: predicted time of the per-op plan through HBM; None if it does not fit.
+        engines: predicted busy microseconds of the lowered kernel per engine, ``dma`` (the queues)
+            and ``sync`` (issuing DMAs).
+        hbm_bytes: moved by the lowered kernel's DMAs; compulsory_bytes: each input and output once.
+        instructions, dmas: executed, DMAs included in instructions.
+        ir_ops: ops in the text of the kernel, loops not multiplied out.
+        peak_sbuf_bytes: per partition; peak_psum_banks.
+        trace_s, build_s, solve_s, lower_s: seconds tracing, pricing candidates, solving, lowering.
+        seed, deterministic_s, variables, constraints, candidates: of the solver's run.
+        greedy: the baseline's figures.
+    """
+
+    kernel: str
+    target: str
+    status: str
+    objective_ns: int
+    best_bound_ns: int
+    gap: float
+    predicted_us: float
+    simulated_us: float | None
+    bound_us: float
+    bound_resource: str
+    greedy_us: float | None
+    engines: dict[str, float]
+    hbm_bytes: int
+    compulsory_bytes: int
+    instructions: int
+    dmas: int
+    ir_ops: int
+    peak_sbuf_bytes: int
+    peak_psum_banks: int
+    trace_s: float
+    build_s: float
+    solve_s: float
+    lower_s: float
+    seed: int
+    deterministic_s: float
+    variables: int
+    constraints: int
+    candidates: int
+    greedy: GreedyReport | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The report as JSON text."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def header(self) -> list[str]:
+        """Lines for the top of emitted source."""
+        return [
+            f"target {self.target}; predicted {self.predicted_us:.1f} us, not measured "
+            f"({self.status}, gap {self.gap:.1%}); lower bound {self.bound_us:.1f} us "
+            f"({self.bound_resource})",
+            f"{self.instructions} instructions, {self.dmas} DMAs, {self.hbm_bytes} HBM bytes "
+            f"(each input and output once: {self.compulsory_bytes})",
+        ]
+
+
+def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileReport:
+    """The report of a lowered program."""
+    solved = lowered.solved
+    answer = solved.report
+    assert answer.objective_ns is not None
+    cost = cost_of(solved.kernel, target)
+    compulsory = sum(s.size_bytes for s in (*lowered.program.inputs, *lowered.program.outputs))
+    roof = bounds(target, work_of(lowered.program, compulsory))
+    greedy = _greedy(answer.greedy)
+    return CompileReport(
+        kernel=lowered.program.name,
+        target=target.name,
+        status=answer.status.value,
+        objective_ns=answer.objective_ns,
+        best_bound_ns=answer.best_bound_ns,
+        gap=answer.gap,
+        predicted_us=answer.objective_ns / 1000,
+        simulated_us=None,
+        bound_us=roof.ns / 1000,
+        bound_resource=roof.resource,
+        greedy_us=greedy.predicted_us if greedy else None,
+        engines={name: round(ns / 1000, 3) for name, ns in sorted(cost.busy.items())},
+        hbm_bytes=cost.hbm_bytes,
+        compulsory_bytes=compulsory,
+        instructions=cost.instructions,
+        dmas=cost.dmas,
+        ir_ops=sum(1 for _ in solved.kernel.walk()),
+        peak_sbuf_bytes=cost.sbuf_bytes,
+        peak_psum_banks=cost.psum_banks,
+        trace_s=trace_s,
+        build_s=solved.build_s,
+        solve_s=solved.solve_s,
+        lower_s=solved.lower_s,
+        seed=answer.seed,
+        deterministic_s=answer.deterministic_s,
+        variables=answer.variables,
+        constraints=answer.constraints,
+        candidates=len(solved.problem.candidates),
+        greedy=greedy,
+    )
+
+
+def _greedy(terms: solver.Terms | None) -> GreedyReport | None:
+    if terms is None:
+        return None
+    return GreedyReport(
+        predicted_us=terms.objective_ns / 1000,
+        engines={name: ns / 1000 for name, ns in sorted(terms.busy.items())},
+        hbm_bytes=terms.hbm_bytes,
+        instructions=terms.instructions,
+        dmas=terms.dmas,
+        peak_sbuf_bytes=terms.peak_sbuf_bytes,
+    )
+
+
+def work_of(program: Program, compulsory: int) -> Work:
+    """The work that any kernel for the program has to do.
+
+    Only what cannot be fused away counts: multiply-accumulates, functions that one engine computes
+    (an instruction evaluates one of them per element), and each input and output once.
+    """
+    macs: dict[str, int] = {}
+    elems = 0
+    for step in program.steps:
+        if step.kind == "matmul":
+            dtype = step.reads[0].storage.dtype.value
+            macs[dtype] = macs.get(dtype, 0) + math.prod(a.extent for a in step.axes)
+        elif _is_function(step):
+            elems += math.prod(a.extent for a in step.write.axes)
+    loads = sum(s.size_bytes for s in program.inputs)
+    return Work(hbm_bytes=compulsory, macs=macs, any_elems=elems, hbm_load_bytes=loads)
+
+
+def _is_function(step: Step) -> bool:
+    row = TENSOR.get(step.op.opcode) if step.op and step.kind == "pointwise" else None
+    return row is not None and row.engine == "scalar"

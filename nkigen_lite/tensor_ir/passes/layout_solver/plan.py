@@ -1,0 +1,258 @@
+"""The plan as data: what was chosen, in names and numbers that print, diff and load again."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import solver
+from nkigen_lite.tensor_ir.passes.axes import Step, Storage
+from nkigen_lite.tensor_ir.passes.schedule import (
+    HBM,
+    Conversion,
+    Impl,
+    Schedule,
+    Segment,
+    drained_matmul,
+    write_layout,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class DimPlan:
+    """One atomic axis of a value.
+
+    Attributes:
+        axis, extent: the axis.
+        role: "P" on partitions, "F" along the free dimension, "I" iterated.
+        tile: elements at a time in that role.
+    """
+
+    axis: str
+    extent: int
+    role: str
+    tile: int
+
+
+@dataclass(frozen=True, slots=True)
+class ValuePlan:
+    """Where a value lives.
+
+    Attributes:
+        kind: "input", "output" or "temp".
+        location: "hbm"; "sbuf" (whole, from producer to last consumer); "tile" (only ever one
+            block inside a segment); "psum" (consumed straight from the accumulator). A value that
+            is both kept and stored says "sbuf+hbm".
+        layouts: on chip, if kept whole ("P=a0": axis a0 on partitions; "row"; "all").
+        bytes: of the whole value.
+    """
+
+    name: str
+    kind: str
+    dtype: str
+    shape: tuple[int, ...]
+    location: str
+    layouts: tuple[str, ...]
+    bytes: int
+    dims: tuple[DimPlan, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """One step of a segment: the op, what it reads and writes, and how it runs."""
+
+    writes: str
+    op: str
+    reads: tuple[str, ...]
+    how: str
+    line: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentPlan:
+    """Steps under one loop nest, or one conversion.
+
+    Attributes:
+        loops: (axis, extent, block), outermost first; the last may be a contraction's ("k" in
+            ``streamed``).
+        loads, stores: values moved from and to HBM inside.
+        ns: predicted time; busy: predicted ns per engine, ``dma`` and ``sync``.
+    """
+
+    name: str
+    kind: str
+    loops: tuple[tuple[str, int, int], ...]
+    streamed: tuple[str, int, int] | None
+    steps: tuple[StepPlan, ...]
+    loads: tuple[str, ...]
+    stores: tuple[str, ...]
+    ns: int
+    overhead_ns: int
+    busy: dict[str, int]
+    sbuf_bytes: int
+    hbm_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The whole choice for a kernel on a target."""
+
+    kernel: str
+    target: str
+    segments: tuple[SegmentPlan, ...]
+    values: tuple[ValuePlan, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """The plan as JSON text; equal plans give equal text."""
+        return json.dumps(self.to_dict(), indent=1)
+
+    def value(self, name: str) -> ValuePlan:
+        """The plan of one value.
+
+        Raises:
+            KeyError: there is no such value.
+        """
+        for value in self.values:
+            if value.name == name:
+                return value
+        raise KeyError(name)
+
+
+def plan_of(schedule: Schedule, report: solver.Report, target: str) -> Plan:
+    """The plan of a schedule, with the solver's terms beside each segment."""
+    assert report.terms is not None
+    terms = {(step.kind, step.name): step for step in report.terms.steps}
+    ordered = list(report.terms.steps)
+    segments = []
+    for item in schedule.items:
+        if isinstance(item, Segment):
+            segments.append(_segment(item, terms["segment", item.name]))
+        else:
+            step = next(
+                s for s in ordered if s.kind == "conversion" and _names(s.name, item)
+            )
+            segments.append(_conversion(item, step))
+    values = [_value(s, schedule, report) for s in schedule.program.storages if s.kind != "constant"]
+    return Plan(schedule.program.name, target, tuple(segments), tuple(values))
+
+
+def _names(step: str, item: Conversion) -> bool:
+    source = item.source.name if item.source else HBM
+    return step == conversion_name(item.storage.name, source, item.target.name)
+
+
+def conversion_name(value: str, source: str, target: str) -> str:
+    """How the solver's terms name a conversion."""
+    return f"{value}: {source} -> {target}"
+
+
+def _segment(item: Segment, term: solver.Step) -> SegmentPlan:
+    return SegmentPlan(
+        name=item.name,
+        kind="segment",
+        loops=tuple((p.axis.name, p.axis.extent, p.block) for p in item.loops),
+        streamed=(
+            (item.stream.axis.name, item.stream.axis.extent, item.stream.block)
+            if item.stream
+            else None
+        ),
+        steps=tuple(_step(s, i) for s, i in zip(item.steps, item.impls, strict=True)),
+        loads=tuple(s.name for (s, _), port in item.reads.items() if port.streamed),
+        stores=tuple(sorted(s.name for s in item.stored)),
+        ns=term.ns,
+        overhead_ns=term.overhead_ns,
+        busy=dict(term.busy),
+        sbuf_bytes=term.sbuf_bytes,
+        hbm_bytes=term.hbm_bytes,
+    )
+
+
+def _step(step: Step, impl: Impl) -> StepPlan:
+    return StepPlan(
+        writes=repr(step.write),
+        op=step.op.opcode if step.op else step.kind,
+        reads=tuple(repr(v) for v in step.reads),
+        how=_how(step, impl),
+        line=str(step.loc) if step.loc else None,
+    )
+
+
+def _how(step: Step, impl: Impl) -> str:
+    """The implementation in words."""
+    made = write_layout(step, impl).name
+    if step.kind == "matmul":
+        side = "ab"[impl.stationary]
+        depth = impl.partition.name if impl.partition else "1"
+        return f"contract {depth} on partitions, {side} stationary, result {made}"
+    if step.kind == "reduce":
+        ways = {"free": "along free", "ones": "over partitions by ones-matmul",
+                "lanes": "over partitions on gpsimd"}  # fmt: skip
+        return f"{ways[impl.method]}, result {made}"
+    return made
+
+
+def _conversion(item: Conversion, term: solver.Step) -> SegmentPlan:
+    source = item.source.name if item.source else HBM
+    via = f" via {item.via.name}" if item.via else ""
+    step = StepPlan(item.storage.name, "convert", (item.storage.name,),
+                    f"{source} to {item.target.name}{via}", None)  # fmt: skip
+    return SegmentPlan(
+        name=term.name,
+        kind="conversion",
+        loops=(),
+        streamed=None,
+        steps=(step,),
+        loads=() if item.source else (item.storage.name,),
+        stores=(),
+        ns=term.ns,
+        overhead_ns=term.overhead_ns,
+        busy=dict(term.busy),
+        sbuf_bytes=term.sbuf_bytes,
+        hbm_bytes=term.hbm_bytes,
+    )
+
+
+def _value(storage: Storage, schedule: Schedule, report: solver.Report) -> ValuePlan:
+    chosen = {(d.value, d.axis): d for d in report.dims}
+    layouts = schedule.kept.get(storage, ())
+    dims = []
+    for axis in storage.axes:
+        found = chosen.get((storage.name, axis.name))
+        role, tile = (found.role, found.tile) if found else ("F", axis.extent)
+        dims.append(DimPlan(axis.name, axis.extent, role, tile))
+    return ValuePlan(
+        name=storage.name,
+        kind=storage.kind,
+        dtype=storage.dtype.value,
+        shape=storage.shape,
+        location=_location(storage, schedule),
+        layouts=tuple(sorted(layouts)),
+        bytes=storage.size_bytes,
+        dims=tuple(dims),
+    )
+
+
+def _location(storage: Storage, schedule: Schedule) -> str:
+    in_hbm = storage.kind in ("input", "output") or storage in schedule.stored
+    if schedule.kept.get(storage):
+        return "sbuf+hbm" if in_hbm else "sbuf"
+    if in_hbm:
+        return HBM
+    return "psum" if storage in _drained(schedule) else "tile"
+
+
+def _drained(schedule: Schedule) -> set[Storage]:
+    """Matmul results that never leave PSUM as such."""
+    return {
+        item.steps[made].write.storage
+        for item in schedule.items
+        if isinstance(item, Segment)
+        for position in range(len(item.steps))
+        if (made := drained_matmul(item, position)) is not None
+    }
+

@@ -1,0 +1,104 @@
+"""Solving a program's layout, and lowering what was decided."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from time import perf_counter
+
+import solver
+from cost_models import Target
+from nkigen_lite.core.ir import Graph
+from nkigen_lite.errors import InvalidStage, NoPlan
+from nkigen_lite.nki_ir.limits import Limits
+from nkigen_lite.nki_ir.verify import check
+from nkigen_lite.tensor_ir.passes.axes import Program
+from nkigen_lite.tensor_ir.passes.direct_lower import lower_schedule
+from nkigen_lite.tensor_ir.passes.layout_solver.plan import Plan, plan_of
+from nkigen_lite.tensor_ir.passes.layout_solver.planning import schedule_of
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import cost_of
+from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
+from nkigen_lite.tensor_ir.passes.schedule import Schedule
+
+_ATTEMPTS = 4  # how often a plan whose kernel overflows SBUF is solved again with less of it
+
+
+@dataclass(frozen=True, slots=True)
+class Solved:
+    """A program's plan and its kernel.
+
+    Attributes:
+        problem: what the solver was asked (it saves and replays without the compiler).
+        report: what it answered.
+        schedule, plan: the answer for the lowering and for people.
+        kernel: the verified nki_ir graph.
+        build_s, solve_s, lower_s: seconds spent pricing candidates, solving, and lowering.
+    """
+
+    problem: solver.Problem
+    report: solver.Report
+    schedule: Schedule
+    plan: Plan
+    kernel: Graph
+    build_s: float
+    solve_s: float
+    lower_s: float
+
+
+def solve_layout(
+    program: Program,
+    target: Target,
+    *,
+    time_limit: float = 10.0,
+    seed: int = 0,
+    pins: Sequence[solver.Pin] = (),
+) -> Solved:
+    """Choose roles, tiles, locations and implementations for a program, and lower it.
+
+    The solver bounds SBUF by the bytes live in each segment; should the lowered kernel need more
+    (scratch tiles beside residents), it is solved again with that much less.
+
+    Raises:
+        NoPlan: nothing legal fits the target, or the pins contradict each other; says which limits.
+        InvalidStage: the solver's answer does not pass the independent checker.
+    """
+    start = perf_counter()
+    planner = Planner(program, target)
+    problem = planner.problem()
+    build_s, solve_s, lower_s = perf_counter() - start, 0.0, 0.0
+    limits = Limits.of(target)
+    for _ in range(_ATTEMPTS):
+        report = solver.solve(problem, time_limit=time_limit, seed=seed, pins=tuple(pins), claimed_ns=report.objective_ns)
+        solve_s += report.wall_s
+        _require(program, target, problem, report, pins)
+        begun = perf_counter()
+        assert report.solution is not None
+        schedule = schedule_of(planner, report.solution)
+        kernel = lower_schedule(schedule)
+        excess = cost_of(kernel, target).sbuf_bytes - limits.sbuf_bytes
+        lower_s += perf_counter() - begun
+        if excess <= 0:
+            break
+        problem = replace(problem, sbuf_limit_bytes=problem.sbuf_limit_bytes - excess)
+    check(kernel, limits)
+    plan = plan_of(schedule, report, target.name)
+    return Solved(problem, report, schedule, plan, kernel, build_s, solve_s, lower_s)
+
+
+def _require(
+    program: Program,
+    target: Target,
+    problem: solver.Problem,
+    report: solver.Report,
+    pins: Sequence[solver.Pin],
+) -> None:
+    if report.solution is None:
+        blocking = "; ".join(report.blocking) or "no plan was found in the time allowed"
+        raise NoPlan(
+            f"layout_solver: {report.status.value} plan for @{program.name} on {target.name}: "
+            f"{blocking}",
+            report,
+        )
+    wrong = solver.check(problem, report.solution, pins=tuple(pins), claimed_ns=report.objective_ns)
+    if wrong:
+        raise InvalidStage(f"layout_solver: the plan for @{program.name} is not legal: {wrong[0]}")

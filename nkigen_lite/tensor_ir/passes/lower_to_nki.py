@@ -1,0 +1,86 @@
+"""From a tensor_ir graph to a verified kernel, in one call."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import solver
+from cost_models import Target
+from nkigen_lite.core.ir import Graph
+from nkigen_lite.tensor_ir.passes.axes import Program, analyse
+from nkigen_lite.tensor_ir.passes.canonicalize import canonicalize
+from nkigen_lite.tensor_ir.passes.decompose import decompose
+from nkigen_lite.tensor_ir.passes.hardware import TRN2
+from nkigen_lite.tensor_ir.passes.layout_solver import Solved, solve_layout
+
+Watch = Callable[[str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Lowered:
+    """What the stages made: the axis program and the solved, lowered kernel."""
+
+    program: Program
+    solved: Solved
+
+    @property
+    def kernel(self) -> Graph:
+        return self.solved.kernel
+
+
+def simplify(graph: Graph, watch: Watch = lambda stage, text: None) -> None:
+    """Canonicalize and decompose in place, checking the graph after each stage."""
+    for name, stage in (
+        ("canonicalize", canonicalize),
+        ("decompose", decompose),
+        ("clean", canonicalize_again),
+    ):
+        stage(graph)
+        graph.check()
+        watch(name, graph.dump())
+
+
+def canonicalize_again(graph: Graph) -> int:
+    """Fold what decomposition left: constants, repeated subexpressions, renamings."""
+    count = canonicalize(graph)
+    return count + decompose(graph)
+
+
+def lower(
+    graph: Graph,
+    target: Target = TRN2,
+    *,
+    time_limit: float = 10.0,
+    seed: int = 0,
+    pins: Sequence[solver.Pin] = (),
+    watch: Watch = lambda stage, text: None,
+) -> Lowered:
+    """Simplify ``graph`` in place, solve its layout and lower it.
+
+    ``watch(stage, text)`` is called after each stage with what it left.
+
+    Raises:
+        NoPlan, NotSupported, InvalidOp: see the stages.
+    """
+    simplify(graph, watch)
+    program = analyse(graph)
+    watch("axes", program.dump())
+    solved = solve_layout(program, target, time_limit=time_limit, seed=seed, pins=pins)
+    watch("plan", solved.plan.to_json())
+    watch("nki", solved.kernel.dump())
+    return Lowered(program, solved)
+
+
+def lower_to_nki(graph: Graph, target: Target = TRN2, *, time_limit: float = 10.0) -> Graph:
+    """The kernel of a tensor_ir graph, which is simplified in place.
+
+    Inputs keep their names; an HBM buffer ``<output>_out`` per output follows, and the kernel's
+    outputs map each output's name to it. Rank 0 becomes shape (1,).
+    """
+    return lower(graph, target, time_limit=time_limit).kernel
+
+
+def lower_graph(graph: Graph, target: Target = TRN2) -> Graph:
+    """The kernel of a graph that is canonical and decomposed already."""
+    return solve_layout(analyse(graph), target).kernel
