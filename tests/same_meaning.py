@@ -52,8 +52,11 @@ def _movement(
             (array,) = evaluate_op(graph, op, [env[id(v)] for v in op.inputs])
             env[id(op.result)] = _with_noise(rng, op, array, [env[id(v)] for v in op.inputs])
         for name, value in graph.outputs.items():
-            off = env[id(value)].astype(np.float64) - expected[name].astype(np.float64)
-            moved[name] = np.maximum(moved[name], np.nan_to_num(np.abs(off), nan=np.inf))
+            with np.errstate(invalid="ignore"):
+                off = env[id(value)].astype(np.float64) - expected[name].astype(np.float64)
+            moved[name] = np.maximum(
+                moved[name], np.nan_to_num(np.abs(off), nan=np.inf, posinf=np.inf)
+            )
     return moved
 
 
@@ -66,4 +69,5 @@ def _with_noise(rng: np.random.Generator, op: Op, array: Array, operands: list[A
     if row.arity != (1, 1) or row.tolerance > 1e-6:  # sums cancel, tables have absolute errors
         largest = max(float(np.max(np.abs(a.astype(np.float64)))) for a in [wide, *operands])
         size = size + (epsilon(dtype) + min(row.tolerance, 1e-6)) * largest
-    return round_to(wide + size * rng.choice([-1.0, 1.0], wide.shape), dtype)
+    with np.errstate(all="ignore"):  # noise may lead to infinities: then everything is allowed
+        return round_to(wide + size * rng.choice([-1.0, 1.0], wide.shape), dtype)

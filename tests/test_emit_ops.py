@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,13 @@ import pytest
 from emit_agreement import assert_agrees, sample
 
 from nkigen_lite.core.dtypes import DType
+from nkigen_lite.core.ir import Value
 from nkigen_lite.core.numerics import ACTIVATIONS, ARITHMETIC, BITWISE
 from nkigen_lite.errors import NotSupported
 from nkigen_lite.nki_ir import Builder, MemorySpace
 from nkigen_lite.nki_ir.emit.calls import COMPARISONS, NL_DTYPES
 from nkigen_lite.nki_ir.emit_nki import emit_nki
-from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.rows import NKI, TileOpDef
 
 DOCUMENTED = json.loads((Path(__file__).parent / "signatures.json").read_text(encoding="utf-8"))
 ENGINE_ROWS = [row for row in NKI if row.engines]
@@ -38,14 +40,14 @@ def binary(op: str, dtype: DType, result: DType, engine: str = "vector", shape: 
     return stored(b, dst)
 
 
-def unary(dtype: DType, result: DType) -> tuple[Builder, object, object]:
+def unary(dtype: DType, result: DType) -> tuple[Builder, Value, Value]:
     b = Builder("k")
     src, dst = b.alloc((16, 8), dtype), b.alloc((16, 8), result)
     b.dma_copy(src, b.add_input("x", (16, 8), dtype))
     return b, dst, src
 
 
-def stored(b: Builder, tile: object) -> Builder:
+def stored(b: Builder, tile: Value) -> Builder:
     kind = tile.type
     out = b.add_input("y_out", kind.shape, kind.dtype)
     b.dma_copy(out, tile)
@@ -54,12 +56,12 @@ def stored(b: Builder, tile: object) -> Builder:
 
 
 @pytest.mark.parametrize("row", ENGINE_ROWS, ids=lambda row: row.name)
-def test_every_row_that_runs_on_an_engine_says_how_nki_writes_it(row) -> None:
+def test_every_row_that_runs_on_an_engine_says_how_nki_writes_it(row: TileOpDef) -> None:
     assert row.nki is not None
 
 
 @pytest.mark.parametrize("row", [r for r in NKI if r.alias], ids=lambda row: row.name)
-def test_every_view_says_how_nki_reads_it(row) -> None:
+def test_every_view_says_how_nki_reads_it(row: TileOpDef) -> None:
     assert row.nki is not None
 
 
@@ -150,26 +152,28 @@ def test_power_of_a_psum_operand_is_not_supported() -> None:
         emit_nki(stored(b, dst).graph)
 
 
-def writes_a_number(b: Builder, dst: object, src: object) -> None:
+def writes_a_number(b: Builder, dst: Value, src: Value) -> None:
     b.activation(dst, src, op="exp")
 
 
-def writes_a_sum(b: Builder, dst: object, src: object) -> None:
+def writes_a_sum(b: Builder, dst: Value, src: Value) -> None:
     b.tensor_tensor_arith(dst, src, src, op="add")
 
 
-def writes_a_scaled_copy(b: Builder, dst: object, src: object) -> None:
+def writes_a_scaled_copy(b: Builder, dst: Value, src: Value) -> None:
     b.activation(dst, src, op="copy", scale=0.5)
 
 
-def writes_an_iota(b: Builder, dst: object, src: object) -> None:
+def writes_an_iota(b: Builder, dst: Value, src: Value) -> None:
     b.iota(dst, pattern=((1, 8),))
 
 
 @pytest.mark.parametrize(
     "write", [writes_a_number, writes_a_sum, writes_a_scaled_copy, writes_an_iota]
 )
-def test_numbers_in_a_bool_tile_are_not_supported(write) -> None:
+def test_numbers_in_a_bool_tile_are_not_supported(
+    write: Callable[[Builder, Value, Value], None],
+) -> None:
     b, dst, src = unary(DType.BOOL, DType.BOOL)
     write(b, dst, src)
     with pytest.raises(NotSupported, match=r"writes numbers to the bool tile .* compare with zero"):

@@ -81,6 +81,7 @@ def test_target_without_a_function_is_refused(target: str) -> None:
         ("def f(x): return x\n", "nothing_like_it.py:f", "nothing_like_it.py is not a file$"),
         ("def f(x:\n", "kern.py:f", r"kern.py is not valid Python: .*\n  at .*kern.py:1$"),
         ("\nimport no_such_module_anywhere\n", "kern.py:f", "raised ModuleNotFoundError while"),
+        ("raise SystemExit(2)\n", "kern.py:f", "raised SystemExit while it was loaded"),
         ("1 / 0\n", "kern.py:f", "raised ZeroDivisionError while it was loaded: division by zero"),
         ("def softmax(x): return x\n", "kern.py:sofmax", r"did you mean 'softmax'\?"),
         ("def a(): pass\ndef b(): pass\n", "kern.py:zzz", "has no function 'zzz'; it has a, b$"),

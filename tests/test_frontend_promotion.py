@@ -177,6 +177,18 @@ def test_integer_scalars_out_of_bounds_are_refused() -> None:
         trace(lambda x: x + 300, ["4:u8"])
 
 
+def test_scalars_beyond_a_type_without_infinity_are_refused() -> None:
+    with pytest.raises(TraceError, match=r"1000.0 is out of bounds for fp8_e4m3 \(-448.0 to 448.0"):
+        trace(lambda x: x + 1000.0, ["4:fp8_e4m3"])
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d.is_float])
+def test_finiteness_of_every_float_type(dtype: DType) -> None:
+    x = np.array([1, np.nan, -np.inf]).astype(dtype.np)
+    got = trace(lambda x: (np.isfinite(x), np.isinf(x)), [TensorType((3,), dtype)]).run(x)
+    np.testing.assert_array_equal(got, [np.isfinite(x), np.isinf(x)])
+
+
 def test_integer_arrays_beyond_32_bits_are_refused() -> None:
     with pytest.raises(
         TraceError, match="integer 1099511627776 of an int64 array does not fit i32"

@@ -143,6 +143,12 @@ def test_arguments_that_flatten_to_one_name_are_refused() -> None:
         trace(lambda w, w_a: w_a, {"w": {"a": "4:f32"}, "w_a": "4:f32"})
 
 
+@pytest.mark.parametrize("specs", ["4x8:f32", ones(4), None, TensorType((4,), DType.F32)])
+def test_specs_that_are_no_collection_are_refused(specs: Any) -> None:
+    with pytest.raises(InvalidInput, match="must be a mapping by parameter name or a list"):
+        trace(lambda x: x, specs)
+
+
 def test_what_is_not_a_function_is_refused() -> None:
     with pytest.raises(InvalidInput, match="3 is not a function"):
         trace(3, [])  # type: ignore[arg-type]

@@ -159,6 +159,8 @@ def _isinf(r: Recorder, x: Any) -> TracedArray:
 def _against_infinity(r: Recorder, x: Any, opcode: str) -> TracedArray:
     """|x| compared with infinity; NaN compares false."""
     size = _fabs(r, x)
+    if size.element.itemsize == 1:  # fp8, of which not every kind has an infinity
+        size = r.cast(size, DType.F32)
     infinity = r.constant(np.inf, (), size.element)
     return r.op(opcode, size, infinity, dtype=DType.BOOL)
 

@@ -21,10 +21,10 @@ class Kernel:
         functools.update_wrapper(self, function)
         self.__name__ = name or arguments.name_of(function)
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
 
-    def trace(self, *specs: Any, **named: Any) -> Traced:
+    def trace(self, /, *specs: Any, **named: Any) -> Traced:
         """The tensor_ir graph for arguments of these specs; see :func:`~.tracing.trace`."""
         signature = arguments.signature_of(self.function)
         bound = arguments.bind(self.__name__, signature, specs, named)

@@ -59,7 +59,7 @@ def _run(path: Path) -> ModuleType:
         _restore(name, before)
         where = f"{error.filename or path}:{error.lineno}"
         raise InvalidInput(f"load: {path} is not valid Python: {error.msg}\n  at {where}") from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may call sys.exit
         _restore(name, before)
         raise InvalidInput(
             f"load: {path} raised {type(error).__name__} while it was loaded: {error}"

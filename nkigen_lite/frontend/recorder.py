@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 
 from nkigen_lite.core.builder import at
@@ -27,6 +28,11 @@ from nkigen_lite.tensor_ir.builder import Builder
 from nkigen_lite.tensor_ir.types import TensorType
 
 _IN_I32 = {DType.BOOL: DType.I32}
+# The types of which nothing is infinite: what is too large would silently become NaN.
+_FINITE_ONLY = {
+    d: (float(ml_dtypes.finfo(d.np).min), float(ml_dtypes.finfo(d.np).max))
+    for d in (DType.FP8_E4M3,)
+}
 _UINT_OF_BYTES = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
@@ -74,15 +80,15 @@ class Recorder:
         """One number in every element.
 
         Raises:
-            TraceError: an integer type does not hold it.
+            TraceError: an integer type does not hold it, or it is beyond a float type that has no
+                infinity.
         """
-        if dtype.is_integer:
-            limits = np.iinfo(dtype.np)
-            if not limits.min <= value <= limits.max:
-                raise self.error(
-                    f"{value} is out of bounds for {dtype} ({limits.min} to {limits.max}); cast "
-                    "the array to a wider type first"
-                )
+        limits = _limits(dtype)
+        if limits is not None and (value < limits[0] or value > limits[1]):
+            raise self.error(
+                f"{value} is out of bounds for {dtype} ({limits[0]} to {limits[1]}); cast the array "
+                "to a wider type first"
+            )
         return self.op("constant", value=value, shape=tuple(shape), dtype=dtype)
 
     def cast(self, x: TracedArray, dtype: DType) -> TracedArray:
@@ -205,6 +211,14 @@ class Recorder:
 def is_narrow(dtype: DType) -> bool:
     """Whether ``dtype`` is a float type with less precision than f32."""
     return epsilon(dtype) > epsilon(DType.F32)
+
+
+def _limits(dtype: DType) -> tuple[int, int] | tuple[float, float] | None:
+    """The least and the greatest value of a type, or None where infinity or truth takes the rest."""
+    if dtype.is_integer:
+        whole = np.iinfo(dtype.np)
+        return int(whole.min), int(whole.max)
+    return _FINITE_ONLY.get(dtype)
 
 
 def _is_uniform(array: Array) -> bool:

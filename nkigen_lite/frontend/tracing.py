@@ -38,7 +38,7 @@ class Traced:
     output_tree: Any
     signature: inspect.Signature
 
-    def feed(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def feed(self, /, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """All graph inputs by name, from arguments as the function takes them.
 
         Static arguments are fixed by the trace; they may be left out and are not looked at.
@@ -58,7 +58,7 @@ class Traced:
         """Outputs by name in the containers that the function returned."""
         return arguments.map_tree("", self.output_tree, lambda _, name: outputs[name])
 
-    def run(self, *args: Any, **kwargs: Any) -> Any:
+    def run(self, /, *args: Any, **kwargs: Any) -> Any:
         """What the graph computes from arguments as the function takes them, on numpy."""
         return self.unflatten(run(self.graph, self.feed(*args, **kwargs)))
 
@@ -90,6 +90,11 @@ def trace(
         InvalidOp: operands do not fit each other.
     """
     signature = arguments.signature_of(fn)
+    if not isinstance(specs, (Mapping, list, tuple)):
+        raise InvalidInput(
+            f"trace: specs is {type(specs).__name__} but must be a mapping by parameter name or a "
+            "list or tuple in their order"
+        )
     args, named = ((), specs) if isinstance(specs, Mapping) else (tuple(specs), {})
     return trace_bound(fn, arguments.bind(arguments.name_of(fn), signature, args, named), name)
 

@@ -68,7 +68,7 @@ def solve_layout(
     build_s, solve_s, lower_s = perf_counter() - start, 0.0, 0.0
     limits = Limits.of(target)
     for _ in range(_ATTEMPTS):
-        report = solver.solve(problem, time_limit=time_limit, seed=seed, pins=tuple(pins), claimed_ns=report.objective_ns)
+        report = solver.solve(problem, time_limit=time_limit, seed=seed, pins=tuple(pins))
         solve_s += report.wall_s
         _require(program, target, problem, report, pins)
         begun = perf_counter()
