@@ -13,6 +13,7 @@ from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.errors import TraceError
 from nkigen_lite.frontend import indexing
+from nkigen_lite.frontend.refusals import REFUSED
 from nkigen_lite.frontend.table import invoke, invoke_ufunc
 
 if TYPE_CHECKING:
@@ -141,9 +142,8 @@ class TracedArray(NDArrayOperatorsMixin):
 
     def __getattr__(self, name: str) -> Any:
         if not name.startswith("_") and hasattr(np.ndarray, name):
-            error = self.recorder.error(
-                f"traced arrays have no {name}; they have no values while tracing"
-            )
+            hint = REFUSED.get(f"numpy.{name}", "it has no tensor_ir meaning")
+            error = self.recorder.error(f"traced arrays have no {name}; {hint}")
             raise MissingMethod(str(error))
         raise AttributeError(f"'TracedArray' object has no attribute {name!r}")
 

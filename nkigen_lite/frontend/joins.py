@@ -102,16 +102,16 @@ def _parts(x: TracedArray, indices_or_sections: Any, where: int) -> list[TracedA
 def _roll(r: Recorder, a: Any, shift: Any, axis: Any = None) -> TracedArray:
     x = r.lift(a)
     if axis is None:
-        return moves.reshape(_rolled(moves.flatten(x), int(np.sum(shift)), 0), x.shape)
+        return moves.reshape(_rolled(moves.flatten(x), np.sum(shift).item(), 0), x.shape)
     shifts, axes = np.broadcast_arrays(shift, axis)
     for by, along in zip(shifts.reshape(-1).tolist(), axes.reshape(-1).tolist(), strict=True):
         x = _rolled(x, by, moves.axis_of(x, along))
     return x
 
 
-def _rolled(x: TracedArray, by: int, axis: int) -> TracedArray:
+def _rolled(x: TracedArray, by: Any, axis: int) -> TracedArray:
     extent = x.shape[axis]
-    cut = -by % extent
+    cut = -operator.index(by) % extent
     if not cut:
         return x
     return moves.join([moves.window(x, axis, cut, extent), moves.window(x, axis, 0, cut)], axis)

@@ -64,9 +64,9 @@ def broadcast(x: TracedArray, shape: Sequence[int]) -> TracedArray:
     return x if tuple(shape) == x.shape else x.recorder.op("broadcast_to", x, shape=tuple(shape))
 
 
-def window(x: TracedArray, axis: int, start: int, stop: int, step: int = 1) -> TracedArray:
-    """``x[start:stop:step]`` along one dimension; bounds lie inside, ``step`` is positive."""
-    return windows(x, {axis: range(start, stop, step)})
+def window(x: TracedArray, axis: int, start: int, stop: int) -> TracedArray:
+    """``x[start:stop]`` along one dimension; bounds lie inside."""
+    return windows(x, {axis: range(start, stop)})
 
 
 def windows(x: TracedArray, taken: dict[int, range]) -> TracedArray:

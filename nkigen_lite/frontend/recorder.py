@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 
 from nkigen_lite.core.builder import at
@@ -29,10 +28,8 @@ from nkigen_lite.tensor_ir.types import TensorType
 
 _IN_I32 = {DType.BOOL: DType.I32}
 # The types of which nothing is infinite: what is too large would silently become NaN.
-_FINITE_ONLY = {
-    d: (float(ml_dtypes.finfo(d.np).min), float(ml_dtypes.finfo(d.np).max))
-    for d in (DType.FP8_E4M3,)
-}
+# Source: OCP 8-bit Floating Point Specification, E4M3: the largest number is S.1111.110.
+_LARGEST_OF_FINITE = {DType.FP8_E4M3: 448.0}
 _UINT_OF_BYTES = {1: np.uint8, 2: np.uint16, 4: np.uint32}
 
 
@@ -86,8 +83,8 @@ class Recorder:
         limits = _limits(dtype)
         if limits is not None and (value < limits[0] or value > limits[1]):
             raise self.error(
-                f"{value} is out of bounds for {dtype} ({limits[0]} to {limits[1]}); cast the array "
-                "to a wider type first"
+                f"{value} is out of bounds for {dtype} ({limits[0]} to {limits[1]}); cast the "
+                "array to a wider type first"
             )
         return self.op("constant", value=value, shape=tuple(shape), dtype=dtype)
 
@@ -213,12 +210,13 @@ def is_narrow(dtype: DType) -> bool:
     return epsilon(dtype) > epsilon(DType.F32)
 
 
-def _limits(dtype: DType) -> tuple[int, int] | tuple[float, float] | None:
-    """The least and the greatest value of a type, or None where infinity or truth takes the rest."""
+def _limits(dtype: DType) -> tuple[float, float] | None:
+    """The least and the greatest value of a type; None if there is a meaning beyond them."""
     if dtype.is_integer:
         whole = np.iinfo(dtype.np)
         return int(whole.min), int(whole.max)
-    return _FINITE_ONLY.get(dtype)
+    largest = _LARGEST_OF_FINITE.get(dtype)
+    return None if largest is None else (-largest, largest)
 
 
 def _is_uniform(array: Array) -> bool:

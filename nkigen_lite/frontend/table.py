@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from nkigen_lite.errors import InvalidInput, TraceError
+from nkigen_lite.errors import NkigenError, TraceError
 from nkigen_lite.frontend.refusals import REFUSED
 
 if TYPE_CHECKING:
@@ -39,6 +39,15 @@ class Row:
 FUNCTIONS: dict[Any, Row] = {}
 # By name and not by object, so that another library's ufunc needs no import to have a row.
 UFUNCS: dict[str, Row] = {}
+# ufunc.reduce is the function that says the same.
+REDUCTIONS: dict[np.ufunc, Any] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+    np.logical_and: np.all,
+    np.logical_or: np.any,
+}
 
 
 def traces(*functions: Any) -> Callable[[Apply], Apply]:
@@ -103,16 +112,6 @@ def invoke_ufunc(
         return _apply(recorder, row, args, given)
 
 
-REDUCTIONS: dict[np.ufunc, Any] = {
-    np.add: np.sum,
-    np.multiply: np.prod,
-    np.maximum: np.max,
-    np.minimum: np.min,
-    np.logical_and: np.all,
-    np.logical_or: np.any,
-}
-
-
 def refused(recorder: Recorder, name: str) -> TraceError:
     """The error for a numpy function without a row."""
     hint = REFUSED.get(name)
@@ -121,7 +120,9 @@ def refused(recorder: Recorder, name: str) -> TraceError:
 
 def _apply(recorder: Recorder, row: Row, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
     known = row.signature.parameters
-    given = {k: v for k, v in kwargs.items() if k in known or v is not None}
+    given = {
+        k: v for k, v in kwargs.items() if v is not np._NoValue and (k in known or v is not None)
+    }
     for name, instead in _OUT_OF_PLACE.items():
         if name in given and name not in known:
             raise recorder.error(f"the argument {name}= cannot be traced; {instead}")
@@ -133,5 +134,7 @@ def _apply(recorder: Recorder, row: Row, args: Sequence[Any], kwargs: Mapping[st
         raise recorder.error(f"the argument out= cannot be traced; {_OUT_OF_PLACE['out']}")
     try:
         return row.apply(*bound.args, **bound.kwargs)
-    except InvalidInput as error:
-        raise recorder.error(str(error)) from None
+    except NkigenError:
+        raise
+    except (TypeError, ValueError) as error:  # what Python and numpy say of static arguments
+        raise recorder.error(str(error)) from error

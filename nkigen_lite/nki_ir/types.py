@@ -110,11 +110,13 @@ class Affine:
             return Affine()
         return Affine(self.const * factor, tuple((v, f * factor) for v, f in self.terms))
 
+    def is_multiple_of(self, divisor: int) -> bool:
+        """Whether every value of the expression is certain to be a multiple."""
+        return self.const % divisor == 0 and all(f % divisor == 0 for _, f in self.terms)
+
     def divided_by(self, divisor: int) -> Affine:
         """The exact quotient; an assertion fails if any part is not a multiple of ``divisor``."""
-        assert self.const % divisor == 0 and all(f % divisor == 0 for _, f in self.terms), (
-            f"{self} is not a multiple of {divisor}"
-        )
+        assert self.is_multiple_of(divisor), f"{self} is not a multiple of {divisor}"
         return Affine(self.const // divisor, tuple((v, f // divisor) for v, f in self.terms))
 
     @property

@@ -9,20 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Step, Storage
+from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS, partition_tile
 
-PARTITIONS = 128
 HBM = "hbm"
-
-
-def partition_tile(extent: int) -> int:
-    """How many elements of an axis lie on partitions at a time.
-
-    The whole axis if it fits; else its largest divisor from 64 up to the 128 partitions, so that
-    there is no remainder; else 128 with a remainder.
-    """
-    if extent <= PARTITIONS:
-        return extent
-    return next((t for t in range(PARTITIONS, 63, -1) if extent % t == 0), PARTITIONS)
 
 
 @dataclass(frozen=True, slots=True)

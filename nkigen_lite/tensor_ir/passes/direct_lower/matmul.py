@@ -23,7 +23,8 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     row_groups,
     tile_view,
 )
-from nkigen_lite.tensor_ir.passes.schedule import Impl, partition_tile
+from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
+from nkigen_lite.tensor_ir.passes.schedule import Impl
 
 MOVING_MAX = 512  # moving free size, and f32 elements of one PSUM bank
 

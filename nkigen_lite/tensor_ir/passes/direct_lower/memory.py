@@ -188,10 +188,11 @@ def _transfer(
         b.dma_copy(*((outside, inside) if store else (inside, outside)))
 
     for rows in row_groups(axis, ranges, layout.rows if axis else copies):
-        if rows.tiles > 1 and not splits(view.storage, view.coords, axis, layout.rows):
-            for_tiles(b, rows, one)
-        else:
+        aligned = rows.start.is_multiple_of(layout.rows)
+        if rows.tiles == 1 or (aligned and splits(view.storage, view.coords, axis, layout.rows)):
             one(rows)
+        else:
+            for_tiles(b, rows, one)
 
 
 def hbm_copy(b: Builder, hbm: Hbm, step: Step) -> None:

@@ -25,7 +25,8 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     tile_view,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import Accumulation
-from nkigen_lite.tensor_ir.passes.schedule import PARTITIONS, Impl
+from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
+from nkigen_lite.tensor_ir.passes.schedule import Impl
 
 ALU = {"sum": "add", "max": "maximum", "min": "minimum"}
 START = {"sum": 0.0, "max": -math.inf, "min": math.inf}

@@ -19,7 +19,8 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     row_groups,
     tile_view,
 )
-from nkigen_lite.tensor_ir.passes.schedule import PARTITIONS, Layout
+from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
+from nkigen_lite.tensor_ir.passes.schedule import Layout
 
 # The PE array multiplies these exactly by one and moves them bit for bit.
 TRANSPOSABLE = frozenset({DType.F32, DType.BF16, DType.F16})

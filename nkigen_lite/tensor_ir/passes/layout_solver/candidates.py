@@ -47,9 +47,12 @@ def _longest(axes: Iterable[Axis], count: int = MAX_AXES) -> list[Axis]:
     return sorted(dict.fromkeys(axes), key=lambda a: -min(a.extent, PARTITIONS))[:count]
 
 
-def _copies(elements: int) -> list[Impl]:
-    """Running on one partition, or the same on all of them."""
-    return [Impl(None, rows=PARTITIONS), Impl(None, rows=1)] if elements <= ROW_LIMIT else []
+def _copies(axes: Sequence[Axis]) -> list[Impl]:
+    """Running on one partition, or the same on all of them; few elements, or a lone awkward axis
+    whose partition layout would mean DMA runs of one element."""
+    if _elements(axes) <= ROW_LIMIT:
+        return [Impl(None, rows=PARTITIONS), Impl(None, rows=1)]
+    return [Impl(None, rows=1)] if len(axes) == 1 else []
 
 
 def _elements(axes: Iterable[Axis]) -> int:
@@ -61,7 +64,7 @@ def _pointwise(step: Step) -> list[Impl]:
     if not has_emitter(opcode):
         raise NotSupported(_message(step, f"{opcode}: no engine computes it"))
     found = [Impl(a) for a in _longest(step.write.axes)]
-    return found + (_copies(_elements(step.write.axes)) or ([] if found else [Impl(None)]))
+    return found + (_copies(step.write.axes) or ([] if found else [Impl(None)]))
 
 
 def _reduce(step: Step) -> list[Impl]:
@@ -73,7 +76,7 @@ def _reduce(step: Step) -> list[Impl]:
     across = [
         Impl(a, method=over) for a in _longest(step.reduced, 2) if _sums_on_chip(step, over, a)
     ]
-    return [*kept, *across, *_copies(_elements(step.axes))]
+    return [*kept, *across, *_copies(step.axes)]
 
 
 def _sums_on_chip(step: Step, method: str, axis: Axis) -> bool:
@@ -107,7 +110,7 @@ def _message(step: Step, text: str) -> str:
 
 def _made(step: Step) -> list[Impl]:
     found = [Impl(a) for a in _longest(step.write.axes)]
-    return found + (_copies(_elements(step.write.axes)) or ([] if found else [Impl(None)]))
+    return found + (_copies(step.write.axes) or ([] if found else [Impl(None)]))
 
 
 _IMPLS = {
@@ -153,27 +156,53 @@ class Shape:
 def tile_bytes(
     steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copies: int
 ) -> int:
-    """Bytes per partition of one block of everything a segment touches, rotating ``copies`` times.
+    """Bytes per partition of one block: tiles from and to outside, each rotating ``copies`` times,
+    and the most that is live at once of what is only inside.
 
     An estimate from tile shapes, used to choose block sizes; the lowered segment is measured.
     """
     sizes = {loop.axis: loop.block for loop in shape.loops}
     if shape.stream:
         sizes[shape.stream.axis] = shape.stream.block
-    seen: dict[tuple[Storage, str], int] = {}
-    for step, impl in zip(steps, impls, strict=True):
+    made = {s.write.storage for s in steps[:-1]}
+    outside: dict[tuple[Storage, str], int] = {}
+    inside: dict[Storage, int] = {}
+    last: dict[Storage, int] = {}
+    for number, (step, impl) in enumerate(zip(steps, impls, strict=True)):
         views = [(v, read_layout(step, impl, i)) for i, v in enumerate(step.reads)]
-        views.append((step.write, write_layout(step, impl)))
-        for view, layout in views:
-            if view.storage.kind == "constant":
+        for view, layout in [*views, (step.write, write_layout(step, impl))]:
+            storage = view.storage
+            if storage.kind == "constant":
                 continue
-            at = {c.axis: s for c, s in zip(view.coords, view.storage.axes, strict=True) if c.axis}
-            partition = next((i for i, s in at.items() if s == layout.partition), None)
-            mine = Layout.on(partition, layout.rows)
-            elements = free_elements(view.axes, mine, sizes)
-            key = (view.storage, layout.name)
-            seen[key] = max(seen.get(key, 0), elements * view.storage.dtype.itemsize)
-    return sum(seen.values()) * copies
+            size = _block_elements(view, layout, sizes) * storage.dtype.itemsize
+            if storage in made and storage.kind == "temp":
+                inside[storage] = max(inside.get(storage, 0), size)
+                last[storage] = number
+            else:
+                key = (storage, layout.name)
+                staged = view is not step.write and _is_staged(storage, layout)
+                outside[key] = max(outside.get(key, 0), size * (1 + staged))
+    first = {s.write.storage: i for i, s in reversed(list(enumerate(steps)))}
+    live = [
+        sum(size for s, size in inside.items() if first[s] <= number <= last[s])
+        for number in range(len(steps))
+    ]
+    return sum(outside.values()) * copies + max(live)
+
+
+def _is_staged(storage: Storage, layout: Layout) -> bool:
+    """Whether a load wants a tile of another layout beside it, to be transposed on chip."""
+    axes = storage.axes
+    return len(axes) > 1 and layout.partition == axes[-1]
+
+
+def _block_elements(view: View, layout: Layout, sizes: dict[Axis, int]) -> int:
+    """Elements per partition of one block of a view."""
+    partition = None
+    for own, coord in zip(view.storage.axes, view.coords, strict=True):
+        if own == layout.partition:
+            partition = coord.axis
+    return free_elements(view.axes, Layout.on(partition, layout.rows), sizes)
 
 
 def shapes_of(
@@ -271,7 +300,8 @@ def _matmul_shapes(
     """Blocks of the result's rows and columns in both loop orders; the cheapest in HBM traffic."""
     step, impl = steps[position], impls[position]
     r = roles(step, impl)
-    if tile_bytes(steps, impls, Shape(), 1) <= budget:
+    whole = tile_bytes(steps, impls, Shape(), 1) <= budget
+    if whole:
         yield Shape()
     wide = max(r.moving, key=lambda a: a.extent, default=None)
     found: dict[Shape, int] = {}
@@ -283,7 +313,7 @@ def _matmul_shapes(
                     found.setdefault(shape, _traffic(step, shape))
     best = sorted(found, key=lambda s: (found[s], len(s.loops)))[:_MOST_SHAPES]
     yield from best
-    if not best and len(steps) == 1:
+    if not best and not whole and len(steps) == 1 and step.reduced:
         yield from _streamed_matmul(steps, impls, budget)
 
 
@@ -330,12 +360,13 @@ def _streamed_matmul(
     depth = max(step.reduced, key=lambda a: a.extent)
     unit = partition_tile(depth.extent) if depth == impl.partition else 1
     block = depth.extent
-    while block > unit:
-        block = max(unit, block // 2 // unit * unit)
-        shape = Shape(tuple(loops), Loop(depth, block))
-        if tile_bytes(steps, impls, shape, 2) <= budget:
-            yield shape
-            return
+    for part in (1, 4):
+        while block > unit:
+            block = max(unit, block // 2 // unit * unit)
+            shape = Shape(tuple(loops), Loop(depth, block))
+            if tile_bytes(steps, impls, shape, 2) <= budget // part:
+                yield shape
+                break
 
 
 # --- fused runs ----------------------------------------------------------------------------------

@@ -35,7 +35,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 )
 
 FREE = solver.Transfer(busy={}, overhead_ns=0, hbm_bytes=0, sbuf_bytes=0, instructions=0, dmas=0)
-_STREAM_SHARE = 0.45  # of SBUF: what the tiles of one segment may take, the rest is for residents
+_STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
 _LARGE_SHARE = 0.1  # of SBUF: a value beyond it is worth never holding whole
 
@@ -233,7 +233,9 @@ class Planner:
             ways: list[tuple[solver.Transfer, Layout | None]] = []
             for via in (None, *self.vias(info)):
                 ways.append((self.transfer_of(segment, info, "read", via), via))
-            self._transfers[key] = min(ways, key=lambda way: _weight(way[0]))
+            room = _STREAM_SHARE * self.limits.sbuf_bytes
+            fitting = [way for way in ways if way[0].sbuf_bytes <= room]
+            self._transfers[key] = min(fitting or ways[:1], key=lambda way: _weight(way[0]))
         return self._transfers[key]
 
     def load_key(self, choice: Choice, info: PortInfo) -> object:
