@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .index import Copy, Index
-from .linear import LinearModel, Terms, total
+from .linear import LinearModel, Number, Terms, total
 from .problem import Candidate, Conversion
 
 Run = tuple[int, int]
@@ -48,7 +48,11 @@ class Life:
 
 
 class Capacity:
-    """Collects what takes SBUF and writes the rows; `peak` is the variable that bounds them."""
+    """Collects what takes SBUF and writes `rows`, indices into the model; `peak` is the variable
+    that bounds them.
+
+    The relaxation can start without these rows: few of them matter to it, and they slow it.
+    """
 
     def __init__(self, model: LinearModel, index: Index) -> None:
         limit = index.problem.sbuf_limit_bytes
@@ -67,7 +71,9 @@ class Capacity:
         self._least: dict[Run, int] = {}
         self._conversions: dict[int, Terms] = defaultdict(list)
         self._buffers: dict[int, int] = {}
-        self._rows = slice(0)
+        self._definitions: list[int] = []
+        self._limits: list[int] = []
+        self.rows = range(0)
 
     def add_candidate(self, candidate: Candidate, pick: int, sbuf: int, moves: Terms) -> None:
         """A candidate that takes `sbuf` bytes if picked, and `moves` more."""
@@ -103,6 +109,7 @@ class Capacity:
 
     def add_rows(self) -> None:
         """Write all rows; call once, when everything has been added."""
+        before = len(self._model.rows)
         for life in self._lives.values():
             life.load = life.terms
             if len(life.terms) > 1:
@@ -112,7 +119,7 @@ class Capacity:
         self._room = [
             self._sum(terms, most) for terms, most in zip(self._segments, self._most, strict=True)
         ]
-        start = len(self._model.rows)
+        self._definitions = list(range(before, len(self._model.rows)))
         for position, room in enumerate(self._room):
             self._add_row(position, [(1, room)], (position, position))
         for position in self._conversions:
@@ -121,7 +128,7 @@ class Capacity:
             if run[0] < run[1]:
                 best = max(range(run[0], run[1] + 1), key=self._load_at)
                 self._add_row(best, [(1, self._room[best])], run)
-        self._rows = slice(start, len(self._model.rows))
+        self.rows = range(before, len(self._model.rows))
 
     def _add_buffer_rows(self, position: int) -> None:
         """Rows for the conversions next to `position`, where segments do not need more anyway."""
@@ -134,6 +141,7 @@ class Capacity:
         if larger:
             buffers = self._buffers[position] = self._model.variable(most)
             for size, convert in self._conversions[position]:
+                self._definitions.append(len(self._model.rows))
                 self._model.at_most([(size, convert), (-1, buffers)], 0)
             for run in sorted({(position, position), *larger}):
                 self._add_row(position, [(1, buffers)], run)
@@ -153,6 +161,7 @@ class Capacity:
         terms = [term for life in self._alive[position] for term in life.load]
         terms += [*used, (-1, self.peak)]
         if run[0] == run[1]:
+            self._limits.append(len(self._model.rows))
             self._model.at_most(terms, 0, self._tags[position])
             return
         others = [life for life in self._crossing(run) if not life.first <= position <= life.last]
@@ -160,6 +169,7 @@ class Capacity:
         if slack:
             terms += [term for life in others for term in life.load]
             terms += [(slack, pick) for _, pick in self._runs[run]]
+            self._limits.append(len(self._model.rows))
             self._model.at_most(terms, slack, self._tags[position])
 
     def _crossing(self, run: Run) -> list[Life]:
@@ -174,7 +184,7 @@ class Capacity:
         ends = self._index.last_at(value) <= run[1]
         return begins and ends and not self._index.values[value].output
 
-    def assign(self, values: list[int]) -> None:
+    def assign(self, values: list[Number]) -> None:
         """Set the variables of this module; those of candidates and copies must be set."""
         for life in self._lives.values():
             if life.load is not life.terms:
@@ -184,8 +194,17 @@ class Capacity:
         for position, buffers in self._buffers.items():
             taken = (size * values[convert] for size, convert in self._conversions[position])
             values[buffers] = max(taken)
-        values[self.peak] = 0
-        values[self.peak] = max(
-            (total(row.terms, values) - row.upper for row in self._model.rows[self._rows]),
-            default=0,
-        )
+        values[self.peak] *= 0
+        values[self.peak] += max(self._over(row, values) for row in self._limits)
+
+    def broken(self, values: list[float]) -> list[int]:
+        """The rows that a fractional assignment needs to learn of: those it breaks, and the ones
+        that define what they are made of.  Changes this module's variables in `values`."""
+        self.assign(values)
+        values[self.peak] = self._index.problem.sbuf_limit_bytes
+        tolerance = 1e-6 * (1 + values[self.peak])
+        over = [row for row in self._limits if self._over(row, values) > tolerance]
+        return self._definitions + over if over else []
+
+    def _over(self, row: int, values: list[Number]) -> Number:
+        return total(self._model.rows[row].terms, values) - self._model.rows[row].upper

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 UNBOUNDED = 2**62
 """A row side of this size or more is absent."""
@@ -13,6 +14,9 @@ PRICE_UNIT = 2**24
 
 Terms = list[tuple[int, int]]
 """A linear expression: (coefficient, variable) pairs."""
+
+
+Number = TypeVar("Number", int, float)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ class LinearModel:
         return [row for row in self.rows if not row.lower <= total(row.terms, values) <= row.upper]
 
 
-def total(terms: Iterable[tuple[int, int]], values: Sequence[int]) -> int:
+def total(terms: Iterable[tuple[int, int]], values: Sequence[Number]) -> Number:
     """The value of a linear expression."""
     return sum(coefficient * values[variable] for coefficient, variable in terms)
 

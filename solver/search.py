@@ -9,7 +9,7 @@ next.  This is the only module that imports ortools.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -29,7 +29,7 @@ from .rules import validate_pins
 SECONDS_PER_PORT = 40e-6
 SECONDS_PER_TERM = 3e-6
 SECONDS_PER_PIVOT_ROW = 1e-8
-SECONDS_PER_TICK = 2.5
+SECONDS_PER_TICK = 2.0
 """What building a model takes per port and per term, the simplex method per iteration and row, and
 CP-SAT per unit of its deterministic time, in seconds: measured on one core of a 2 vCPU cloud
 machine.  The time limit is spent in these estimates, so that the plan does not depend on the speed
@@ -41,7 +41,10 @@ WALL_FACTOR = 4
 TIE_SHARE = 0.2
 """Part of the time limit that may go into choosing among equally fast plans."""
 
-FIRST_REACH = 200
+MAX_ROUNDS = 6
+"""How often the relaxation may be solved, each time with the rows that it broke before."""
+
+FIRST_REACH = 1000
 """CP-SAT begins with what plans within 1 / FIRST_REACH of the bound may use."""
 
 WIDER = 4
@@ -147,8 +150,7 @@ class Search:
             return
         form = self.form = Formulation(self.problem, self.pins)
         self.meter.spent_s += ports * SECONDS_PER_PORT
-        row_prices = relax(form.model, form.time, self.meter)
-        priced = price(form.model, form.time, row_prices or [0.0] * len(form.model.rows))
+        priced = price(form.model, form.time, relax(form, self.meter))
         self.bound = max(self.bound, priced.bound)
         self._widen(form, priced)
         if self.infeasible:
@@ -272,36 +274,82 @@ class Search:
         )
 
 
-def relax(model: LinearModel, objective: Mapping[int, int], meter: Meter) -> list[float] | None:
-    """The row prices of the linear relaxation, by GLOP's dual simplex method; `None` where it does
-    not end within the time left."""
-    from ortools.linear_solver import pywraplp  # type: ignore[import-untyped]
+def relax(form: Formulation, meter: Meter) -> list[float]:
+    """Row prices for `form.time`, from the linear relaxation by GLOP's dual simplex method; zeros
+    where even its first round does not end within the time left.
 
-    meter.spent_s += sum(len(row.terms) for row in model.rows) * SECONDS_PER_TERM
-    pivots = int(meter.left_s / (SECONDS_PER_PIVOT_ROW * len(model.rows)))
-    solver: Any = pywraplp.Solver.CreateSolver("GLOP")
-    solver.SetSolverSpecificParametersAsString(
-        f"use_dual_simplex: true max_number_of_iterations: {pivots}"
-    )
-    solver.set_time_limit(int(1000 * meter.wall_left_s))
-    variables = [solver.NumVar(0, upper, "") for upper in model.upper]
-    constraints = []
-    for row in model.rows:
-        lower = row.lower if row.lower > -UNBOUNDED else -solver.infinity()
-        upper = row.upper if row.upper < UNBOUNDED else solver.infinity()
-        constraint = solver.Constraint(lower, upper)
-        merged: dict[int, int] = {}
-        for coefficient, variable in row.terms:
-            merged[variable] = merged.get(variable, 0) + coefficient
-        for variable, coefficient in merged.items():
-            constraint.SetCoefficient(variables[variable], coefficient)
-        constraints.append(constraint)
-    for variable, cost in objective.items():
-        solver.Objective().SetCoefficient(variables[variable], cost)
-    solver.Objective().SetMinimization()
-    optimal = solver.Solve() == pywraplp.Solver.OPTIMAL
-    meter.spent_s += solver.iterations() * SECONDS_PER_PIVOT_ROW * len(model.rows)
-    return [constraint.dual_value() for constraint in constraints] if optimal else None
+    The rows of SBUF are added as they are found broken, in up to `MAX_ROUNDS` rounds; those that
+    are not in it have price 0.
+    """
+    linear = Relaxation(form.model, form.time)
+    linear.add(set(range(len(form.model.rows))) - set(form.room.rows))
+    prices = [0.0] * len(form.model.rows)
+    for _ in range(MAX_ROUNDS):
+        if not linear.solve(meter):
+            break
+        prices = linear.prices()
+        broken = form.room.broken(linear.values())
+        if not broken:
+            break
+        linear.add(broken)
+    return prices
+
+
+class Relaxation:
+    """The linear relaxation of some rows of a model, in GLOP."""
+
+    def __init__(self, model: LinearModel, objective: Mapping[int, int]) -> None:
+        # The wrapper carries no types.
+        from ortools.linear_solver import pywraplp  # type: ignore[import-untyped]
+
+        self._model = model
+        self._optimal = pywraplp.Solver.OPTIMAL
+        self._solver: Any = pywraplp.Solver.CreateSolver("GLOP")
+        self._variables = [self._solver.NumVar(0, upper, "") for upper in model.upper]
+        self._rows: dict[int, Any] = {}
+        self._terms = 0
+        for variable, cost in objective.items():
+            self._solver.Objective().SetCoefficient(self._variables[variable], cost)
+        self._solver.Objective().SetMinimization()
+
+    def add(self, rows: Iterable[int]) -> None:
+        """Take in the rows of these indices."""
+        for index in sorted(set(rows) - self._rows.keys()):
+            row = self._model.rows[index]
+            lower = row.lower if row.lower > -UNBOUNDED else -self._solver.infinity()
+            upper = row.upper if row.upper < UNBOUNDED else self._solver.infinity()
+            constraint = self._rows[index] = self._solver.Constraint(lower, upper)
+            merged: dict[int, int] = {}
+            for coefficient, variable in row.terms:
+                merged[variable] = merged.get(variable, 0) + coefficient
+            for variable, coefficient in merged.items():
+                constraint.SetCoefficient(self._variables[variable], coefficient)
+            self._terms += len(merged)
+
+    def solve(self, meter: Meter) -> bool:
+        """Whether the optimum was found within the time left."""
+        per_pivot_s = SECONDS_PER_PIVOT_ROW * len(self._rows)
+        meter.spent_s += self._terms * SECONDS_PER_TERM
+        self._terms = 0
+        pivots = int(meter.left_s / per_pivot_s)
+        self._solver.SetSolverSpecificParametersAsString(
+            f"use_dual_simplex: true max_number_of_iterations: {pivots}"
+        )
+        self._solver.set_time_limit(int(1000 * meter.wall_left_s))
+        done = self._solver.Solve() == self._optimal
+        meter.spent_s += self._solver.iterations() * per_pivot_s
+        return bool(done)
+
+    def prices(self) -> list[float]:
+        """The dual value of every row of the model, 0 for those not taken in."""
+        prices = [0.0] * len(self._model.rows)
+        for index, constraint in self._rows.items():
+            prices[index] = constraint.dual_value()
+        return prices
+
+    def values(self) -> list[float]:
+        """The values of all variables."""
+        return [variable.solution_value() for variable in self._variables]
 
 
 def minimise(

@@ -98,7 +98,11 @@ REFUSALS = [
     (lambda x: BIG.dot(x), "trace", "call numpy functions, not methods of concrete arrays"),
     (lambda x: len(x[0, 0]), "trace", "len() of a 0-d array"),
     (lambda x: list(x[0, 0]), "trace", "iteration over a 0-d array"),
-    (lambda x: x.tolist(), "trace", "traced arrays have no tolist"),
+    (lambda x: x.tolist(), "trace", "traced arrays have no tolist; it has no tensor_ir meaning"),
+    (lambda x: x.real, "trace", "traced arrays have no real; traced arrays are real; leave it out"),
+    (lambda x: np.roll(x, 1.5, 0), "numpy.roll", "cannot be interpreted as an integer"),
+    (lambda x: np.repeat(x, [1, 2], 0), "numpy.repeat", "could not be broadcast together"),
+    (lambda x: np.full_like(x, "a"), "numpy.full_like", "could not convert string to float"),
 ]  # fmt: skip
 
 

@@ -105,6 +105,7 @@ REDUCTIONS = [
     Case("max", lambda x: np.maximum.reduce(x)),
     Case("sum", lambda x: x.sum(axis=-1, dtype=np.float32)),
     Case("sum", lambda x: x.sum(), ((),)),
+    Case("max", lambda x: np.max(x, 0, keepdims=np._NoValue)),
     Case("mean", lambda x: x.mean(axis=0), draw="small"),
     Case("var", lambda x: np.var(x, axis=0, ddof=1), tol=1e-5),
     Case("std", lambda x: np.std(x, axis=0, correction=1), tol=1e-5),

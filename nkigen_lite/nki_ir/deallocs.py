@@ -18,29 +18,29 @@ def insert_deallocs(graph: Graph) -> int:
 
 
 def _insert(graph: Graph, accesses: Accesses, kept: set[int]) -> int:
+    last = _last_uses(graph, accesses)
+    freed = {id(accesses.root(op.inputs[0])) for op in graph.ops if op.opcode == "dealloc"}
+    gone = freed | kept
+    after: dict[int, list[Op]] = {}
+    for position, op in enumerate(graph.ops):
+        if op.opcode != "alloc" or op.result.type.memory not in ON_CHIP:
+            continue
+        if id(op.result) not in gone:
+            free = Op("dealloc", [op.result], [], {}, loc=op.loc)
+            after.setdefault(last.get(id(op.result), position), []).append(free)
+    ops: list[Op] = []
+    for position, op in enumerate(graph.ops):
+        ops += [op, *after.get(position, ())]
+    graph.ops = ops
+    inner = [region for op in ops for region in op.regions]
+    return sum(map(len, after.values())) + sum(_insert(g, accesses, kept) for g in inner)
+
+
+def _last_uses(graph: Graph, accesses: Accesses) -> dict[int, int]:
+    """Position of the last op that uses each on-chip buffer, itself or inside its regions."""
     last: dict[int, int] = {}
-    freed: set[int] = set()
     for position, op in enumerate(graph.ops):
         for value in captured_values(op):
             if value.type.memory in ON_CHIP:
                 last[id(accesses.root(value))] = position
-        if op.opcode == "dealloc":
-            freed.add(id(accesses.root(op.inputs[0])))
-    after: dict[int, list[Op]] = {}
-    count = 0
-    for position, op in enumerate(graph.ops):
-        if op.opcode == "alloc" and op.result.type.memory in ON_CHIP:
-            buffer = op.result
-            if id(buffer) not in freed and id(buffer) not in kept:
-                free = Op("dealloc", [buffer], [], {}, loc=op.loc)
-                after.setdefault(last.get(id(buffer), position), []).append(free)
-                count += 1
-    ops: list[Op] = []
-    for position, op in enumerate(graph.ops):
-        ops.append(op)
-        ops.extend(after.get(position, ()))
-    graph.ops = ops
-    for op in graph.ops:
-        for region in op.regions:
-            count += _insert(region, accesses, kept)
-    return count
+    return last

@@ -5,23 +5,20 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from typing import Self
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 
 
-class MemorySpace(str, Enum):
+class MemorySpace(StrEnum):
     """Where a value lives. ``REG`` holds loop indices."""
 
     HBM = "hbm"
     SBUF = "sbuf"
     PSUM = "psum"
     REG = "reg"
-
-    def __str__(self) -> str:
-        return self.value
 
 
 ON_CHIP = frozenset({MemorySpace.SBUF, MemorySpace.PSUM})
@@ -101,9 +98,7 @@ class Affine:
         sums: dict[Value, int] = {}
         for value, factor in (*self.terms, *other.terms):
             sums[value] = sums.get(value, 0) + factor
-        return Affine(
-            self.const + other.const, tuple((v, f) for v, f in sums.items() if f)
-        )
+        return Affine(self.const + other.const, tuple((v, f) for v, f in sums.items() if f))
 
     def __mul__(self, factor: int) -> Affine:
         if factor == 0:

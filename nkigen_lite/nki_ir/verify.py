@@ -2,13 +2,14 @@
 
 Checked here: slices stay in bounds for every loop iteration; compute operands start at a legal
 partition and need at most four free dimensions; nothing is used after its dealloc; reshapes read
-one contiguous run; a matmul's destination stays inside one PSUM bank; all buffers live at once fit
-SBUF and PSUM. Sources of the rules: aws-neuron-sdk trainium2_arch.rst and the nki.isa reference.
+one contiguous run; nothing is written through a broadcast; a matmul's destination stays inside one
+PSUM bank; all buffers live at once fit SBUF and PSUM. Sources of the rules: aws-neuron-sdk
+trainium2_arch.rst and the nki.isa reference.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from nkigen_lite.core.ir import Graph, Op, Value
@@ -70,20 +71,32 @@ class _Walk:
             if id(root) in self.freed:
                 yield f"{op.opcode}: %{root.name} is used after its dealloc"
         if op.opcode == "alloc":
-            yield from self.allocate(op)
             allocated.append(op.result)
-        elif op.opcode == "dealloc":
-            self.release(op.inputs[0])
-        elif op.opcode == "slice":
-            yield from self.bounds(op)
-        elif op.opcode == "reshape" and not is_reshapable(self.accesses.of(op.inputs[0])):
+        yield from _CHECKS.get(op.opcode, _Walk.engine)(self, op)
+
+    def free(self, op: Op) -> Iterator[str]:
+        self.release(op.inputs[0])
+        yield from ()
+
+    def contiguous(self, op: Op) -> Iterator[str]:
+        if not is_reshapable(self.accesses.of(op.inputs[0])):
             yield f"reshape: %{op.inputs[0].name} is not one contiguous run"
-        elif NKI[op.opcode].engines and NKI[op.opcode].engine != "dma":
-            for operand in op.inputs:
-                if operand.type.memory in ON_CHIP:
-                    yield from self.operand(op, self.accesses.of(operand))
-            if op.opcode == "matmul":
-                yield from self.bank(self.accesses.of(op.inputs[0]))
+
+    def engine(self, op: Op) -> Iterator[str]:
+        """What holds for the operands of an op that an engine runs; nothing for other ops."""
+        row = NKI[op.opcode]
+        if not row.engines:
+            return
+        written = self.accesses.of(op.inputs[0])
+        if any(extent > 1 and stride == 0 for extent, stride in written.dims):
+            yield f"{op.opcode}: the destination is a broadcast view of %{written.root.name}"
+        if row.engine == "dma":
+            return
+        for operand in op.inputs:
+            if operand.type.memory in ON_CHIP:
+                yield from self.operand(op, self.accesses.of(operand))
+        if op.opcode == "matmul":
+            yield from self.bank(written)
 
     def allocate(self, op: Op) -> Iterator[str]:
         value, kind = op.result, op.result.type
@@ -178,6 +191,14 @@ class _Walk:
         tall = access.root.type.partition_bytes > bank
         if tall and (first // bank != last // bank or moves):
             yield f"matmul: destination %{access.root.name} is not inside one psum bank"
+
+
+_CHECKS: dict[str, Callable[[_Walk, Op], Iterator[str]]] = {
+    "alloc": _Walk.allocate,
+    "dealloc": _Walk.free,
+    "slice": _Walk.bounds,
+    "reshape": _Walk.contiguous,
+}
 
 
 def legal_starts(count: int, partitions: int) -> range:
