@@ -48,7 +48,7 @@ class Formulation:
 
     `model` holds the rows; `time`, `traffic` and `work` are objectives (ns, HBM bytes and
     instructions per unit of a variable); `room.peak` is the variable of the largest live SBUF
-    bytes per partition.
+    bytes per partition; `needs` maps variables that are 0 without a pick to that pick.
     """
 
     def __init__(self, problem: Problem, pins: Sequence[Pin] = ()) -> None:
@@ -61,6 +61,7 @@ class Formulation:
         self.pick: dict[str, int] = {}
         self.move: dict[MoveKey, int] = {}
         self.extra: dict[str, int] = {}
+        self.needs: dict[int, int] = {}
         self.own: dict[Copy, int] = {}
         self.convert: dict[tuple[str, str, str], int] = {}
         self.hold: dict[Copy, int] = {}
@@ -118,6 +119,7 @@ class Formulation:
         costs: list[tuple[int, Transfer]] = []
         for key, cost in free:
             move = self.move[key] = self.model.variable()
+            self.needs[move] = pick
             self.model.at_most([(1, move), (-1, pick)], 0)
             self._spend(self.time, move, cost.overhead_ns)
             self._spend(self.traffic, move, cost.hbm_bytes)
@@ -144,6 +146,7 @@ class Formulation:
             return
         pick = self.pick[candidate.name]
         extra = self.extra[candidate.name] = self.model.variable(most - top)
+        self.needs[extra] = pick
         self._spend(self.time, extra, 1)
         for resource in resources:
             slack = top - base.get(resource, 0)

@@ -174,7 +174,8 @@ class Search:
     def _widen(self, form: Formulation, priced: Priced) -> None:
         """Solve over what plans up to `reach` ns may use, and reach further until it is enough."""
         reach = priced.bound + 1 + priced.bound // FIRST_REACH
-        while not self._optimal and self.meter.left_s > 0:
+        build_s = SECONDS_PER_TERM * sum(len(row.terms) for row in form.model.rows)
+        while not self._optimal and self.meter.left_s > build_s:
             if self.best is not None:
                 reach = min(reach, self.best[0][0])
             inside = self._inside(form, priced, reach)
@@ -195,10 +196,11 @@ class Search:
     def _inside(self, form: Formulation, priced: Priced, reach: int) -> list[int]:
         """The variables that a plan of at most `reach` ns may use, and those of the best plan."""
         hint = form.assignment(self.best[1]) if self.best else [0] * len(form.model.upper)
+        reached = [at_use <= reach for at_use in priced.at_use]
         return [
             variable
-            for variable, at_use in enumerate(priced.at_use)
-            if at_use <= reach or hint[variable]
+            for variable, near in enumerate(reached)
+            if (near and reached[form.needs.get(variable, variable)]) or hint[variable]
         ]
 
     def _break_ties(self, form: Formulation, priced: Priced) -> None:

@@ -135,7 +135,7 @@ class Tensor:
             first = keys[0]
             keys[0] = slice(first, first + 1) if isinstance(first, int) else first
             require(keys[0].step in (None, 1), "the partition dimension has step 1")
-        view = self._view(lambda a: a[tuple(keys)])
+        view = self._view(lambda a: a[(*keys, ...)])
         if self.on_chip and len(view.shape) < 2:
             view = view._view(lambda a: a[:, None])
         return view

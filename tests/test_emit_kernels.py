@@ -256,6 +256,7 @@ def every_rank() -> Graph:
     k.tensor_scalar_arith(y, tile, spread, op0="subtract", reverse0=True)
     k.dma_copy(k.reshape(k.output("scalar_again", ()), (1, 1)), one)
     k.dma_copy(k.reshape(k.output("vector_again", (24,)), (24, 1)), flat)
+    k.dma_copy(one, k.reshape(k.slice(k.add_input("grid", (2, 3)), [ds(1, None)] * 2), (1, 1)))
     last = k.output("last", (1, 4, 5, 4))
     k.dma_copy(k.permute(k.reshape(last, (4, 5, 4)), (2, 0, 1)), y)
     return k.graph

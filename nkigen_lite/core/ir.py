@@ -143,6 +143,7 @@ class Graph:
         self.inputs: list[Value] = []
         self.ops: list[Op] = []
         self.outputs: dict[str, Value] = {}
+        self._last_position = 0
 
     def add_input(self, name: str, type: Any) -> Value:
         value = Value(name, type)
@@ -171,8 +172,12 @@ class Graph:
         return new
 
     def _position(self, op: Op) -> int:
-        for position, candidate in enumerate(self.ops):
-            if candidate is op:
+        # Edits come in program order mostly, so the search starts where the last one ended.
+        count = len(self.ops)
+        for step in range(count):
+            position = (self._last_position + step) % count
+            if self.ops[position] is op:
+                self._last_position = position
                 return position
         raise ValueError(f"graph @{self.name}: {op.opcode} is not one of its ops")
 

@@ -149,7 +149,9 @@ def _slice(base: Array, *indices: int, slices: Slices) -> Array:
             key.append(start)
         else:
             key.append(slice(start, start + (window.size - 1) * window.stride + 1, window.stride))
-    return base[tuple(key)]
+    # The ellipsis keeps an array, hence a view, where every dimension is indexed.
+    view: Array = base[(*key, ...)]
+    return view
 
 
 def _reshape_type(types: Types, attrs: Attrs) -> tuple[TileType]:
