@@ -141,9 +141,7 @@ def compile(
     watch("trace", traced.graph.dump())
     graph = clone(traced.graph)
     trace_s = perf_counter() - start
-    lowered = lower(
-        graph, hardware, time_limit=time_limit, seed=seed, pins=pins, watch=watch
-    )
+    lowered = lower(graph, hardware, time_limit=time_limit, seed=seed, pins=pins, watch=watch)
     report = make_report(lowered, hardware, trace_s)
     return _compiled(traced, lowered, report)
 

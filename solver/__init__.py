@@ -1,15 +1,14 @@
-"""The joint choice of segments, layouts, tiles and residency, as a proven optimisation.
+"""A constraint solver for fusion, layouts and residency: plain records in, a report out.
 
-Plain records in, plain records out: a `Problem` (candidates with prices, values, conversions) and
-a `Report` (status, plan, objective by named terms, proven bound, gap). `check` judges plans with
-code that shares nothing with the search.
+    report = solve(Problem.from_json(text), time_limit=10)
+
+It knows nothing of programs or hardware: `problem` says what it is asked, `report` what it answers,
+and `check` judges an answer without it.
 """
 
 from .check import check
 from .evaluate import evaluate
-from .greedy import greedy
 from .problem import (
-    HBM,
     Candidate,
     Conversion,
     DimChoice,
@@ -17,6 +16,7 @@ from .problem import (
     Port,
     Problem,
     ProblemError,
+    Role,
     Transfer,
     Value,
 )
@@ -24,7 +24,6 @@ from .report import Report, ReportError, Solution, Source, Status, Step, Terms
 from .search import SolverMissing, solve
 
 __all__ = [
-    "HBM",
     "Candidate",
     "Conversion",
     "DimChoice",
@@ -34,6 +33,7 @@ __all__ = [
     "ProblemError",
     "Report",
     "ReportError",
+    "Role",
     "Solution",
     "SolverMissing",
     "Source",
@@ -44,6 +44,5 @@ __all__ = [
     "Value",
     "check",
     "evaluate",
-    "greedy",
     "solve",
 ]

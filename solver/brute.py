@@ -3,8 +3,8 @@
 It walks every sequence of candidates and every way to keep every value, and shares nothing with
 the linear model.  Three kinds of plan are left out because dropping the superfluous part of one
 never makes it worse: copies that no picked candidate reads, values stored that nothing reads from
-HBM, and reads that stream although a copy is kept.  Sequences that cost more than the best plan before any
-transfer is counted are skipped.
+HBM, and reads that stream although a copy is kept.  Sequences that cost more than the best plan
+before any transfer is counted are skipped.
 """
 
 from __future__ import annotations

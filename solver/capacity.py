@@ -16,7 +16,6 @@ Copies of one value with the same life share an integer variable of their bytes,
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from .index import Copy, Index
@@ -76,8 +75,18 @@ class Capacity:
         self.rows = range(0)
 
     def add_candidate(self, candidate: Candidate, pick: int, sbuf: int, moves: Terms) -> None:
-        """A candidate that takes `sbuf` bytes if picked, and `moves` more."""
+        """A candidate that takes `sbuf` bytes if picked, and `moves` more.
+
+        What does not fit even alone is excluded at once, which the other rows imply: so the
+        relaxation knows it from the start.
+        """
         run = self._index.span[candidate.name]
+        tags = tuple(tag for own in self._tags[run[0] : run[1] + 1] for tag in own)
+        limit = self._index.problem.sbuf_limit_bytes
+        alone = [(sbuf, pick), *((sbuf + amount, move) for amount, move in moves)]
+        for need, variable in alone:
+            if need > limit:
+                self._model.at_most([(1, variable)], 0, tags)
         self._runs[run].append((1, pick))
         self._least[run] = min(self._least.get(run, sbuf), sbuf)
         most = sbuf + sum(amount for amount, _ in moves)

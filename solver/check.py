@@ -39,29 +39,20 @@ def check(
 
 
 def _unknown_names(problem: Problem, solution: Solution) -> Iterator[str]:
-    values = {value.name: value for value in problem.values}
-    candidates = {candidate.name for candidate in problem.candidates}
+    sizes = {value.name: value.resident_bytes for value in problem.values}
     keys = {(c.value, c.source, c.target) for c in problem.conversions}
-    for name in solution.picked:
-        if name not in candidates:
-            yield f"picked {name!r}: no candidate has that name"
-    for name in solution.stored:
-        if name not in values:
-            yield f"stored {name!r}: no value has that name"
+    for name in sorted(set(solution.picked) - {c.name for c in problem.candidates}):
+        yield f"picked {name!r}: no candidate has that name"
+    for name in sorted(set(solution.stored) - sizes.keys()):
+        yield f"stored {name!r}: no value has that name"
     for name, layout in solution.kept:
-        if name not in values:
-            yield f"kept {name!r}: no value has that name"
-        elif layout not in values[name].resident_bytes:
-            yield f"kept {name!r}: it cannot be kept in layout {layout!r}"
-    for key in solution.conversions:
-        if key not in keys:
-            yield f"conversion {key}: the problem has no such conversion"
-    for what, items in (
-        ("stored", solution.stored),
-        ("kept", solution.kept),
-        ("conversion", solution.conversions),
-        ("source", [(s.candidate, s.value, s.layout) for s in solution.sources]),
-    ):
+        if layout not in sizes.get(name, {}):
+            yield f"kept {name!r}: no value of that name can be kept in layout {layout!r}"
+    for key in sorted(set(solution.conversions) - keys):
+        yield f"conversion {key}: the problem has no such conversion"
+    read = [(source.candidate, source.value, source.layout) for source in solution.sources]
+    entries = {"stored": solution.stored, "kept": solution.kept, "source": read}
+    for what, items in (entries | {"conversion": solution.conversions}).items():
         if len(set(items)) != len(items):
             yield f"{what}: an entry is there twice"
 
@@ -72,9 +63,8 @@ def _cover(problem: Problem, solution: Solution) -> Iterator[str]:
     for op in problem.ops:
         if covered.count(op) != 1:
             yield f"op {op!r}: runs in {covered.count(op)} picked candidates, must run in one"
-    if set(covered) == set(problem.ops) and sorted(covered) == sorted(problem.ops):
-        if covered != problem.ops:
-            yield "the picked candidates are not in the order of the ops"
+    if covered != problem.ops and sorted(covered) == sorted(problem.ops):
+        yield "the picked candidates are not in the order of the ops"
 
 
 def _copies(view: PlanView) -> Iterator[str]:
@@ -94,7 +84,7 @@ def _copies(view: PlanView) -> Iterator[str]:
             yield f"{who}: the producing candidate does not write layout {conversion.source!r}"
     for value, layout in sorted(view.kept):
         if (value, layout) not in targets and view.written_layout(value) != layout:
-            yield f"kept {value!r} in {layout!r}: no segment writes it so and no conversion makes it"
+            yield f"kept {value!r} in {layout!r}: no segment writes it, no conversion makes it"
 
 
 def _homes(view: PlanView) -> Iterator[str]:

@@ -10,9 +10,9 @@ from __future__ import annotations
 import dataclasses
 import enum
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from functools import cache
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 R = TypeVar("R")
 
@@ -41,8 +41,8 @@ def decode(kind: type[R], data: Any, path: str) -> R:
     Raises `DecodeError`, naming the field by its path, where a field is missing, unknown or of
     another type.
     """
-    record: R = _reader(kind)(data, path)
-    return record
+    read: Callable[[Any, str], R] = _reader(cast(Hashable, kind))
+    return read(data, path)
 
 
 @cache

@@ -2,36 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from .engine import Engine
 from .linear import LinearModel
 
-Oracle = Callable[[Sequence[str], Sequence[str]], list[str] | None]
-"""Of the tags in the first list, those that already conflict with each other and with the second
-list; `None` where they do not, or nobody knows."""
 
-
-def blocking(model: LinearModel, must_run: Sequence[str], conflicting: Oracle) -> tuple[str, ...]:
-    """The tags of an infeasible `model`, none of which can be left out of the conflict.
+def blocking(model: LinearModel, must_run: Sequence[str], engine: Engine) -> tuple[str, ...]:
+    """The tags of an infeasible `model` that are in conflict, none of which can be left out.
 
     First among limits and pins, with every op to run; if they are not to blame, among the ops,
-    which then cannot be run together by any candidates.
+    which then cannot run together by any candidates.
     """
     tags = dict.fromkeys(tag for row in model.rows for tag in row.tags)
     limits = [tag for tag in tags if tag not in set(must_run)]
-    core = conflicting(limits, must_run)
-    if core:
-        return _shrunk(core, lambda asked: conflicting(asked, must_run))
-    core = conflicting(list(must_run), ())
-    return _shrunk(core or [], lambda asked: conflicting(asked, ()))
+    for assumed, hard in ((limits, must_run), (must_run, ())):
+        core = engine.conflict(model, assumed, hard)
+        if core:
+            return _shrunk(model, core, hard, engine)
+    return ()
 
 
 def _shrunk(
-    core: list[str], conflicting: Callable[[Sequence[str]], list[str] | None]
+    model: LinearModel, core: list[str], hard: Sequence[str], engine: Engine
 ) -> tuple[str, ...]:
-    """`core` without every tag that the conflict does not need, by leaving each out in turn."""
-    for tag in core:
+    """`core` without every tag that the conflict does not need, by leaving out each in turn."""
+    for tag in list(core):
         if tag in core:
-            rest = conflicting([other for other in core if other != tag])
+            rest = engine.conflict(model, [other for other in core if other != tag], hard)
             core = core if rest is None else rest
     return tuple(core)

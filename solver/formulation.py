@@ -14,7 +14,7 @@ linear relaxation is then tight, which is what makes large problems solvable.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from .capacity import Capacity
@@ -23,13 +23,12 @@ from .index import (
     Direction,
     Index,
     assemble,
-    decides,
     ports_of,
     segment_ns,
     transfer_ns,
 )
 from .linear import LinearModel, Terms, total
-from .problem import HBM, Candidate, Pin, Problem, Transfer
+from .problem import HBM, Candidate, Problem, Transfer
 from .report import Solution
 
 ROLE_CODES: Mapping[str, int] = {"I": 1, "P": 2, "F": 3}
@@ -44,14 +43,14 @@ MoveKey = tuple[str, Direction, str, str]
 
 
 class Formulation:
-    """The model of `problem` under `pins`.
+    """The model of `problem`.
 
     `model` holds the rows; `time`, `traffic` and `work` are objectives (ns, HBM bytes and
     instructions per unit of a variable); `room.peak` is the variable of the largest live SBUF
     bytes per partition; `needs` maps variables that are 0 without a pick to that pick.
     """
 
-    def __init__(self, problem: Problem, pins: Sequence[Pin] = ()) -> None:
+    def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.index = Index(problem)
         self.model = LinearModel()
@@ -78,8 +77,6 @@ class Formulation:
         self._add_supply()
         self.room.add_rows()
         self._add_dims()
-        for pin in pins:
-            self._add_pin(pin)
 
     # Candidates
 
@@ -262,14 +259,14 @@ class Formulation:
             for _, readers in sorted(streamed.items()):
                 self.model.at_most(readers + _negative(stored), 0)
 
-    # Roles, tiles and pins
+    # Roles and tiles
 
     def _add_dims(self) -> None:
         """Channel role and tile variables to the candidates that decide them."""
         roles: dict[tuple[str, str], Terms] = defaultdict(list)
         tiles: dict[tuple[str, str], Terms] = defaultdict(list)
         for value in self.problem.values:
-            for candidate in self._deciding(value.name):
+            for candidate in self.deciding(value.name):
                 pick = self.pick[candidate.name]
                 for dim in candidate.dims:
                     if dim.value == value.name:
@@ -280,44 +277,10 @@ class Formulation:
                 variables[key] = self.model.variable(max(amount for amount, _ in terms))
                 self.model.equal([*terms, (-1, variables[key])], 0)
 
-    def _deciding(self, value: str) -> list[Candidate]:
+    def deciding(self, value: str) -> list[Candidate]:
         """The candidates of which the picked one gives `value` its roles and tiles."""
         position = self.index.deciding_at(value)
         return [] if position is None else self.covering[position]
-
-    def _add_pin(self, pin: Pin) -> None:
-        tags = (str(pin),)
-        key = (pin.value, pin.axis or "")
-        if pin.role is not None and key in self.role:
-            self.model.equal([(1, self.role[key])], ROLE_CODES[pin.role], tags)
-        if pin.tile is not None and key in self.tile:
-            self.model.equal([(1, self.tile[key])], pin.tile, tags)
-        if pin.role is not None or pin.tile is not None:
-            self._exclude((c for c in self._deciding(pin.value) if not decides(c, pin)), tags)
-        if pin.location is not None:
-            self._add_location(pin.value, pin.location == HBM, tags)
-
-    def _exclude(self, candidates: Iterable[Candidate], tags: tuple[str, ...]) -> None:
-        for candidate in candidates:
-            self.model.at_most([(1, self.pick[candidate.name])], 0, tags)
-
-    def _add_location(self, value: str, in_hbm: bool, tags: tuple[str, ...]) -> None:
-        record = self.index.values[value]
-        copies = [t for layout in record.resident_bytes for t in self.copies((value, layout))]
-        stored = self.stored(value)
-        reads = [
-            (1, move)
-            for (_, kind, name, _), move in self.move.items()
-            if kind == "read" and name == value
-        ]
-        if in_hbm:
-            self.model.at_most(copies, 0, tags)
-            if record.producer is not None:
-                self.model.at_least(stored, 1, tags)
-        else:
-            self.model.at_most(reads, 0, tags)
-            if not record.output:
-                self.model.at_most(stored, 0, tags)
 
     # To plans and back
 

@@ -30,10 +30,10 @@ def shortest_path(index: Index, cost: Cost) -> tuple[int, list[Candidate]] | Non
     if final is None:
         return None
     picked: list[Candidate] = []
-    step = final
-    while step is not None and step[1] is not None:
+    end = len(index.problem.ops)
+    while (step := best[end]) is not None and step[1] is not None:
         picked.append(step[1])
-        step = best[index.span[step[1].name][0]]
+        end = index.span[step[1].name][0]
     return final[0], picked[::-1]
 
 

@@ -159,7 +159,11 @@ def reductions() -> Graph:
     k = Kernel()
     x = k.load(k.add_input("x", (64, 3, 4, 5)))
     for op in REDUCTIONS:
-        for count, shapes in ((1, [(64, 3, 4), (64, 3, 4, 1)]), (3, [(64, 1), (64, 1, 1, 1)])):
+        for count, shapes in (
+            (2, [(64, 3)]),
+            (1, [(64, 3, 4), (64, 3, 4, 1)]),
+            (3, [(64, 1), (64, 1, 1, 1)]),
+        ):
             for shape in shapes:
                 dst = k.alloc(shape, F32)
                 k.tensor_reduce_arith(dst, x, op=op, num_r_dim=count)

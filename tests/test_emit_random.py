@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 from emit_agreement import assert_agrees, sample
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from view_chains import view_chain
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.nki_ir import Builder, MemorySpace, ds
+from nkigen_lite.nki_ir.limits import Limits
+from nkigen_lite.nki_ir.verify import problems
 
+LIMITS = Limits(partitions=128, sbuf_bytes=2**17, psum_banks=8, psum_bank_bytes=2048)
 DTYPES = [DType.F32, DType.BF16, DType.F16, DType.I32, DType.U8]
 # Ops whose value on any finite operand is finite and not amplified by much.
 PAIRS = ("add", "subtract", "maximum", "minimum", "less", "equal", "logical_and")
@@ -144,4 +148,56 @@ def products(draw: st.DrawFn) -> Graph:
 @given(products())
 @settings(max_examples=25)
 def test_random_product_agrees(graph: Graph) -> None:
+    assert_agrees(graph)
+
+
+@st.composite
+def view_kernels(draw: st.DrawFn) -> Graph:
+    """One random view of a tensor in HBM, or of the tile that holds it, read into the output."""
+    on_chip = draw(st.booleans())
+    rank = draw(st.integers(2 if on_chip else 1, 4))
+    shape = tuple(draw(st.lists(st.integers(1, 6), min_size=rank, max_size=rank)))
+    b = Builder("view")
+    source = b.add_input("x", shape)
+    if on_chip:
+        tile = b.alloc(shape, DType.F32, name="tile")
+        b.dma_copy(tile, source)
+        read = view_chain(draw, b, tile)
+        source = b.alloc((*read.type.shape, 1), DType.F32, name="copy")
+        source = b.reshape(source, read.type.shape)
+        b.tensor_copy(source, read)
+    else:
+        source = view_chain(draw, b, source)
+    out = b.add_input("y_out", source.type.shape)
+    b.dma_copy(out, source)
+    b.set_outputs({"y": out})
+    return b.graph
+
+
+@given(view_kernels())
+@settings(max_examples=150)
+def test_random_view_is_read_alike(graph: Graph) -> None:
+    assume(problems(graph, LIMITS) == [])
+    assert_agrees(graph)
+
+
+@st.composite
+def written_views(draw: st.DrawFn) -> Graph:
+    """A tile of which a random view is overwritten."""
+    rank = draw(st.integers(2, 4))
+    shape = tuple(draw(st.lists(st.integers(1, 6), min_size=rank, max_size=rank)))
+    b = Builder("view")
+    source, out = b.add_input("x", shape), b.add_input("y_out", shape)
+    tile = b.alloc(shape, DType.F32, name="tile")
+    b.dma_copy(tile, source)
+    b.memset(view_chain(draw, b, tile, writable=True), value=100.0)
+    b.dma_copy(out, tile)
+    b.set_outputs({"y": out})
+    return b.graph
+
+
+@given(written_views())
+@settings(max_examples=75)
+def test_random_view_is_written_alike(graph: Graph) -> None:
+    assume(problems(graph, LIMITS) == [])
     assert_agrees(graph)

@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from view_chains import view_chain
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir import Builder, MemorySpace, ds, interpret, ts
-from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable, merge_dims
+from nkigen_lite.nki_ir.access import Access, Accesses, merge_dims
 from nkigen_lite.nki_ir.types import ON_CHIP, Affine
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -39,62 +40,13 @@ def elements(access: Access, buffer: Array, indices: dict[int, int] | None = Non
 
 @st.composite
 def chains(draw: st.DrawFn, *, writable: bool = False) -> tuple[Builder, Value, Value]:
-    """A buffer and a view of it through up to five random views; a writable one in SBUF."""
+    """A buffer and a random view of it; a writable one in SBUF."""
     on_chip = writable or draw(st.booleans())
-    kinds = [_slice, _permute, _reshape] + [_broadcast] * (not writable)
     rank = draw(st.integers(2 if on_chip else 1, 4))
     shape = tuple(draw(st.lists(st.integers(1, 6), min_size=rank, max_size=rank)))
     b = Builder("k")
     root = b.alloc(shape, DType.I32, MemorySpace.SBUF if on_chip else MemorySpace.HBM)
-    value, accesses = root, Accesses()
-    for _ in range(draw(st.integers(1, 5))):
-        view = draw(st.sampled_from(kinds))
-        value = view(draw, b, value, on_chip, accesses)
-    return b, root, value
-
-
-def _slice(draw: st.DrawFn, b: Builder, value: Value, on_chip: bool, _: Accesses) -> Value:
-    windows = []
-    for dim, extent in enumerate(value.type.shape):
-        fixed = on_chip and dim == 0
-        if not fixed and draw(st.integers(0, 3)) == 0:
-            windows.append(ds(draw(st.integers(0, extent - 1)), None))
-            continue
-        stride = 1 if fixed else draw(st.integers(1, 3))
-        size = draw(st.integers(1, (extent - 1) // stride + 1))
-        windows.append(ds(draw(st.integers(0, extent - 1 - (size - 1) * stride)), size, stride))
-    return b.slice(value, windows)
-
-
-def _permute(draw: st.DrawFn, b: Builder, value: Value, on_chip: bool, _: Accesses) -> Value:
-    first = [0] if on_chip else []
-    return b.permute(value, [*first, *draw(st.permutations(range(len(first), value.type.rank)))])
-
-
-def _broadcast(draw: st.DrawFn, b: Builder, value: Value, on_chip: bool, _: Accesses) -> Value:
-    shape = list(value.type.shape)
-    for dim in range(on_chip, len(shape)):
-        if shape[dim] == 1:
-            shape[dim] = draw(st.integers(1, 3))
-    dims = list(range(len(shape)))
-    if draw(st.booleans()) and len(shape) < 5:
-        place = draw(st.integers(int(on_chip), len(shape)))
-        shape.insert(place, draw(st.integers(1, 3)))
-        dims = [d + (d >= place) for d in dims]
-    return b.broadcast(value, shape, dims)
-
-
-def _reshape(draw: st.DrawFn, b: Builder, value: Value, on_chip: bool, known: Accesses) -> Value:
-    if not is_reshapable(known.of(value)):
-        return value
-    kept = list(value.type.shape[:1]) if on_chip else []
-    count = value.type.free_size if on_chip else value.type.num_elements
-    shape = []
-    for _ in range(draw(st.integers(1, 3))):
-        factor = draw(st.sampled_from([n for n in range(1, count + 1) if count % n == 0]))
-        shape.append(factor)
-        count //= factor
-    return b.reshape(value, [*kept, *shape, count])
+    return b, root, view_chain(draw, b, root, writable=writable)
 
 
 def _numpy_slice(array: Array, attrs: Any) -> Array:

@@ -11,10 +11,11 @@ import numpy as np
 
 from nkigen_lite.errors import InvalidInput
 
-Array = np.ndarray[Any, np.dtype[Any]]
+NpDtype = np.dtype[Any]
+Array = np.ndarray[Any, NpDtype]
 
 
-class DType(str, Enum):
+class DType(str, Enum):  # noqa: UP042  (clients rely on a str mixin; StrEnum changes hashing of names)
     """An element type of a NeuronCore; the member's value is its name in text.
 
     ``FP8_E4M3`` is the finite-only variant (ml_dtypes' ``float8_e4m3fn``), ``FP8_E4M3_IEEE`` the
@@ -55,7 +56,7 @@ class DType(str, Enum):
         return not self.is_float and self is not DType.BOOL
 
     @property
-    def np(self) -> np.dtype[Any]:
+    def np(self) -> NpDtype:
         """The numpy dtype that stores this type."""
         return to_np_dtype(self)
 
@@ -126,9 +127,10 @@ _EPSILON = {
 }
 
 
-def to_np_dtype(dtype: DType) -> np.dtype[Any]:
+def to_np_dtype(dtype: DType) -> NpDtype:
     """The numpy dtype that stores ``dtype``."""
-    return np.dtype(_DTYPE_TO_NP[dtype])
+    found: NpDtype = np.dtype(_DTYPE_TO_NP[dtype])
+    return found
 
 
 def epsilon(dtype: DType) -> float:

@@ -136,7 +136,7 @@ class Graph:
             are unknown too, so nothing in it is ever removed.
     """
 
-    def __init__(self, name: str = "main", dialect: Dialect | None = None) -> None:
+    def __init__(self, name: str = "main", dialect: Dialect[Any] | None = None) -> None:
         self.name = name
         self.dialect = dialect
         self.counter = ValueCounter("v")
@@ -191,7 +191,9 @@ class Graph:
         for result in op.results:
             count = len(result._uses) + (id(result) in kept)
             if count:
-                raise ValueError(f"cannot erase {op.opcode}: %{result.name} still has {count} use(s)")
+                raise ValueError(
+                    f"cannot erase {op.opcode}: %{result.name} still has {count} use(s)"
+                )
         for operand in op.inputs:
             if op not in operand._uses:
                 raise ValueError(

@@ -22,7 +22,13 @@ _TOKEN = re.compile(
     )""",
     re.VERBOSE,
 )
-_WORDS = {"true": True, "false": False, "none": None, "nan": float("nan"), "inf": float("inf")}
+_WORDS: dict[str, Any] = {
+    "true": True,
+    "false": False,
+    "none": None,
+    "nan": float("nan"),
+    "inf": float("inf"),
+}
 _WORDS |= {d.value: d for d in DType}
 
 
@@ -53,7 +59,9 @@ class _Parser:
         if match is None:
             rest = self.text[self.pos :].strip()
             if rest:
-                self.start = self.pos + len(self.text[self.pos :]) - len(self.text[self.pos :].lstrip())
+                self.start = (
+                    self.pos + len(self.text[self.pos :]) - len(self.text[self.pos :].lstrip())
+                )
                 raise self.error(f"a token, not {rest[:12]!r}")
             self.kind, self.token = "end", ""
             return left

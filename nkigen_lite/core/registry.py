@@ -127,7 +127,13 @@ class OpDef:
         """
         least, most = self.arity
         if len(types) < least or (most is not None and len(types) > most):
-            wanted = str(least) if least == most else f"at least {least}" if most is None else f"{least} to {most}"
+            wanted = (
+                str(least)
+                if least == most
+                else f"at least {least}"
+                if most is None
+                else f"{least} to {most}"
+            )
             raise InvalidOp(f"{self.name}: got {len(types)} operands but takes {wanted}")
         known = {a.name: a for a in self.attrs}
         for name in given:

@@ -66,7 +66,9 @@ def _operand_problems(op: Op, defined: set[int], later: set[int]) -> list[str]:
     found: list[str] = []
     for operand in op.inputs:
         if id(operand) not in defined:
-            kind = "used before definition" if id(operand) in later else "references undefined value"
+            kind = (
+                "used before definition" if id(operand) in later else "references undefined value"
+            )
             found.append(f"{op.opcode}: %{operand.name} {kind}")
         if _count(operand._uses, op) != _count_values(op.inputs, operand):
             found.append(f"{op.opcode}: use-list inconsistent for %{operand.name}")

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import solver
 from cost_models import Target
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.tensor_ir.passes.axes import Program, analyse
 from nkigen_lite.tensor_ir.passes.canonicalize import canonicalize
 from nkigen_lite.tensor_ir.passes.decompose import decompose
 from nkigen_lite.tensor_ir.passes.hardware import TRN2
-from nkigen_lite.tensor_ir.passes.layout_solver import Solved, solve_layout
+from nkigen_lite.tensor_ir.passes.layout_solver import Pin, Solved, solve_layout
 
 Watch = Callable[[str, str], None]
 
@@ -53,7 +52,7 @@ def lower(
     *,
     time_limit: float = 10.0,
     seed: int = 0,
-    pins: Sequence[solver.Pin] = (),
+    pins: Sequence[Pin] = (),
     watch: Watch = lambda stage, text: None,
 ) -> Lowered:
     """Simplify ``graph`` in place, solve its layout and lower it.

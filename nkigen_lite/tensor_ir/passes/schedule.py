@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Step, Storage
+from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS, partition_tile
 
 HBM = "hbm"
@@ -126,7 +126,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Conversion:
-    """Make a kept copy of a storage in ``target``, from HBM (source None) or another kept layout."""
+    """Make a kept copy of a storage in ``target``, from HBM (source None) or a kept layout."""
 
     storage: Storage
     source: Layout | None
@@ -180,6 +180,16 @@ def write_layout(step: Step, impl: Impl) -> Layout:
     if step.kind == "matmul":
         return ROW
     return Layout(None, impl.rows)
+
+
+def in_view_axes(view: View, layout: Layout) -> Layout:
+    """A storage layout in the axes of a view of it."""
+    if layout.partition is None:
+        return layout
+    for own, coord in zip(view.storage.axes, view.coords, strict=True):
+        if own == layout.partition and coord.axis is not None:
+            return Layout.on(coord.axis)
+    return layout
 
 
 def drained_matmul(segment: Segment, position: int) -> int | None:

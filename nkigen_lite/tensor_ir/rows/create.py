@@ -62,11 +62,14 @@ TENSOR.define(
         arity=(0, 0),
         infer=_made_type,
         evaluate=_constant,
-        attrs=(Attr("value", (int, float, bool)), Attr("shape", tuple),
-               Attr("dtype", DType, DType.F32)),
+        attrs=(
+            Attr("value", (int, float, bool)),
+            Attr("shape", tuple),
+            Attr("dtype", DType, DType.F32),
+        ),
         prepare=_constant_attrs,
         space=pointwise_space,
-    )  # fmt: skip
+    )
 )
 TENSOR.define(
     OpDef(

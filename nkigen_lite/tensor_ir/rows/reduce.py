@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,12 @@ from nkigen_lite.errors import InvalidOp
 from nkigen_lite.tensor_ir.rows.table import TENSOR, axis_name, check_dtype, normal_axis
 from nkigen_lite.tensor_ir.types import TensorType
 
-KINDS = {"sum": np.sum, "max": np.max, "min": np.min, "mean": np.mean}
+KINDS: dict[str, Callable[..., Any]] = {
+    "sum": np.sum,
+    "max": np.max,
+    "min": np.min,
+    "mean": np.mean,
+}
 
 
 def _attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:

@@ -166,7 +166,9 @@ def _slice_space(types: Types, results: Types, attrs: Attrs) -> Space:
         for i in range(len(out))
         if not whole[i]
     )
-    return Space((names,), (names,), {axis_name(i): out[i] for i, n in enumerate(names) if n}, links)
+    return Space(
+        (names,), (names,), {axis_name(i): out[i] for i, n in enumerate(names) if n}, links
+    )
 
 
 def _slice(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from nkigen_lite.tensor_ir.types import TensorType
 
 TENSOR: Dialect[OpDef] = Dialect("tensor_ir", [TensorType])
 
-_LEGAL = {
+_LEGAL: dict[str, Callable[[DType], bool]] = {
     "any": lambda d: True,
     "float": lambda d: d.is_float,
     "number": lambda d: d is not DType.BOOL,

@@ -6,7 +6,7 @@ What is left is a list of steps (pointwise, reduce, matmul, fill, ramp, copies) 
 storages and write one.
 """
 
-from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.analyse import analyse
+from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 
 __all__ = ["Axis", "Coord", "Program", "Step", "Storage", "View", "analyse"]

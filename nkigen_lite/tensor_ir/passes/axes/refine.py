@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from nkigen_lite.core.ir import Graph, Op, Value
@@ -153,27 +154,37 @@ def _collect(r: Refinement, op: Op) -> None:
             _declare(r, result)
         return
     space = space_of(op)
-    labels: dict[str, Node] = {name: (op, name) for name in space.extents}
-    for name, node in labels.items():
-        r.extents[r.classes.find(node)] = space.extents[name]
-    for result, names in zip(op.results, space.results, strict=False):
-        for dim, name in enumerate(names):
-            if name is not None:
-                r.classes.join(labels[name], (result, dim))
-    for result in op.results:
-        _declare(r, result)
-    r.classes.keep_apart(list(labels.values()))
-    for position, (value, names) in enumerate(zip(op.inputs, space.operands, strict=False)):
-        pairs = [((value, d), labels[n]) for d, n in enumerate(names) if n is not None]
-        for node, label in pairs:
-            r.classes.join(node, label)
-        r.bound[id(op), position] = pairs
+    _bind(r, op, space)
     sides = {"in": op.inputs, "out": op.results}
     for link in space.links:
         if isinstance(link, Regroup):
             r.groups[id(op)] = list(_regroup(op))
         else:
             r.links.setdefault(id(op), []).append(_link(op, link, sides))
+
+
+def _bind(r: Refinement, op: Op, space: Space) -> None:
+    """Make the op's labels, its results' dimensions and, where possible, its operands' one."""
+    labels: dict[str, Node] = {name: (op, name) for name in space.extents}
+    for name, node in labels.items():
+        r.extents[r.classes.find(node)] = space.extents[name]
+    for result, found in zip(op.results, space.results, strict=False):
+        for node, label in _named(result, found, labels):
+            r.classes.join(label, node)
+        _declare(r, result)
+    r.classes.keep_apart(list(labels.values()))
+    for position, (value, found) in enumerate(zip(op.inputs, space.operands, strict=False)):
+        pairs = _named(value, found, labels)
+        for node, label in pairs:
+            r.classes.join(node, label)
+        r.bound[id(op), position] = pairs
+
+
+def _named(
+    value: Value, names: Sequence[str | None], labels: dict[str, Node]
+) -> list[tuple[Node, Node]]:
+    """(dimension node, label node) of every dimension that has a label."""
+    return [((value, d), labels[n]) for d, n in enumerate(names) if n is not None]
 
 
 def _link(op: Op, window: Window, sides: dict[str, list[Value]]) -> Link:
@@ -247,7 +258,7 @@ def _add_cut(r: Refinement, node: Node, cut: int) -> bool | None:
     if cut in known:
         return False
     chain = sorted({*known, cut, extent})
-    if any(big % small for small, big in zip(chain, chain[1:], strict=False)):
+    if any(big % small for small, big in pairwise(chain)):
         return None
     known.add(cut)
     return True
@@ -303,26 +314,19 @@ def _name_atoms(r: Refinement) -> None:
         root = r.classes.find(node)
         return [(root, i) for i in range(len(sizes[root]))]
 
-    for op in r.graph.ops:
-        nodes = [(op, name) for name in space_of(op).extents] if id(op) not in r.rough else []
+    for nodes in _together(r):
         pieces.keep_apart([p for n in nodes for p in pieces_of(n)])
-    for value in r.graph.all_values():
-        nodes = [(value, d) for d, n in enumerate(value.type.shape) if n > 1]
-        pieces.keep_apart([p for n in nodes for p in pieces_of(n)])
-    for found in r.groups.values():
-        for group in found:
-            flat = [
-                [p for n in reversed(side) for p in pieces_of(n)]
-                for side in (group.source, group.result)
-            ]
-            for a, b in zip(*flat, strict=True):
-                pieces.join(a, b)
-    for links in r.links.values():
-        for link in links:
-            if link.inner is not None:
-                inner, outer = pieces_of(link.inner), pieces_of(link.outer)
-                for a, b in zip(inner, outer[:-1], strict=False):
-                    pieces.join(a, b)
+    for group in (g for found in r.groups.values() for g in found):
+        flat = [
+            [p for n in reversed(side) for p in pieces_of(n)]
+            for side in (group.source, group.result)
+        ]
+        for a, b in zip(*flat, strict=True):
+            pieces.join(a, b)
+    for link in (link for links in r.links.values() for link in links):
+        inner = pieces_of(link.inner) if link.inner is not None else []
+        for a, b in zip(inner, pieces_of(link.outer)[:-1], strict=False):
+            pieces.join(a, b)
     names: dict[Node, Axis] = {}
     for root, extents in sizes.items():
         atoms = []
@@ -332,7 +336,16 @@ def _name_atoms(r: Refinement) -> None:
         r.atoms[root] = tuple(reversed(atoms))
 
 
+def _together(r: Refinement) -> Iterable[list[Node]]:
+    """Nodes of one op or of one value: their axes have to differ."""
+    for op in r.graph.ops:
+        if id(op) not in r.rough:
+            yield [(op, name) for name in space_of(op).extents]
+    for value in r.graph.all_values():
+        yield [(value, d) for d, n in enumerate(value.type.shape) if n > 1]
+
+
 def _piece_extents(r: Refinement, root: Node) -> list[int]:
     """Extents of the pieces of a class, innermost first."""
     chain = [1, *sorted(_cuts(r, root)), r.extents[root]]
-    return [big // small for small, big in zip(chain, chain[1:], strict=False)]
+    return [big // small for small, big in pairwise(chain)]

@@ -196,9 +196,10 @@ def _magnitudes(a: Term, d: Term) -> tuple[Term, Term]:
     rest = rest - fine * high - fine * low
     off = (rest >= step) - (rest < 0) - (rest < -step)
     quotient, rest = coarse + fine + off, rest - off * step
-    # A divisor that is larger may be infinite, and its halves nan.
-    below = size < step
-    quotient, rest = below.choose(0, quotient), below.choose(size, rest)
+    # A divisor that is larger may be infinite, or too large to split, and its halves nan.
+    if d.number is None or not abs(d.number) < 2.0**100:
+        below = size < step
+        quotient, rest = below.choose(0, quotient), below.choose(size, rest)
     # Zero for finite sizes and nan for others: inf // d and inf % d are nan, a % 0 too.
     nothing = size.call("sub", size)
     near = ratio < _EXACT
@@ -221,7 +222,7 @@ def quotient_of_integers(b: Builder, op: Op) -> Value | None:
     dtype = op.result.type.dtype
     if not dtype.is_integer:
         return None
-    a, d = (_as_i32(b, v) for v in op.inputs)
+    a, d = (Term.of(b, v).cast(DType.I32) for v in op.inputs)
     # a // d == -a // -d: the divisor is made positive.
     flip = d < 0
     a, step = flip.choose(-a, a), abs(d)
@@ -235,8 +236,3 @@ def quotient_of_integers(b: Builder, op: Op) -> Value | None:
     found = quotient if op.opcode == "floor_divide" else flip.choose(-rest, rest)
     found = step.call("equal", 0).choose(0, found)
     return fit(b, found.cast(dtype).value(), op.result.type.shape)
-
-
-def _as_i32(b: Builder, value: Value) -> Term:
-    term = Term.of(b, value)
-    return term if term.dtype is DType.I32 else term.cast(DType.I32)

@@ -54,6 +54,8 @@ class Term:
 
     def cast(self, dtype: DType) -> Term:
         """The term as another dtype."""
+        if dtype is self.dtype:
+            return self
         if self.number is not None:
             return Term(self.b, stored(self.number, dtype), dtype)
         return Term(self.b, self.b.cast(self.value(), dtype), dtype)

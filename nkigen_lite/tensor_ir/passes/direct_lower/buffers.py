@@ -128,16 +128,16 @@ def tile_view(
     free = [
         (a, c) for a, c in zip(buffer.axes, coords, strict=True) if a != buffer.layout.partition
     ]
-    own = dict(zip(buffer.axes, coords, strict=True)).get(buffer.layout.partition)  # type: ignore[arg-type]
-    if buffer.has_tiles:
-        assert own is not None and buffer.layout.partition is not None
-        start = rows.start * own.step + own.start + buffer.origin[buffer.layout.partition] * -1
+    axis = buffer.layout.partition
+    if axis is not None and buffer.has_tiles:
+        own = coords[buffer.axes.index(axis)]
+        start = rows.start * own.step + own.start + buffer.origin[axis] * -1
         tile = start.divided_by(buffer.layout.rows)
         parts.append(DimSlice(tile, rows.tiles if rows.tiles > 1 else None))
         if rows.tiles > 1:
             names.append("tiles")
-    for axis, coord in free:
-        part, name = _free_part(axis, coord, buffer, ranges)
+    for free_axis, coord in free:
+        part, name = _free_part(free_axis, coord, buffer, ranges)
         parts.append(part)
         if part.size is not None:
             names.append(name)
@@ -153,10 +153,10 @@ def tile_view(
     if rows.tiles > 1:
         wanted.append("tiles")
         sizes.append(rows.tiles)
-    for axis in order:
-        size = ranges.get(axis, full(axis)).size
+    for wanted_axis in order:
+        size = ranges.get(wanted_axis, full(wanted_axis)).size
         if size > 1:
-            wanted.append(axis)
+            wanted.append(wanted_axis)
             sizes.append(size)
     view = b.slice(buffer.value, parts)
     return _arrange(b, view, names, wanted, sizes)
@@ -195,7 +195,7 @@ def _arrange(
 def for_blocks(
     b: Builder, axis: Axis, ranges: Ranges, block: int, body: Callable[[Ranges], None]
 ) -> None:
-    """Run ``body`` for each block of the axis: one loop over the full blocks, then the remainder."""
+    """Run ``body`` for each block of the axis: a loop over the full ones, then the remainder."""
     whole = ranges.get(axis, full(axis))
     trips, rest = divmod(whole.size, block)
     if trips > 1:
@@ -246,7 +246,7 @@ def for_instructions(
     rows: Rows,
     order: Sequence[Axis],
     ranges: Ranges,
-    body: Callable[[Rows, Ranges], None],
+    body: Callable[[Rows, Ranges], object],
     *,
     most: int = MAX_ELEMENTS,
     max_dims: int = MAX_FREE_DIMS,

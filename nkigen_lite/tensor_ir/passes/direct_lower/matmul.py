@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.types import Affine, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
+from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
-    Affine,
     Buffer,
     Range,
     Ranges,
@@ -23,7 +23,6 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     row_groups,
     tile_view,
 )
-from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.schedule import Impl
 
 MOVING_MAX = 512  # moving free size, and f32 elements of one PSUM bank
@@ -163,7 +162,7 @@ def contract(
             _counted(
                 b,
                 group,
-                lambda body, d=depth: for_tiles(b, d, body),  # type: ignore[misc]
+                lambda body, d=depth: for_tiles(b, d, body),
                 lambda d: product(inner, d),
             )
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
-from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import DimSlice, MemorySpace

@@ -118,11 +118,9 @@ def arith(name: str) -> Emit:
             _native(b, a, name)
             return
         for position in (1, 0):
-            other, reverse = 1 - position, position == 0
-            if not isinstance(a.srcs[position], Value) and isinstance(a.srcs[other], Value):
-                b.tensor_scalar_arith(
-                    a.dst, a.srcs[other], op0=name, imm0=float(a.srcs[position]), reverse0=reverse
-                )
+            number, tile, reverse = a.srcs[position], a.srcs[1 - position], position == 0
+            if not isinstance(number, Value) and isinstance(tile, Value):
+                b.tensor_scalar_arith(a.dst, tile, op0=name, imm0=float(number), reverse0=reverse)
                 return
         if not _by_column(b, a, name):
             _two_tiles(b, a, name)

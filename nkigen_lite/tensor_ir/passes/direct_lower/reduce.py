@@ -13,6 +13,7 @@ from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
+from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_ELEMENTS,
     Buffer,
@@ -25,7 +26,6 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     tile_view,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import Accumulation
-from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.schedule import Impl
 
 ALU = {"sum": "add", "max": "maximum", "min": "minimum"}

@@ -2,55 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Ranges,
     Rows,
     for_blocks,
-    for_instructions,
-    full,
     new_buffer,
-    row_groups,
-    tile_view,
 )
-from nkigen_lite.tensor_ir.passes.direct_lower.matmul import (
-    Accumulation,
-    Operands,
-    contract,
-    emit_matmul,
-    new_psum,
-    roles,
-)
-from nkigen_lite.tensor_ir.passes.direct_lower.memory import (
-    Hbm,
-    fill,
-    hbm_copy,
-    load,
-    ramp,
-    store,
-)
-from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import Args, emit_pointwise
-from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
-    Sides,
-    combine,
-    emit_reduce,
-    identity_start,
-)
+from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
+from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, hbm_copy, load, store
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
     Layout,
     Segment,
     drained_matmul,
-    partition_tile,
+    in_view_axes,
     read_layout,
     write_layout,
 )
@@ -122,12 +95,12 @@ class SegmentLowering:
             if step.kind == "hbm_copy":
                 continue
             for position, view in enumerate(step.reads):
-                if stream and stream.axis in view.axes and step is self._streaming_step():
+                if stream and stream.axis in view.axes and step is self.streaming_step():
                     continue
                 if self.depth_of(view.axes) == depth:
-                    self._load(step, impl, position, ranges)
+                    self.load(step, impl, position, ranges)
 
-    def _load(self, step: Step, impl: Impl, position: int, ranges: Ranges) -> None:
+    def load(self, step: Step, impl: Impl, position: int, ranges: Ranges) -> None:
         view = step.reads[position]
         if view.storage.kind == "constant":
             return
@@ -165,13 +138,13 @@ class SegmentLowering:
             if side == "write" and step.write.storage is storage and wanted == name:
                 target, coords = self._target(position, ranges)
                 store(self.b, self.hbm, step.write, target, coords, ranges)
-            if side == "read" and stream and step is self._streaming_step():
+            if side == "read" and stream and step is self.streaming_step():
 
                 def block(inner: Ranges, step: Step = step, impl: Impl = impl) -> None:
                     before = dict(self.blocks)
                     for at, view in enumerate(step.reads):
                         if stream.axis in view.axes:
-                            self._load(step, impl, at, inner)
+                            self.load(step, impl, at, inner)
                     self.blocks = before
 
                 for_blocks(self.b, stream.axis, ranges, stream.block, block)
@@ -184,7 +157,7 @@ class SegmentLowering:
 
     # --- steps -----------------------------------------------------------------------------------
 
-    def _streaming_step(self) -> Step | None:
+    def streaming_step(self) -> Step | None:
         """The contraction that runs inside the stream loop."""
         stream = self.segment.stream
         if stream is None:
@@ -210,7 +183,7 @@ class SegmentLowering:
         drains_into = following < len(self.segment.steps) and self._is_epilogue(following)
         writer = following if drains_into else position
         target, coords = self._target(writer, ranges)
-        _EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
+        EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
         self._store(self.segment.steps[writer], self.segment.impls[writer], target, coords, ranges)
 
     def _target(self, position: int, ranges: Ranges) -> tuple[Buffer, Sequence[Coord]]:
@@ -240,7 +213,7 @@ class SegmentLowering:
         """Ranges of the written storage's axes; a windowed axis is held whole."""
         found = {}
         for axis, coord in zip(step.write.storage.axes, step.write.coords, strict=True):
-            if coord.axis in ranges and coord.start == 0 and coord.step == 1:
+            if coord.axis and coord.axis in ranges and coord.start == 0 and coord.step == 1:
                 found[axis] = ranges[coord.axis]
         return found
 
@@ -266,204 +239,3 @@ class SegmentLowering:
         if view.storage in self.local:
             return self.local[view.storage], view.coords
         return self.kept[view.storage, wanted.name], view.coords
-
-    # --- kinds -----------------------------------------------------------------------------------
-
-    def pointwise(
-        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], ranges: Ranges, _: int
-    ) -> None:
-        """One pass over the block, an instruction for as much of it as possible."""
-        order = [a for a in step.write.axes if a != impl.partition]
-        for group in row_groups(impl.partition, ranges, self._rows(impl)):
-            for_instructions(
-                self.b,
-                group,
-                order,
-                ranges,
-                lambda rows, inner: self._pointwise_part(
-                    step, impl, dst, coords, rows, order, inner
-                ),
-            )
-
-    def _rows(self, impl: Impl) -> int:
-        return partition_tile(impl.partition.extent) if impl.partition else impl.rows
-
-    def _pointwise_part(
-        self,
-        step: Step,
-        impl: Impl,
-        dst: Buffer,
-        coords: Sequence[Coord],
-        rows: Rows,
-        order: Sequence[Axis],
-        ranges: Ranges,
-        psum: Value | None = None,
-    ) -> None:
-        target = tile_view(self.b, dst, coords, rows, order, ranges)
-        srcs: list[Value | float | int | bool] = []
-        columns: list[Value | None] = []
-        dtypes: list[DType] = []
-        for position, view in enumerate(step.reads):
-            dtypes.append(view.storage.dtype)
-            columns.append(None)
-            if view.storage.kind == "constant":
-                assert view.storage.fill is not None
-                srcs.append(view.storage.fill)
-            elif psum is not None and view.storage in self.psum:
-                srcs.append(psum)
-            else:
-                buffer, at = self.source(step, impl, position)
-                srcs.append(tile_view(self.b, buffer, at, rows, order, ranges))
-                varying = [a for a in view.axes if a in order and ranges.get(a, full(a)).size > 1]
-                if not varying and rows.tiles == 1:
-                    columns[-1] = tile_view(self.b, buffer, at, rows, [], ranges)
-        attrs = step.op.attrs if step.op else {}
-        emit_pointwise(
-            self.b, step, Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs)
-        )
-
-    def matmul(
-        self,
-        step: Step,
-        impl: Impl,
-        dst: Buffer,
-        coords: Sequence[Coord],
-        ranges: Ranges,
-        writer: int,
-    ) -> None:
-        """Contract, and drain each PSUM tile through the epilogue if there is one."""
-        position = self.segment.steps.index(step)
-        drain = self._drain(step, impl, dst, coords, writer if writer != position else None)
-        if self.segment.stream and step is self._streaming_step():
-            self._streamed_matmul(step, impl, ranges, drain)
-        else:
-            emit_matmul(self.b, step, impl, self._operands(step, impl), ranges, drain)
-
-    def _operands(self, step: Step, impl: Impl) -> Operands:
-        order = (impl.stationary, 1 - impl.stationary)
-        (left, at_left), (right, at_right) = (self.source(step, impl, p) for p in order)
-        return Operands((left, right), (at_left, at_right))
-
-    def _drain(
-        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], epilogue: int | None
-    ) -> Callable[[Value, Rows, Ranges], None]:
-        moving = roles(step, impl).moving
-
-        def drain(acc: Value, rows: Rows, ranges: Ranges) -> None:
-            if epilogue is None:
-                self.b.tensor_copy(tile_view(self.b, dst, coords, rows, moving, ranges), acc)
-                return
-            after = self.segment.steps[epilogue]
-            self.psum[step.write.storage] = (acc, rows)
-            self._pointwise_part(
-                after, self.segment.impls[epilogue], dst, coords, rows, moving, ranges, acc
-            )
-            del self.psum[step.write.storage]
-
-        return drain
-
-    def _streamed_matmul(
-        self,
-        step: Step,
-        impl: Impl,
-        ranges: Ranges,
-        drain: Callable[[Value, Rows, Ranges], None],
-    ) -> None:
-        """One PSUM tile, the contraction in blocks that are loaded inside its loop."""
-        stream = self.segment.stream
-        assert stream is not None
-        r = roles(step, impl)
-        groups = list(row_groups(r.rows, ranges, partition_tile(r.rows.extent) if r.rows else 1))
-        assert len(groups) == 1 and groups[0].tiles == 1, "a streamed matmul has one PSUM tile"
-        acc = new_psum(self.b, r, groups[0], ranges)
-        sums = Accumulation()
-        top = self.b.graph
-
-        def block(inner: Ranges) -> None:
-            before = dict(self.blocks)
-            opened = self.b.graph is not top
-            if opened:
-                sums.indices.append(self.b.graph.inputs[0])
-            for position, view in enumerate(step.reads):
-                if stream.axis in view.axes:
-                    self._load(step, impl, position, inner)
-            contract(self.b, r, self._operands(step, impl), acc, groups[0], inner, sums)
-            if opened:
-                sums.indices.pop()
-            self.blocks = before
-
-        for_blocks(self.b, stream.axis, ranges, stream.block, block)
-        drain(acc, groups[0], ranges)
-
-    def reduce(
-        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], ranges: Ranges, _: int
-    ) -> None:
-        """Reduce the block, or run over it in blocks of the streamed axis."""
-        stream = self.segment.stream
-        if stream is None or step is not self._streaming_step():
-            src, at = self.source(step, impl, 0)
-            emit_reduce(self.b, step, impl, Sides(src, at, dst, coords), ranges)
-            return
-        wide = DType.F32 if dst.dtype.is_float else dst.dtype
-        axes = step.write.axes
-        layout = in_view_axes(step.write, dst.layout)
-        running = new_buffer(self.b, "running", axes, layout, wide, ranges)
-        own = [Coord(a) for a in axes]
-        identity_start(self.b, step, running)
-
-        def block(inner: Ranges) -> None:
-            before = dict(self.blocks)
-            self._load(step, impl, 0, inner)
-            src, at = self.source(step, impl, 0)
-            part = new_buffer(self.b, "part", axes, layout, wide, inner)
-            emit_reduce(self.b, step, impl, Sides(src, at, part, own), inner)
-            combine(self.b, step, running, part)
-            self.blocks = before
-
-        for_blocks(self.b, stream.axis, ranges, stream.block, block)
-        order = [a for a in axes if a != layout.partition]
-        for group in row_groups(layout.partition, ranges, layout.rows):
-            for_instructions(
-                self.b,
-                group,
-                order,
-                ranges,
-                lambda rows, inner: self.b.tensor_copy(
-                    tile_view(self.b, dst, coords, rows, order, inner),
-                    tile_view(self.b, running, own, rows, order, inner),
-                ),
-            )
-
-    def fill(
-        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], ranges: Ranges, _: int
-    ) -> None:
-        """A constant in memory."""
-        fill(self.b, dst, coords, step, impl.partition, ranges)
-
-    def ramp(
-        self, step: Step, impl: Impl, dst: Buffer, coords: Sequence[Coord], ranges: Ranges, _: int
-    ) -> None:
-        """An index ramp in memory."""
-        ramp(self.b, dst, coords, step, impl.partition, ranges)
-
-
-def in_view_axes(view: View, layout: Layout) -> Layout:
-    """A storage layout in the axes of a view of it."""
-    if layout.partition is None:
-        return layout
-    for own, coord in zip(view.storage.axes, view.coords, strict=True):
-        if own == layout.partition and coord.axis is not None:
-            return Layout.on(coord.axis)
-    return layout
-
-
-_Emit = Callable[[SegmentLowering, Step, Impl, Buffer, Sequence[Coord], Ranges, int], None]
-_EMIT: dict[str, _Emit] = {
-    "pointwise": SegmentLowering.pointwise,
-    "copy": SegmentLowering.pointwise,
-    "matmul": SegmentLowering.matmul,
-    "reduce": SegmentLowering.reduce,
-    "fill": SegmentLowering.fill,
-    "ramp": SegmentLowering.ramp,
-}
-__all__ = ["MemorySpace", "SegmentLowering", "in_view_axes"]

@@ -7,6 +7,7 @@ from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord
+from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Range,
@@ -19,7 +20,6 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     row_groups,
     tile_view,
 )
-from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.schedule import Layout
 
 # The PE array multiplies these exactly by one and moves them bit for bit.

@@ -133,11 +133,11 @@ def plan_of(schedule: Schedule, report: solver.Report, target: str) -> Plan:
         if isinstance(item, Segment):
             segments.append(_segment(item, terms["segment", item.name]))
         else:
-            step = next(
-                s for s in ordered if s.kind == "conversion" and _names(s.name, item)
-            )
+            step = next(s for s in ordered if s.kind == "conversion" and _names(s.name, item))
             segments.append(_conversion(item, step))
-    values = [_value(s, schedule, report) for s in schedule.program.storages if s.kind != "constant"]
+    values = [
+        _value(s, schedule, report) for s in schedule.program.storages if s.kind != "constant"
+    ]
     return Plan(schedule.program.name, target, tuple(segments), tuple(values))
 
 
@@ -255,4 +255,3 @@ def _drained(schedule: Schedule) -> set[Storage]:
         for position in range(len(item.steps))
         if (made := drained_matmul(item, position)) is not None
     }
-

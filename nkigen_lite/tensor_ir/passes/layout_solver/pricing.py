@@ -115,9 +115,7 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
     dst, src = op.inputs
     price = dma_price(target, transfer(op, accesses))
     cost.dmas += trips
-    cost.hbm_bytes += dst.type.size_bytes * trips * (
-        2 if dst.type.memory is src.type.memory else 1
-    )
+    cost.hbm_bytes += dst.type.size_bytes * trips * (2 if dst.type.memory is src.type.memory else 1)
     cost.add(ISSUE, price.issue_ns, price.issue_ns, trips)
     latency = price.first_byte_ns + price.transfer_ns + price.completion_ns
     cost.add(DMA, price.transfer_ns, latency, trips)

@@ -239,9 +239,7 @@ class Planner:
         return self._transfers[key]
 
     def load_key(self, choice: Choice, info: PortInfo) -> object:
-        views = tuple(
-            v.coords for s in choice.steps for v in s.reads if v.storage is info.storage
-        )
+        views = tuple(v.coords for s in choice.steps for v in s.reads if v.storage is info.storage)
         axes = {c.axis for coords in views for c in coords}
         loops = choice.shape.loops
         deep = max((i + 1 for i, p in enumerate(loops) if p.axis in axes), default=0)
@@ -359,14 +357,13 @@ class Planner:
                         yield _dim(view.storage, axis, coord.axis, layout, looped)
 
 
-
 def _dim(
     storage: Storage, axis: Axis, index: Axis | None, layout: Layout, looped: dict[Axis, int]
 ) -> solver.DimChoice:
     block = looped.get(index, axis.extent) if index else 1
     if axis == layout.partition:
         return solver.DimChoice(storage.name, axis.name, "P", min(layout.rows, block))
-    role = "I" if block == 1 and axis.extent > 1 else "F"
+    role: solver.Role = "I" if block == 1 and axis.extent > 1 else "F"
     return solver.DimChoice(storage.name, axis.name, role, min(block, axis.extent))
 
 

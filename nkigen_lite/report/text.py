@@ -1,0 +1,242 @@
+"""The report of a compilation as text for a terminal. All times in it are predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import PurePath
+
+from rich.console import RenderableType
+from rich.text import Text
+
+from cost_models import Target
+from nkigen_lite.nki_ir.limits import Limits
+from nkigen_lite.report.data import CompileReport
+from nkigen_lite.report.figures import bar, micros, percent, ratio, size
+from nkigen_lite.report.tables import Column, render, shortened, table
+from nkigen_lite.tensor_ir.passes.layout_solver import Plan
+from nkigen_lite.tensor_ir.passes.layout_solver.plan import DimPlan, SegmentPlan, ValuePlan
+
+ROWS = 12  # of a long table, unless all are asked for
+LEAST_WIDTH = 40
+_MOST_BAR = 40
+
+_RESOURCES = {
+    "hbm": "HBM traffic",
+    "hbm_load": "HBM loads",
+    "tensor": "TensorE",
+    "vector": "VectorE",
+    "scalar": "ScalarE",
+    "gpsimd": "GpSimd",
+    "elementwise": "VectorE, ScalarE and GpSimd together",
+    "dma": "DMA queues",
+    "sync": "DMA issue",
+}
+_STATUS_STYLE = {"optimal": "bold green", "feasible": "bold yellow"}
+
+
+def report_text(
+    report: CompileReport,
+    plan: Plan,
+    target: Target,
+    *,
+    width: int = 100,
+    full: bool = False,
+    colour: bool = False,
+    encoding: str = "utf-8",
+) -> str:
+    """The report of a plan for ``target``, at most ``width`` (40 or more) characters wide.
+
+    With ``full`` the tables of segments and values have all their rows; else the costliest
+    segments and the largest values, and a note says how many there are. ``colour`` adds terminal
+    colour codes. What ``encoding`` lacks is replaced by plainer characters.
+    """
+    columns = max(width, LEAST_WIDTH)
+    limit = None if full else ROWS
+    items = [
+        *_headline(report),
+        *_figures(report, Limits.of(target), columns),
+        *_engines(report, columns),
+        *_segments(plan, columns, limit),
+        *_values(plan, columns, limit),
+        *_effort(report),
+    ]
+    return render(items, columns, colour=colour, encoding=encoding)
+
+
+def _section(title: str) -> Iterator[RenderableType]:
+    yield Text()
+    yield Text(title, style="bold")
+
+
+def _headline(report: CompileReport) -> Iterator[RenderableType]:
+    yield Text.assemble(
+        (report.kernel, "bold"),
+        f" on {report.target}: predicted {micros(report.predicted_us)} us, not measured",
+    )
+    yield Text.assemble(
+        (report.status, _STATUS_STYLE.get(report.status, "bold")),
+        f": {_verdict(report)} (proven bound {micros(report.best_bound_ns / 1000)} us, "
+        f"gap {percent(report.gap)})",
+    )
+    resource = _RESOURCES.get(report.bound_resource, report.bound_resource)
+    yield Text(
+        f"roofline: {micros(report.bound_us)} us by {resource}; "
+        f"the plan takes {ratio(report.predicted_us, report.bound_us)} that"
+    )
+
+
+def _verdict(report: CompileReport) -> str:
+    if report.status == "optimal":
+        return f"no plan of the {report.candidates} candidates is faster"
+    return "the time limit ended the search; the plan is legal"
+
+
+def _figures(report: CompileReport, limits: Limits, width: int) -> Iterator[RenderableType]:
+    """The plan's totals beside those of the greedy plan."""
+    greedy = report.greedy
+    yield from _section("Totals")
+    rows = [
+        ("predicted us", micros(report.predicted_us), greedy and micros(greedy.predicted_us),
+         greedy and f"greedy takes {ratio(greedy.predicted_us, report.predicted_us)} that"),
+        ("HBM bytes", size(report.hbm_bytes), greedy and size(greedy.hbm_bytes),
+         f"{ratio(report.hbm_bytes, report.compulsory_bytes)} the compulsory "
+         f"{size(report.compulsory_bytes)}"),
+        ("instructions", f"{report.instructions:,}", greedy and f"{greedy.instructions:,}",
+         f"{report.ir_ops:,} ops in nki_ir"),
+        ("DMAs", f"{report.dmas:,}", greedy and f"{greedy.dmas:,}", ""),
+        ("peak SBUF", size(report.peak_sbuf_bytes), greedy and size(greedy.peak_sbuf_bytes),
+         f"of {size(limits.sbuf_bytes)} per partition"),
+        ("peak PSUM", _banks(report.peak_psum_banks), None, f"of {limits.psum_banks} banks"),
+    ]  # fmt: skip
+    columns = (
+        Column(""),
+        Column("plan", True),
+        Column("greedy", True),
+        Column("", least=8, drop=1),
+    )
+    yield table(columns, [tuple(cell or "-" if i < 3 else cell or "" for i, cell in enumerate(row))
+                          for row in rows], width)  # fmt: skip
+    if greedy is None:
+        yield Text("greedy: there is no plan op by op through HBM", style="dim")
+
+
+def _banks(count: int) -> str:
+    return f"{count} bank" if count == 1 else f"{count} banks"
+
+
+def _engines(report: CompileReport, width: int) -> Iterator[RenderableType]:
+    """Predicted busy time per engine, with a bar as long as its share of the predicted time."""
+    yield from _section("Predicted busy time by engine")
+    of_greedy = report.greedy.engines if report.greedy else {}
+    names = sorted({*report.engines, *of_greedy}, key=lambda n: -report.engines.get(n, 0.0))
+    length = min(_MOST_BAR, max(8, width - 46))
+    rows = []
+    for name in names:
+        us = report.engines.get(name, 0.0)
+        share = us / report.predicted_us if report.predicted_us else 0.0
+        theirs = micros(of_greedy[name]) if name in of_greedy else "-"
+        rows.append(
+            (_RESOURCES.get(name, name), micros(us), percent(share), bar(share, length), theirs)
+        )
+    columns = (
+        Column("engine"),
+        Column("us", True),
+        Column("of time", True, drop=1),
+        Column("", least=8, drop=2),
+        Column("greedy us", True, drop=3),
+    )
+    yield table(columns, rows, width)
+
+
+def _segments(plan: Plan, width: int, limit: int | None) -> Iterator[RenderableType]:
+    """What runs, in order: loops, predicted time and what bounds it."""
+    yield from _section("Segments")
+    shown, left = shortened(plan.segments, limit, lambda s: s.ns)
+    columns = (
+        Column("makes", least=10),
+        Column("ops", least=8, drop=2),
+        Column("loops", least=9, drop=3),
+        Column("us", True),
+        Column("bound by"),
+        Column("HBM", True, drop=4),
+        Column("at", drop=5),
+    )
+    yield table(columns, [_segment_row(s) for s in shown], width)
+    if left:
+        us = micros(sum(s.ns for s in left) / 1000)
+        yield _more(f"and {len(left)} more of {len(plan.segments)}, {us} us predicted together")
+
+
+def _segment_row(segment: SegmentPlan) -> tuple[str, ...]:
+    bound_by = max(segment.busy, key=lambda r: segment.busy[r], default="")
+    line = next((step.line for step in segment.steps if step.line), None)
+    return (
+        segment.name.partition("#")[0],
+        "convert" if segment.kind == "conversion" else " ".join(s.op for s in segment.steps),
+        _loops(segment),
+        micros(segment.ns / 1000),
+        _RESOURCES.get(bound_by, bound_by),
+        size(segment.hbm_bytes) if segment.hbm_bytes else "-",
+        PurePath(line).name if line else "-",
+    )
+
+
+def _loops(segment: SegmentPlan) -> str:
+    parts = [f"{axis} {_trips(extent, block)}" for axis, extent, block in segment.loops]
+    if segment.streamed:
+        axis, extent, block = segment.streamed
+        parts.append(f"sum over {axis} {_trips(extent, block)}")
+    return ", ".join(parts) or "-"
+
+
+def _trips(extent: int, block: int) -> str:
+    """``32x128``: 32 trips of 128 elements; a smaller last one counts as a trip."""
+    return f"{-(-extent // block)}x{block}"
+
+
+def _values(plan: Plan, width: int, limit: int | None) -> Iterator[RenderableType]:
+    """Where every value lives, and the role and tile of each of its dimensions."""
+    yield from _section("Values")
+    shown, left = shortened(plan.values, limit, lambda v: v.bytes)
+    columns = (
+        Column("value", least=8),
+        Column("kind", drop=3),
+        Column("lives in"),
+        Column("type", drop=1),
+        Column("bytes", True, drop=2),
+        Column("dims: extent, role and tile", least=20),
+    )
+    yield table(columns, [_value_row(v) for v in shown], width)
+    if left:
+        total = size(sum(v.bytes for v in left))
+        yield _more(f"and {len(left)} more of {len(plan.values)}, {total} together")
+    yield Text("P on partitions, F along the free dimension, I one at a time", style="dim")
+
+
+def _value_row(value: ValuePlan) -> tuple[str, ...]:
+    return (
+        value.name,
+        value.kind,
+        " ".join((value.location, *value.layouts)),
+        value.dtype,
+        size(value.bytes),
+        " · ".join(_dim(d) for d in value.dims) or "one element",
+    )
+
+
+def _dim(dim: DimPlan) -> str:
+    return f"{dim.axis}={dim.extent} {dim.role}{dim.tile}"
+
+
+def _more(text: str) -> Text:
+    return Text(f"{text}; --full shows all", style="dim")
+
+
+def _effort(report: CompileReport) -> Iterator[RenderableType]:
+    yield Text()
+    yield Text(
+        f"trace {report.trace_s:.2f} s, pricing {report.build_s:.2f} s, solving "
+        f"{report.solve_s:.2f} s, lowering {report.lower_s:.2f} s; {report.variables:,} variables, "
+        f"{report.constraints:,} constraints, seed {report.seed}",
+        style="dim",
+    )

@@ -1,0 +1,263 @@
+"""Emitting one step of a segment, by kind: where its tiles come from and which instructions run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from nkigen_lite.core.dtypes import DType
+from nkigen_lite.core.ir import Value
+from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
+from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
+from nkigen_lite.tensor_ir.passes.direct_lower import memory
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
+    Buffer,
+    Ranges,
+    Rows,
+    for_blocks,
+    for_instructions,
+    full,
+    new_buffer,
+    row_groups,
+    tile_view,
+)
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import (
+    Accumulation,
+    Operands,
+    contract,
+    emit_matmul,
+    new_psum,
+    roles,
+)
+from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import Args, emit_pointwise
+from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
+    Sides,
+    combine,
+    emit_reduce,
+    identity_start,
+)
+from nkigen_lite.tensor_ir.passes.schedule import Impl, in_view_axes
+
+if TYPE_CHECKING:
+    from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
+
+
+def pointwise(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    _: int,
+) -> None:
+    """One pass over the block, an instruction for as much of it as possible."""
+    order = [a for a in step.write.axes if a != impl.partition]
+    for group in row_groups(impl.partition, ranges, _rows(s, impl)):
+        for_instructions(
+            s.b,
+            group,
+            order,
+            ranges,
+            lambda rows, inner: _pointwise_part(s, step, impl, dst, coords, rows, order, inner),
+        )
+
+
+def _rows(s: SegmentLowering, impl: Impl) -> int:
+    return partition_tile(impl.partition.extent) if impl.partition else impl.rows
+
+
+def _pointwise_part(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    rows: Rows,
+    order: Sequence[Axis],
+    ranges: Ranges,
+    psum: Value | None = None,
+) -> None:
+    target = tile_view(s.b, dst, coords, rows, order, ranges)
+    srcs: list[Value | float | int | bool] = []
+    columns: list[Value | None] = []
+    dtypes: list[DType] = []
+    for position, view in enumerate(step.reads):
+        dtypes.append(view.storage.dtype)
+        columns.append(None)
+        if view.storage.kind == "constant":
+            assert view.storage.fill is not None
+            srcs.append(view.storage.fill)
+        elif psum is not None and view.storage in s.psum:
+            srcs.append(psum)
+        else:
+            buffer, at = s.source(step, impl, position)
+            srcs.append(tile_view(s.b, buffer, at, rows, order, ranges))
+            varying = [a for a in view.axes if a in order and ranges.get(a, full(a)).size > 1]
+            if not varying and rows.tiles == 1:
+                columns[-1] = tile_view(s.b, buffer, at, rows, [], ranges)
+    attrs = step.op.attrs if step.op else {}
+    emit_pointwise(s.b, step, Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs))
+
+
+def matmul(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    writer: int,
+) -> None:
+    """Contract, and drain each PSUM tile through the epilogue if there is one."""
+    position = s.segment.steps.index(step)
+    drain = _drain(s, step, impl, dst, coords, writer if writer != position else None)
+    if s.segment.stream and step is s.streaming_step():
+        _streamed_matmul(s, step, impl, ranges, drain)
+    else:
+        emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, drain)
+
+
+def _operands(s: SegmentLowering, step: Step, impl: Impl) -> Operands:
+    order = (impl.stationary, 1 - impl.stationary)
+    (left, at_left), (right, at_right) = (s.source(step, impl, p) for p in order)
+    return Operands((left, right), (at_left, at_right))
+
+
+def _drain(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    epilogue: int | None,
+) -> Callable[[Value, Rows, Ranges], None]:
+    moving = roles(step, impl).moving
+
+    def drain(acc: Value, rows: Rows, ranges: Ranges) -> None:
+        if epilogue is None:
+            s.b.tensor_copy(tile_view(s.b, dst, coords, rows, moving, ranges), acc)
+            return
+        after = s.segment.steps[epilogue]
+        s.psum[step.write.storage] = (acc, rows)
+        _pointwise_part(s, after, s.segment.impls[epilogue], dst, coords, rows, moving, ranges, acc)
+        del s.psum[step.write.storage]
+
+    return drain
+
+
+def _streamed_matmul(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    ranges: Ranges,
+    drain: Callable[[Value, Rows, Ranges], None],
+) -> None:
+    """One PSUM tile, the contraction in blocks that are loaded inside its loop."""
+    stream = s.segment.stream
+    assert stream is not None
+    r = roles(step, impl)
+    groups = list(row_groups(r.rows, ranges, partition_tile(r.rows.extent) if r.rows else 1))
+    assert [g.tiles for g in groups] == [1], "a streamed matmul has one PSUM tile"
+    acc = new_psum(s.b, r, groups[0], ranges)
+    sums = Accumulation()
+    top = s.b.graph
+
+    def block(inner: Ranges) -> None:
+        before = dict(s.blocks)
+        opened = s.b.graph is not top
+        if opened:
+            sums.indices.append(s.b.graph.inputs[0])
+        for position, view in enumerate(step.reads):
+            if stream.axis in view.axes:
+                s.load(step, impl, position, inner)
+        contract(s.b, r, _operands(s, step, impl), acc, groups[0], inner, sums)
+        if opened:
+            sums.indices.pop()
+        s.blocks = before
+
+    for_blocks(s.b, stream.axis, ranges, stream.block, block)
+    drain(acc, groups[0], ranges)
+
+
+def reduce(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    _: int,
+) -> None:
+    """Reduce the block, or run over it in blocks of the streamed axis."""
+    stream = s.segment.stream
+    if stream is None or step is not s.streaming_step():
+        src, at = s.source(step, impl, 0)
+        emit_reduce(s.b, step, impl, Sides(src, at, dst, coords), ranges)
+        return
+    wide = DType.F32 if dst.dtype.is_float else dst.dtype
+    axes = step.write.axes
+    layout = in_view_axes(step.write, dst.layout)
+    running = new_buffer(s.b, "running", axes, layout, wide, ranges)
+    own = [Coord(a) for a in axes]
+    identity_start(s.b, step, running)
+
+    def block(inner: Ranges) -> None:
+        before = dict(s.blocks)
+        s.load(step, impl, 0, inner)
+        src, at = s.source(step, impl, 0)
+        part = new_buffer(s.b, "part", axes, layout, wide, inner)
+        emit_reduce(s.b, step, impl, Sides(src, at, part, own), inner)
+        combine(s.b, step, running, part)
+        s.blocks = before
+
+    for_blocks(s.b, stream.axis, ranges, stream.block, block)
+    order = [a for a in axes if a != layout.partition]
+    for group in row_groups(layout.partition, ranges, layout.rows):
+        for_instructions(
+            s.b,
+            group,
+            order,
+            ranges,
+            lambda rows, inner: s.b.tensor_copy(
+                tile_view(s.b, dst, coords, rows, order, inner),
+                tile_view(s.b, running, own, rows, order, inner),
+            ),
+        )
+
+
+def fill(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    _: int,
+) -> None:
+    """A constant in memory."""
+    memory.fill(s.b, dst, coords, step, impl.partition, ranges)
+
+
+def ramp(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    _: int,
+) -> None:
+    """An index ramp in memory."""
+    memory.ramp(s.b, dst, coords, step, impl.partition, ranges)
+
+
+Emit = Callable[["SegmentLowering", Step, Impl, Buffer, Sequence[Coord], Ranges, int], None]
+EMIT: dict[str, Emit] = {
+    "pointwise": pointwise,
+    "copy": pointwise,
+    "matmul": matmul,
+    "reduce": reduce,
+    "fill": fill,
+    "ramp": ramp,
+}

@@ -1,0 +1,240 @@
+"""Loop nests for a step or a fused run: block sizes whose tiles fit SBUF."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX, roles
+from nkigen_lite.tensor_ir.passes.layout_solver.impls import elements, longest
+from nkigen_lite.tensor_ir.passes.schedule import (
+    Impl,
+    Layout,
+    Loop,
+    free_elements,
+    read_layout,
+    write_layout,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """Loops of a candidate: outer ones, and one over a contracted axis."""
+
+    loops: tuple[Loop, ...] = ()
+    stream: Loop | None = None
+
+
+def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copies: int) -> int:
+    """Bytes per partition of one block: tiles from and to outside, each rotating ``copies`` times,
+    and the most that is live at once of what is only inside.
+
+    An estimate from tile shapes, used to choose block sizes; the lowered segment is measured.
+    """
+    sizes = {loop.axis: loop.block for loop in shape.loops}
+    if shape.stream:
+        sizes[shape.stream.axis] = shape.stream.block
+    made = {s.write.storage for s in steps[:-1]}
+    outside: dict[tuple[Storage, str], int] = {}
+    inside: dict[Storage, int] = {}
+    last: dict[Storage, int] = {}
+    for number, (step, impl) in enumerate(zip(steps, impls, strict=True)):
+        views = [(v, read_layout(step, impl, i)) for i, v in enumerate(step.reads)]
+        for view, layout in [*views, (step.write, write_layout(step, impl))]:
+            storage = view.storage
+            if storage.kind == "constant":
+                continue
+            size = _block_elements(view, layout, sizes) * storage.dtype.itemsize
+            if storage in made and storage.kind == "temp":
+                inside[storage] = max(inside.get(storage, 0), size)
+                last[storage] = number
+            else:
+                key = (storage, layout.name)
+                staged = view is not step.write and _is_staged(storage, layout)
+                outside[key] = max(outside.get(key, 0), size * (1 + staged))
+    first = {s.write.storage: i for i, s in reversed(list(enumerate(steps)))}
+    live = [
+        sum(size for s, size in inside.items() if first[s] <= number <= last[s])
+        for number in range(len(steps))
+    ]
+    return sum(outside.values()) * copies + max(live)
+
+
+def _is_staged(storage: Storage, layout: Layout) -> bool:
+    """Whether a load wants a tile of another layout beside it, to be transposed on chip."""
+    axes = storage.axes
+    return len(axes) > 1 and layout.partition == axes[-1]
+
+
+def _block_elements(view: View, layout: Layout, sizes: dict[Axis, int]) -> int:
+    """Elements per partition of one block of a view."""
+    partition = None
+    for own, coord in zip(view.storage.axes, view.coords, strict=True):
+        if own == layout.partition:
+            partition = coord.axis
+    return free_elements(view.axes, Layout.on(partition, layout.rows), sizes)
+
+
+def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iterator[Shape]:
+    """Loop shapes whose tiles fit ``budget`` bytes per partition: none, coarse, and fine loops."""
+    if any(step.kind in ("hbm_copy", "ramp") for step in steps):
+        yield Shape()
+        return
+    contraction = next((i for i, s in enumerate(steps) if s.kind == "matmul"), None)
+    if contraction is not None:
+        yield from _matmul_shapes(steps, impls, contraction, budget)
+        return
+    found: dict[Shape, None] = {}
+    if tile_bytes(steps, impls, Shape(), 1) <= budget:
+        found.setdefault(Shape())
+    for part in (1, 8):
+        shape = _row_shape(steps, impls, budget // part)
+        if shape is not None:
+            found.setdefault(shape)
+    yield from found
+
+
+def parallel_axes(steps: Sequence[Step]) -> list[Axis]:
+    """Axes over which the steps may loop: kept by every step that has them."""
+    axes = dict.fromkeys(a for s in steps for a in s.axes)
+    return [a for a in axes if all(a not in s.reduced for s in steps)]
+
+
+def _row_shape(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Shape | None:
+    """Loop over the partition axis in tiles, then over free axes, until a block fits."""
+    partitions = {i.partition for i in impls if i.partition}
+    parallel = parallel_axes(steps)
+    order = [a for a in parallel if a in partitions]
+    order += [a for a in parallel if a not in partitions]
+    everywhere = [a for a in order if all(a in s.axes for s in steps)]
+    loops: list[Loop] = []
+    for axis in everywhere if len(steps) > 1 else order:
+        if tile_bytes(steps, impls, Shape(tuple(loops)), 2) <= budget:
+            break
+        unit = partition_tile(axis.extent) if axis in partitions else 1
+        block = _largest_block(steps, impls, loops, axis, unit, budget)
+        if block < axis.extent:
+            loops.append(Loop(axis, block))
+    shape = Shape(tuple(loops))
+    if tile_bytes(steps, impls, shape, 2) <= budget:
+        return shape
+    return _stream_shape(steps, impls, shape, budget)
+
+
+def _largest_block(
+    steps: Sequence[Step],
+    impls: Sequence[Impl],
+    loops: list[Loop],
+    axis: Axis,
+    unit: int,
+    budget: int,
+) -> int:
+    """The largest multiple of ``unit`` of the axis that fits; a divisor of the extent if near."""
+    fitting = unit
+    block = unit
+    while block < axis.extent:
+        if tile_bytes(steps, impls, Shape((*loops, Loop(axis, block))), 2) <= budget:
+            fitting = block
+        block *= 2
+    even = [b for b in range(fitting, fitting // 2, -unit) if axis.extent % b == 0]
+    return even[0] if even else fitting
+
+
+def _stream_shape(
+    steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, budget: int
+) -> Shape | None:
+    """Also run over a reduced axis in blocks: only a lone reduction can."""
+    if len(steps) != 1 or steps[0].kind != "reduce":
+        return None
+    for axis in longest(steps[0].reduced):
+        unit = partition_tile(axis.extent) if axis == impls[0].partition else 1
+        block = axis.extent
+        while block > unit:
+            block = max(unit, block // 2 // unit * unit)
+            made = Shape(shape.loops, Loop(axis, block))
+            if tile_bytes(steps, impls, made, 2) <= budget:
+                return made
+    return None
+
+
+_ROW_BLOCKS = (1024, 512, 128)
+_MOVING_BLOCKS = (4096, 2048, MOVING_MAX)
+_MOST_SHAPES = 5
+
+
+def _matmul_shapes(
+    steps: Sequence[Step], impls: Sequence[Impl], position: int, budget: int
+) -> Iterator[Shape]:
+    """Blocks of the result's rows and columns in both loop orders; the cheapest in HBM traffic."""
+    step, impl = steps[position], impls[position]
+    r = roles(step, impl)
+    whole = tile_bytes(steps, impls, Shape(), 1) <= budget
+    if whole:
+        yield Shape()
+    wide = max(r.moving, key=lambda a: a.extent, default=None)
+    found: dict[Shape, int] = {}
+    for rows, moving in itertools.product(
+        _blocks(r.rows, _ROW_BLOCKS), _blocks(wide, _MOVING_BLOCKS)
+    ):
+        for order in ((rows, moving), (moving, rows)):
+            for outer in ((), tuple(Loop(a, 1) for a in r.outer if a.extent > 1)):
+                shape = Shape((*outer, *(loop for loop in order if loop)))
+                if shape.loops and tile_bytes(steps, impls, shape, 2) <= budget:
+                    found.setdefault(shape, _traffic(step, shape))
+    best = sorted(found, key=lambda s: (found[s], len(s.loops)))[:_MOST_SHAPES]
+    yield from best
+    if not best and not whole and len(steps) == 1 and step.reduced:
+        yield from _streamed_matmul(steps, impls, budget)
+
+
+def _blocks(axis: Axis | None, sizes: Sequence[int]) -> list[Loop | None]:
+    if axis is None:
+        return [None]
+    blocks: list[Loop | None] = [None]
+    tile = partition_tile(axis.extent)
+    for size in sizes:
+        block = max(tile, size // tile * tile) if size >= tile else size
+        if block < axis.extent:
+            blocks.append(Loop(axis, block))
+    return list(dict.fromkeys(blocks))
+
+
+def _traffic(step: Step, shape: Shape) -> int:
+    """Bytes loaded when every read is streamed: a tile is loaded once per outer iteration."""
+    total = 0
+    for view in step.reads:
+        last = max((i for i, p in enumerate(shape.loops) if p.axis in view.axes), default=-1)
+        size = elements(view.axes) * view.storage.dtype.itemsize
+        for loop in shape.loops[: last + 1]:
+            if loop.axis not in view.axes:
+                size *= -(-loop.axis.extent // loop.block)
+        total += size
+    return total
+
+
+def _streamed_matmul(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iterator[Shape]:
+    """One PSUM tile at a time, the contraction in blocks."""
+    step, impl = steps[0], impls[0]
+    r = roles(step, impl)
+    loops = [Loop(a, 1) for a in r.outer if a.extent > 1]
+    if r.rows and r.rows.extent > partition_tile(r.rows.extent):
+        loops.append(Loop(r.rows, partition_tile(r.rows.extent)))
+    room = MOVING_MAX
+    for axis in reversed(r.moving):
+        block = min(axis.extent, max(1, room))
+        room //= block
+        if block < axis.extent:
+            loops.append(Loop(axis, block))
+    depth = max(step.reduced, key=lambda a: a.extent)
+    unit = partition_tile(depth.extent) if depth == impl.partition else 1
+    block = depth.extent
+    for part in (1, 4):
+        while block > unit:
+            block = max(unit, block // 2 // unit * unit)
+            shape = Shape(tuple(loops), Loop(depth, block))
+            if tile_bytes(steps, impls, shape, 2) <= budget // part:
+                yield shape
+                break

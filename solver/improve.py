@@ -1,0 +1,176 @@
+"""The search for the fastest plan: bounds from the linear relaxation tell where to look.
+
+The relaxation's row prices prove, for every variable, a time below which no plan uses it
+(`linear.price`).  The optimiser first sees the variables that plans close to the bound may use;
+the plan it finds, if within that reach, is the fastest of all plans, and else says how far to reach
+next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from .brute import Rank, rank
+from .check import check
+from .diagnose import blocking
+from .engine import SECONDS_PER_PORT, SECONDS_PER_TERM, Engine, Outcome
+from .evaluate import chosen_dims, evaluate
+from .formulation import Formulation
+from .greedy import construct, greedy
+from .linear import UNBOUNDED, LinearModel, Priced, Row, price
+from .paths import lower_bound
+from .pinning import add_pin
+from .problem import Pin, Problem
+from .report import Report, Solution, Status, Terms
+
+TIE_SHARE = 0.2
+"""Part of the time limit that may go into choosing among equally fast plans."""
+
+FIRST_REACH = 1000
+"""The optimiser begins with what plans within 1 / FIRST_REACH of the bound may use."""
+
+WIDER = 4
+"""Factor by which the reach grows while no plan is in it."""
+
+
+class Search:
+    """One search for a plan of `problem` under `pins`, with `engine`."""
+
+    def __init__(self, problem: Problem, pins: tuple[Pin, ...], engine: Engine) -> None:
+        self.problem = problem
+        self.pins = pins
+        self.engine = engine
+        self.meter = engine.meter
+        self.bound = lower_bound(problem)
+        self.best: tuple[Rank, Solution, Terms] | None = None
+        self.form: Formulation | None = None
+        self.blocking: tuple[str, ...] = ()
+        self.infeasible = False
+        baseline = greedy(problem)
+        self.greedy = None if baseline is None else evaluate(problem, baseline)
+        for plan in [*([] if baseline is None else [baseline]), *construct(problem, pins)]:
+            self._offer(plan)
+
+    def run(self) -> None:
+        """Improve on the plans made by hand, if there is time to build the model at all."""
+        ports = sum(len(c.ops) + len(c.reads) + len(c.writes) for c in self.problem.candidates)
+        if ports * SECONDS_PER_PORT > self.meter.limit_s:
+            return
+        form = self.form = Formulation(self.problem)
+        for pin in self.pins:
+            add_pin(form, pin)
+        self.meter.spent_s += ports * SECONDS_PER_PORT
+        priced = price(form.model, form.time, self.engine.relax(form))
+        self.bound = max(self.bound, priced.bound)
+        self._widen(form, priced)
+        if self.infeasible:
+            self.blocking = blocking(form.model, form.must_run, self.engine)
+        elif self._optimal:
+            self._break_ties(form, priced)
+
+    @property
+    def _optimal(self) -> bool:
+        return self.best is not None and self.best[0][0] <= self.bound
+
+    def _offer(self, plan: Solution) -> bool:
+        """Take `plan` if it is legal and better than the best so far; whether it is legal."""
+        if check(self.problem, plan, pins=self.pins):
+            return False
+        terms = evaluate(self.problem, plan)
+        if self.best is None or rank(terms) < self.best[0]:
+            self.best = (rank(terms), plan, terms)
+        return True
+
+    def _widen(self, form: Formulation, priced: Priced) -> None:
+        """Solve over what plans up to `reach` ns may use, and reach further until it is enough."""
+        reach = priced.bound + 1 + priced.bound // FIRST_REACH
+        build_s = SECONDS_PER_TERM * sum(len(row.terms) for row in form.model.rows)
+        while not self._optimal and self.meter.left_s > build_s:
+            if self.best is not None:
+                reach = min(reach, self.best[0][0])
+            inside = self._inside(form, priced, reach)
+            outcome = self._minimise(form, form.time, inside, [], self.meter.left_s)
+            if outcome.proven and self.best is not None and self.best[0][0] <= reach:
+                self.bound = max(self.bound, self.best[0][0])
+            elif outcome.proven and len(inside) == len(form.model.upper):
+                self.infeasible = self.best is None
+                return
+            else:
+                self.bound = max(self.bound, min(outcome.bound, reach + 1))
+            if not outcome.proven:
+                return
+            wider = priced.bound + WIDER * (reach - priced.bound)
+            reach = wider if self.best is not None else max(priced.at_use)
+
+    def _inside(self, form: Formulation, priced: Priced, reach: int) -> list[int]:
+        """The variables that a plan of at most `reach` ns may use, and those of the best plan."""
+        hint = form.assignment(self.best[1]) if self.best else [0] * len(form.model.upper)
+        reached = [at_use <= reach for at_use in priced.at_use]
+        return [
+            variable
+            for variable, near in enumerate(reached)
+            if (near and reached[form.needs.get(variable, variable)]) or hint[variable]
+        ]
+
+    def _break_ties(self, form: Formulation, priced: Priced) -> None:
+        """Among plans as fast as the best, in turn: less HBM traffic, fewer instructions, a lower
+        SBUF peak."""
+        assert self.best is not None
+        inside = self._inside(form, priced, self.best[0][0])
+        budget_s = min(self.meter.left_s, TIE_SHARE * self.meter.limit_s)
+        objectives = (form.time, form.traffic, form.work, {form.room.peak: 1})
+        kept: list[Row] = []
+        for nth in range(1, len(objectives)):
+            before = objectives[nth - 1]
+            kept.append(Row([(a, v) for v, a in before.items()], -UNBOUNDED, self.best[0][nth - 1]))
+            spent = self.meter.spent_s
+            outcome = self._minimise(form, objectives[nth], inside, kept, budget_s)
+            budget_s -= self.meter.spent_s - spent
+            if not outcome.proven or budget_s <= 0:
+                return
+
+    def _minimise(
+        self,
+        form: Formulation,
+        objective: Mapping[int, int],
+        inside: list[int],
+        extra_rows: list[Row],
+        seconds: float,
+    ) -> Outcome:
+        """Solve with only the variables `inside` above 0, and offer the plan that comes out."""
+        model = LinearModel(form.model.upper, form.model.rows + extra_rows)
+        hint = form.assignment(self.best[1]) if self.best else None
+        outcome = self.engine.minimise(model, objective, inside, hint, seconds)
+        if outcome.values is not None:
+            plan = form.solution(outcome.values)
+            assert self._offer(plan), check(self.problem, plan, pins=self.pins)
+        return outcome
+
+    def report(self, seed: int) -> Report:
+        """What is known now; `seed` is the one the engine works with."""
+        status = Status.UNKNOWN if self.best is None else Status.FEASIBLE
+        if self.infeasible:
+            status = Status.INFEASIBLE
+        elif self._optimal:
+            status = Status.OPTIMAL
+        plan = None if self.best is None else self.best[1]
+        terms = None if self.best is None else self.best[2]
+        gap = 0.0
+        if terms is not None and terms.objective_ns:
+            gap = max(0.0, (terms.objective_ns - self.bound) / terms.objective_ns)
+        return Report(
+            status=status,
+            solution=plan,
+            objective_ns=None if terms is None else terms.objective_ns,
+            terms=terms,
+            best_bound_ns=self.bound,
+            gap=gap,
+            wall_s=self.meter.wall_s,
+            deterministic_s=self.meter.spent_s,
+            seed=seed,
+            variables=0 if self.form is None else len(self.form.model.upper),
+            constraints=0 if self.form is None else len(self.form.model.rows),
+            dims=() if plan is None else chosen_dims(self.problem, plan.picked),
+            blocking=self.blocking,
+            greedy=self.greedy,
+        )

@@ -1,0 +1,48 @@
+"""Pins as rows of the model, each tagged with its pin."""
+
+from __future__ import annotations
+
+from .formulation import ROLE_CODES, Formulation
+from .index import decides
+from .problem import HBM, Pin
+
+
+def add_pin(form: Formulation, pin: Pin) -> None:
+    """Add the rows of `pin` to the model of `form`.
+
+    A pinned role or tile fixes its variable, and excludes the candidates that would not give it:
+    the relaxation sees only the latter.
+    """
+    tags = (str(pin),)
+    key = (pin.value, pin.axis or "")
+    if pin.role is not None and key in form.role:
+        form.model.equal([(1, form.role[key])], ROLE_CODES[pin.role], tags)
+    if pin.tile is not None and key in form.tile:
+        form.model.equal([(1, form.tile[key])], pin.tile, tags)
+    if pin.role is not None or pin.tile is not None:
+        for candidate in form.deciding(pin.value):
+            if not decides(candidate, pin):
+                form.model.at_most([(1, form.pick[candidate.name])], 0, tags)
+    if pin.location == HBM:
+        _add_off_chip(form, pin.value, tags)
+    elif pin.location is not None:
+        _add_on_chip(form, pin.value, tags)
+
+
+def _add_off_chip(form: Formulation, value: str, tags: tuple[str, ...]) -> None:
+    """In HBM, and no copy kept."""
+    record = form.index.values[value]
+    copies = [term for layout in record.resident_bytes for term in form.copies((value, layout))]
+    form.model.at_most(copies, 0, tags)
+    if record.producer is not None:
+        form.model.at_least(form.stored(value), 1, tags)
+
+
+def _add_on_chip(form: Formulation, value: str, tags: tuple[str, ...]) -> None:
+    """Never streamed, and stored only as an output."""
+    reads = {
+        move for (_, kind, name, _), move in form.move.items() if (kind, name) == ("read", value)
+    }
+    form.model.at_most([(1, move) for move in sorted(reads)], 0, tags)
+    if not form.index.values[value].output:
+        form.model.at_most(form.stored(value), 0, tags)
