@@ -171,6 +171,7 @@ def _bind(r: Refinement, op: Op, space: Space) -> None:
     for result, found in zip(op.results, space.results, strict=False):
         for node, label in _named(result, found, labels):
             r.classes.join(label, node)
+    for result in op.results:
         _declare(r, result)
     r.classes.keep_apart(list(labels.values()))
     for position, (value, found) in enumerate(zip(op.inputs, space.operands, strict=False)):
