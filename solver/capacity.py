@@ -9,6 +9,8 @@ Copies of one value with the same life share an integer variable of their bytes,
   even if it is not alive at the position t whose row it extends.  With E the most such copies can
   take and y = 1 where a segment of exactly I is picked: `row of t + their bytes <= peak + E (1 -
   y)`.
+* A copy and the candidates at t that do not fit beside it: at most one of them.  The other rows
+  imply it for whole numbers; the relaxation is tighter with it.
 * The same rows with `buffers[t]`, the largest of those that conversions next to t take, in place
   of `room[t]`, where that can be larger.
 """
@@ -30,8 +32,8 @@ Run = tuple[int, int]
 class Life:
     """The copies of one value that live over positions `first..last`.
 
-    `terms` are (bytes, variable) of each; `sizes` the bytes per layout, of which each can be kept
-    once; `load` the terms that rows use for their sum.
+    `terms` are (bytes, variable) of each; `sizes` the bytes per layout, and `variables` those that
+    keep it there, at most one; `load` the terms that rows use for the bytes of all.
     """
 
     value: str
@@ -39,6 +41,7 @@ class Life:
     last: int
     terms: Terms = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
+    variables: dict[str, Terms] = field(default_factory=dict)
     load: Terms = field(default_factory=list)
 
     @property
@@ -47,8 +50,8 @@ class Life:
 
 
 class Capacity:
-    """Collects what takes SBUF and writes `rows`, indices into the model; `peak` is the variable
-    that bounds them.
+    """Collects what takes SBUF and writes `rows`, indices into the model, among them `definitions`
+    of its variables; `peak` is the variable that bounds the others.
 
     The relaxation can start without these rows: few of them matter to it, and they slow it.
     """
@@ -63,6 +66,7 @@ class Capacity:
         ]
         self._lives: dict[tuple[str, int, int], Life] = {}
         self._alive: list[list[Life]] = [[] for _ in index.problem.ops]
+        self._picks: list[Terms] = [[] for _ in index.problem.ops]
         self._segments: list[Terms] = [[] for _ in index.problem.ops]
         self._most: list[int] = [0] * len(index.problem.ops)
         self._room: list[int] = []
@@ -70,7 +74,7 @@ class Capacity:
         self._least: dict[Run, int] = {}
         self._conversions: dict[int, Terms] = defaultdict(list)
         self._buffers: dict[int, int] = {}
-        self._definitions: list[int] = []
+        self.definitions: list[int] = []
         self._limits: list[int] = []
         self.rows = range(0)
 
@@ -91,6 +95,7 @@ class Capacity:
         self._least[run] = min(self._least.get(run, sbuf), sbuf)
         most = sbuf + sum(amount for amount, _ in moves)
         for position in range(run[0], run[1] + 1):
+            self._picks[position].append((sbuf, pick))
             self._segments[position] += [(sbuf, pick), *moves]
             self._most[position] = max(self._most[position], most)
 
@@ -115,10 +120,16 @@ class Capacity:
         life = self._lives.setdefault((value, first, last), Life(value, first, last))
         life.terms.append((size, variable))
         life.sizes[layout] = size
+        life.variables.setdefault(layout, []).append((1, variable))
 
     def add_rows(self) -> None:
         """Write all rows; call once, when everything has been added."""
+        crowded = [row for life in self._lives.values() for row in self._crowded(life)]
         before = len(self._model.rows)
+        for terms, tags in crowded:
+            self._limits.append(len(self._model.rows))
+            self._model.at_most(terms, 1, tags)
+        first_definition = len(self._model.rows)
         for life in self._lives.values():
             life.load = life.terms
             if len(life.terms) > 1:
@@ -128,7 +139,7 @@ class Capacity:
         self._room = [
             self._sum(terms, most) for terms, most in zip(self._segments, self._most, strict=True)
         ]
-        self._definitions = list(range(before, len(self._model.rows)))
+        self.definitions = list(range(first_definition, len(self._model.rows)))
         for position, room in enumerate(self._room):
             self._add_row(position, [(1, room)], (position, position))
         for position in self._conversions:
@@ -138,6 +149,21 @@ class Capacity:
                 best = max(range(run[0], run[1] + 1), key=self._load_at)
                 self._add_row(best, [(1, self._room[best])], run)
         self.rows = range(before, len(self._model.rows))
+
+    def _crowded(self, life: Life) -> list[tuple[Terms, tuple[str, ...]]]:
+        """Rows that keep apart a copy and the candidates that leave it no room; a copy that leaves
+        room for none is excluded at once."""
+        limit = self._index.problem.sbuf_limit_bytes
+        apart: list[tuple[Terms, tuple[str, ...]]] = []
+        for layout, kept in life.variables.items():
+            for position in range(life.first, life.last + 1):
+                picks = self._picks[position]
+                large = [(1, p) for sbuf, p in picks if sbuf + life.sizes[layout] > limit]
+                if len(large) == len(picks):
+                    self._model.at_most(kept, 0, self._tags[position])
+                elif large:
+                    apart.append((kept + large, self._tags[position]))
+        return apart
 
     def _add_buffer_rows(self, position: int) -> None:
         """Rows for the conversions next to `position`, where segments do not need more anyway."""
@@ -150,7 +176,7 @@ class Capacity:
         if larger:
             buffers = self._buffers[position] = self._model.variable(most)
             for size, convert in self._conversions[position]:
-                self._definitions.append(len(self._model.rows))
+                self.definitions.append(len(self._model.rows))
                 self._model.at_most([(size, convert), (-1, buffers)], 0)
             for run in sorted({(position, position), *larger}):
                 self._add_row(position, [(1, buffers)], run)
@@ -207,13 +233,15 @@ class Capacity:
         values[self.peak] += max(self._over(row, values) for row in self._limits)
 
     def broken(self, values: list[float]) -> list[int]:
-        """The rows that a fractional assignment needs to learn of: those it breaks, and the ones
-        that define what they are made of.  Changes this module's variables in `values`."""
+        """The rows that a fractional assignment breaks, apart from `definitions`, which define what
+        they are made of.  Changes this module's variables in `values`."""
         self.assign(values)
         values[self.peak] = self._index.problem.sbuf_limit_bytes
-        tolerance = 1e-6 * (1 + values[self.peak])
-        over = [row for row in self._limits if self._over(row, values) > tolerance]
-        return self._definitions + over if over else []
+        return [
+            row
+            for row in self._limits
+            if self._over(row, values) > 1e-6 * max(abs(c) for c, _ in self._model.rows[row].terms)
+        ]
 
     def _over(self, row: int, values: list[Number]) -> Number:
         return total(self._model.rows[row].terms, values) - self._model.rows[row].upper

@@ -115,6 +115,18 @@ def test_copy_converts_between_all_element_types(dtype: DType, result: DType, en
     assert_agrees(stored(b, dst).graph)
 
 
+@pytest.mark.parametrize("dtype", [d for d in NL_DTYPES if d.is_float])
+def test_matmul_of_every_float_type_agrees(dtype: DType) -> None:
+    b = Builder("k")
+    tiles = [b.alloc((64, n), dtype) for n in (24, 40)]
+    for tile, name in zip(tiles, "ab", strict=True):
+        b.dma_copy(tile, b.add_input(name, tile.type.shape, dtype))
+    acc, out = b.alloc((24, 40), DType.F32, MemorySpace.PSUM), b.alloc((24, 40), DType.F32)
+    b.matmul(acc, *tiles)
+    b.tensor_copy(out, acc)
+    assert_agrees(stored(b, out).graph)
+
+
 def test_fp8_types_have_the_names_of_their_formats() -> None:
     names = {d: NL_DTYPES[d] for d in (DType.FP8_E4M3, DType.FP8_E4M3_IEEE, DType.FP8_E5M2)}
     assert list(names.values()) == ["float8_e4m3fn", "float8_e4m3", "float8_e5m2"]

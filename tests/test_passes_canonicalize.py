@@ -70,7 +70,9 @@ def test_logistic_function_is_one_rewrite(constant: Callable[..., Value]) -> Non
 
 
 def test_x_over_one_plus_exp_is_one_rewrite() -> None:
-    spelled = lambda b, x: b.div(x, b.add(like(b, x, 1.0), b.exp(b.neg(x))))  # noqa: E731
+    def spelled(b: Builder, x: Value) -> Value:
+        return b.div(x, b.add(like(b, x, 1.0), b.exp(b.neg(x))))
+
     assert check_same(spelled, ["silu"]) == 1
 
 

@@ -31,8 +31,8 @@ def ratio(of: float, to: float) -> str:
 
 
 def scientific(number: float) -> str:
-    """An error: ``4.7e-07``, or ``0``."""
-    return f"{number:.1e}" if number else "0"
+    """An error: ``4.7e-07``; whole numbers as they are."""
+    return f"{number:.0f}" if number.is_integer() else f"{number:.1e}"
 
 
 def bar(part: float, width: int) -> str:

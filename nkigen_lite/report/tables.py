@@ -16,6 +16,7 @@ from rich.text import Text
 _PLAIN = str.maketrans({"·": "|", "…": "~", "█": "#", "─": "-", "≤": "<", "—": "-"})
 T = TypeVar("T")
 _GAP = 2  # blanks between columns: one of padding, one of the box's divider
+_NARROWEST = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +37,7 @@ class Column:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Table:
-    """A rich table of ``rows`` that is at most ``width`` characters wide.
-
-    Only if the columns that always stay do not fit at their least widths it is wider.
-    """
+    """A rich table of ``rows``, at most ``width`` characters wide unless its headings need more."""
     natural = [
         max([len(column.title), *(len(row[i]) for row in rows)]) for i, column in enumerate(columns)
     ]
@@ -60,21 +58,36 @@ def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) 
 
 
 def _fit(columns: Sequence[Column], natural: Sequence[int], width: int) -> dict[int, int]:
-    """The columns that stay, by index, and their widths."""
+    """The columns that stay, by index, and their widths.
+
+    First those that may shrink do, down to their least width; then columns are left out; and where
+    even that is not enough, those that are left shrink to less.
+    """
     kept = list(range(len(columns)))
     while True:
         widths = {i: natural[i] for i in kept}
-        excess = sum(widths.values()) + _GAP * len(kept) - width
-        for i in sorted(kept, key=lambda i: -natural[i]):
-            least = columns[i].least
-            if excess > 0 and least is not None and widths[i] > least:
-                cut = min(excess, widths[i] - least)
-                widths[i] -= cut
-                excess -= cut
+        excess = sum(widths.values()) + _GAP * (len(kept) - 1) - width
         droppable = [i for i in kept if columns[i].drop]
+        excess = _shrink(columns, widths, excess, None)
+        if excess > 0 and not droppable:
+            _shrink(columns, widths, excess, _NARROWEST)
         if excess <= 0 or not droppable:
             return widths
         kept.remove(max(droppable, key=lambda i: columns[i].drop))
+
+
+def _shrink(
+    columns: Sequence[Column], widths: dict[int, int], excess: int, floor: int | None
+) -> int:
+    """Take ``excess`` characters off the columns that may shrink, the widest first; what is left
+    of it. They keep ``floor`` characters, or with None their least width."""
+    for i in sorted(widths, key=lambda i: -widths[i]):
+        least = columns[i].least
+        if excess > 0 and least is not None:
+            cut = min(excess, max(0, widths[i] - (least if floor is None else floor)))
+            widths[i] -= cut
+            excess -= cut
+    return excess
 
 
 def render(

@@ -204,7 +204,7 @@ def _values(plan: Plan, width: int, limit: int | None) -> Iterator[RenderableTyp
         Column("lives in"),
         Column("type", drop=1),
         Column("bytes", True, drop=2),
-        Column("dims: extent, role and tile", least=20),
+        Column("dims: extent, role and tile", least=30),
     )
     yield table(columns, [_value_row(v) for v in shown], width)
     if left:

@@ -216,25 +216,46 @@ def _traffic(step: Step, shape: Shape) -> int:
 
 
 def _streamed_matmul(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iterator[Shape]:
-    """One PSUM tile at a time, the contraction in blocks."""
+    """One PSUM tile at a time, the contraction in blocks: the widest tile that fits, with a deep
+    and a shallow block."""
     step, impl = steps[0], impls[0]
+    depth = max(step.reduced, key=lambda a: a.extent)
+    unit = partition_tile(depth.extent) if depth == impl.partition else 1
+    width = MOVING_MAX
+    while width:
+        loops = _one_psum_tile(step, impl, width)
+        found = False
+        for part in (1, 4):
+            block = _deepest(steps, impls, loops, Loop(depth, unit), budget // part)
+            if block:
+                found = True
+                yield Shape(loops, Loop(depth, block))
+        if found:
+            return
+        width //= 2
+
+
+def _one_psum_tile(step: Step, impl: Impl, width: int) -> tuple[Loop, ...]:
+    """Loops that leave one partition tile of rows and at most ``width`` moving elements."""
     r = roles(step, impl)
     loops = [Loop(a, 1) for a in r.outer if a.extent > 1]
     if r.rows and r.rows.extent > partition_tile(r.rows.extent):
         loops.append(Loop(r.rows, partition_tile(r.rows.extent)))
-    room = MOVING_MAX
     for axis in reversed(r.moving):
-        block = min(axis.extent, max(1, room))
-        room //= block
+        block = min(axis.extent, max(1, width))
+        width //= block
         if block < axis.extent:
             loops.append(Loop(axis, block))
-    depth = max(step.reduced, key=lambda a: a.extent)
-    unit = partition_tile(depth.extent) if depth == impl.partition else 1
-    block = depth.extent
-    for part in (1, 4):
-        while block > unit:
-            block = max(unit, block // 2 // unit * unit)
-            shape = Shape(tuple(loops), Loop(depth, block))
-            if tile_bytes(steps, impls, shape, 2) <= budget // part:
-                yield shape
-                break
+    return tuple(loops)
+
+
+def _deepest(
+    steps: Sequence[Step], impls: Sequence[Impl], loops: tuple[Loop, ...], least: Loop, budget: int
+) -> int:
+    """The deepest block of the contracted axis, halving from the whole, that fits; 0 if none."""
+    block = least.axis.extent
+    while block > least.block:
+        block = max(least.block, block // 2 // least.block * least.block)
+        if tile_bytes(steps, impls, Shape(loops, Loop(least.axis, block)), 2) <= budget:
+            return block
+    return 0

@@ -1,0 +1,224 @@
+# PYTHON_ARGCOMPLETE_OK
+"""The command line: ``nkigen-lite compile|show|run|targets``.
+
+Exit codes: 0 all went well; 1 the user's input is wrong or a check failed (one message on stderr);
+2 the arguments are wrong; 130 interrupted; 141 whoever read the output went away.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+import argcomplete
+from argcomplete.completers import FilesCompleter
+
+import cost_models
+import nkigen_lite
+import solver
+from cost_models import PriceError, ProfileError, targets
+from nkigen_lite.commands.arguments import pair, seconds, seed, stage
+from nkigen_lite.commands.compiling import compile_command, show_command
+from nkigen_lite.commands.listing import targets_command
+from nkigen_lite.commands.running import run_command
+from nkigen_lite.commands.stages import ALL, STAGES
+from nkigen_lite.errors import InvalidStage, NkigenError
+
+INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal's number, as shells say it
+_OURS = tuple(
+    os.path.dirname(os.path.realpath(str(package.__file__))) + os.sep
+    for package in (nkigen_lite, solver, cost_models)
+)
+_EXPECTED = (NkigenError, ProfileError, PriceError, solver.ProblemError, solver.SolverMissing)
+
+_EXAMPLES = """\
+examples:
+  nkigen-lite compile examples/rmsnorm.py:rmsnorm --arg x=128x1024:bf16 --arg weight=1024:bf16
+  nkigen-lite compile examples/softmax.py:softmax --arg x=4096x4096 --target trn1 -o out/
+  nkigen-lite show examples/softmax.py:softmax --arg x=64x256 --stage axes
+  nkigen-lite run examples/matmul.py:matmul --arg a=64x256 --arg b=256x32 --check
+  nkigen-lite targets trn2 --assumed
+
+Times are predicted by a cost model; nothing is measured. To complete words with the tab key:
+  eval "$(register-python-argcomplete nkigen-lite)"
+"""
+_SPEC_HELP = (
+    "a parameter's shape and element type, as in x=128x1024:bf16 (f32 if left out; x=:f32 is a "
+    "scalar), or an array in a file, x=@file.npy; once per parameter"
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code.
+
+    Raises:
+        SystemExit: for ``--help``, ``--version`` (0) and wrong arguments (2).
+    """
+    parser = make_parser()
+    argcomplete.autocomplete(parser)
+    args = parser.parse_args(argv)
+    command: Callable[[argparse.Namespace], int] = args.command
+    try:
+        return command(args)
+    except KeyboardInterrupt:
+        print("nkigen-lite: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still buffered has nowhere to go; without this Python complains at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except Exception as error:
+        if args.traceback:
+            traceback.print_exc()
+        print(f"nkigen-lite: {explain(error, getattr(args, 'function', ''))}", file=sys.stderr)
+        return 1
+
+
+def explain(error: Exception, function: str) -> str:
+    """One message for an exception: what is wrong, and where if the user's own code raised it."""
+    if isinstance(error, _EXPECTED) and not isinstance(error, InvalidStage):
+        return f"error: {error}"
+    said = f"{type(error).__name__}: {error}"
+    users = os.path.realpath(function.rpartition(":")[0])
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        file = os.path.realpath(frame.filename)
+        if file == users:
+            return f"error: {function} raised {said}\n  at {frame.filename}:{frame.lineno}"
+        if file.startswith(_OURS):
+            break
+    return f"internal error: {said}\n  --traceback shows where; please report it"
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    parser = argparse.ArgumentParser(
+        prog="nkigen-lite",
+        description="Compile numpy functions to NKI kernels for AWS Trainium NeuronCores.",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"nkigen-lite {nkigen_lite.__version__}"
+    )
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    for name, (command, summary, add_options) in _COMMANDS.items():
+        made = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
+        made.set_defaults(command=command)
+        add_options(made)
+        made.add_argument(
+            "--traceback", action="store_true", help="on an error, show where it was raised"
+        )
+    return parser
+
+
+def _function_options(parser: argparse.ArgumentParser) -> None:
+    """What every command that compiles a function takes."""
+    function = parser.add_argument(
+        "function", metavar="FILE:FUNC", help="a numpy function: its file and its name"
+    )
+    _complete(function, FilesCompleter(("py",)))
+    repeated = {"action": "append", "default": [], "type": pair, "metavar": "NAME=VALUE"}
+    parser.add_argument("--arg", help=_SPEC_HELP, **repeated)  # type: ignore[arg-type]
+    parser.add_argument(
+        "--static",
+        help="a parameter that is no array, as a Python literal; any other text is a string",
+        **repeated,  # type: ignore[arg-type]
+    )
+    target = parser.add_argument(
+        "--target",
+        default="trn2",
+        metavar="NAME",
+        help=f"{', '.join(targets())}, or the path of a profile file (default: trn2)",
+    )
+    _complete(target, lambda **_: targets())
+    parser.add_argument(
+        "--set",
+        help="replace a number of the profile, as in dma.queues=8; `targets NAME` lists them",
+        **repeated,  # type: ignore[arg-type]
+    )
+    parser.add_argument(
+        "--time-limit",
+        type=seconds,
+        default=10.0,
+        metavar="S",
+        help="seconds for the solver (default: 10); the best plan so far is taken then",
+    )
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="of the solver (default: 0)"
+    )
+
+
+def _compile_options(parser: argparse.ArgumentParser) -> None:
+    _function_options(parser)
+    parser.add_argument(
+        "-o",
+        "--output",
+        metavar="OUT",
+        help="write kernel.py, plan.json and report.json into this folder",
+    )
+    parser.add_argument("--full", action="store_true", help="print long tables in full")
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument("--json", action="store_true", help="print report.json instead of text")
+    how.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def _show_options(parser: argparse.ArgumentParser) -> None:
+    _function_options(parser)
+    chosen = parser.add_argument(
+        "--stage",
+        type=stage,
+        default=ALL,
+        metavar="STAGE",
+        help=f"one of {', '.join(STAGES)}, or {ALL} (default)",
+    )
+    _complete(chosen, lambda **_: [*STAGES, ALL])
+
+
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    _function_options(parser)
+    parser.add_argument(
+        "--inputs",
+        metavar="FILE.npz",
+        help="arrays by parameter name; beside it, --arg says the element type of one",
+    )
+    parser.add_argument(
+        "--random",
+        type=seed,
+        default=0,
+        metavar="SEED",
+        help="of the random values of parameters that --arg gives only a shape (default: 0)",
+    )
+    parser.add_argument("-o", "--output", metavar="FILE.npz", help="save the outputs by name")
+    parser.add_argument(
+        "--check", action="store_true", help="compare with numpy; exit code 1 if they disagree"
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing")
+
+
+def _targets_options(parser: argparse.ArgumentParser) -> None:
+    name = parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="a profile's name or path; lists all its numbers"
+    )
+    _complete(name, lambda **_: targets())
+    parser.add_argument("--assumed", action="store_true", help="only numbers that are assumed")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _complete(action: argparse.Action, completer: Callable[..., object]) -> None:
+    """Let the tab key complete the argument; argcomplete looks for this attribute."""
+    action.completer = completer  # type: ignore[attr-defined]
+
+
+_COMMANDS: dict[
+    str, tuple[Callable[[argparse.Namespace], int], str, Callable[[argparse.ArgumentParser], None]]
+] = {
+    "compile": (compile_command, "compile a function and report what was chosen", _compile_options),
+    "show": (show_command, "print the IR after each stage", _show_options),
+    "run": (run_command, "run the lowered kernel in the interpreter", _run_options),
+    "targets": (targets_command, "list the hardware profiles and their numbers", _targets_options),
+}

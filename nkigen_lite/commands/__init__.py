@@ -1,0 +1,1 @@
+"""What each command of the command line does; ``nkigen_lite.cli`` reads the arguments."""

@@ -1,0 +1,158 @@
+"""``run``: compile for given arrays, run the lowered kernel on numpy, compare with the function."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from nkigen_lite.api import Compiled
+from nkigen_lite.commands import terminal
+from nkigen_lite.commands.arguments import Request, load_arrays, request, target_of
+from nkigen_lite.commands.compiling import compiled
+from nkigen_lite.commands.stages import STAGES, doing_after
+from nkigen_lite.core.dtypes import Array, DType, round_to
+from nkigen_lite.errors import InvalidInput
+from nkigen_lite.frontend import arguments
+from nkigen_lite.report.agreement import Agreement, compare, dtypes_of, tolerance
+from nkigen_lite.report.figures import micros, scientific
+from nkigen_lite.report.tables import Column, render, table
+from nkigen_lite.tensor_ir.types import TensorType
+
+_INTEGERS_BELOW = 8  # small, so that sums and products of random integers do not overflow
+_STORED = {np.dtype(t) for t in (np.float16, np.float32, np.bool_)}
+
+
+def run_command(args: argparse.Namespace) -> int:
+    """Run the kernel; 1 if ``--check`` finds that it disagrees with numpy."""
+    given = load_arrays(args.inputs) if args.inputs else {}
+    wanted = request(args.function, args.arg, args.static, given)
+    target = target_of(args.target, args.set)
+    with terminal.progress(STAGES["trace"]) as progress:
+        kernel = compiled(args, wanted, target, lambda stage, _: progress(doing_after(stage)))
+        inputs = wanted.with_arrays(_arrays(wanted, args.random))
+        progress("running the kernel in the interpreter")
+        result = kernel(*inputs.args, **inputs.kwargs)
+        outputs = named_outputs(kernel, result)
+        agreements: list[Agreement] = []
+        if args.check:
+            progress("running numpy")
+            with np.errstate(all="ignore"):
+                reference = wanted.function(*inputs.args, **inputs.kwargs)
+            agreements = agreements_of(kernel, outputs, named_outputs(kernel, reference))
+    if args.output:
+        _save(args.output, outputs)
+    if not args.quiet:
+        _print(kernel, outputs, agreements, args.output)
+    return 0 if all(a.ok for a in agreements) else 1
+
+
+def named_outputs(kernel: Compiled, result: Any) -> dict[str, Any]:
+    """The arrays of a result by the kernel's names of its outputs."""
+    names: list[str] = []
+    arguments.map_tree("", kernel.traced.output_tree, lambda _, name: names.append(name))
+    leaves: list[Any] = []
+    arguments.map_tree("", result, lambda _, leaf: leaves.append(leaf))
+    return dict(zip(names, leaves, strict=True))
+
+
+def agreements_of(
+    kernel: Compiled, outputs: Mapping[str, Any], reference: Mapping[str, Any]
+) -> list[Agreement]:
+    """How each output compares with its reference, under the tolerance of the kernel's types."""
+    dtypes = dtypes_of(kernel.graph)
+    found = []
+    for name, value in kernel.graph.outputs.items():
+        of: DType = value.type.dtype
+        allowed = tolerance(dtypes, of)
+        found.append(compare(name, outputs[name], reference[name], allowed, exact=not of.is_float))
+    return found
+
+
+def _arrays(wanted: Request, seed: int) -> dict[str, Array]:
+    """Arrays for the parameters of which only a spec is known."""
+    rng = np.random.default_rng(seed)
+    return {
+        name: random_array(rng, spec)
+        for name, spec in wanted.bound.arguments.items()
+        if isinstance(spec, TensorType)
+    }
+
+
+def random_array(rng: np.random.Generator, spec: TensorType) -> Array:
+    """Standard normal floats, integers from 0 to 7, or bools."""
+    if spec.dtype.is_float:
+        return round_to(np.asarray(rng.standard_normal(spec.shape)), spec.dtype)
+    below = 2 if spec.dtype is DType.BOOL else _INTEGERS_BELOW
+    return np.asarray(rng.integers(0, below, spec.shape)).astype(spec.dtype.np)
+
+
+def _save(path: str, outputs: Mapping[str, Any]) -> None:
+    """Save the outputs; bf16 and fp8, whose types numpy's files do not keep, as float32."""
+    arrays = {name: _storable(np.asarray(array)) for name, array in outputs.items()}
+    try:
+        with open(path, "wb") as file:
+            np.savez(file, **arrays)  # type: ignore[arg-type]  # numpy types its flag only
+    except OSError as error:
+        raise InvalidInput(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def _storable(array: Array) -> Array:
+    keeps = array.dtype in _STORED or array.dtype.kind in "iu"
+    return array if keeps else array.astype(np.float32)
+
+
+def _print(
+    kernel: Compiled, outputs: Mapping[str, Any], agreements: list[Agreement], saved: str | None
+) -> None:
+    report = kernel.report
+    terminal.write(
+        f"{report.kernel} on {report.target}: ran in the interpreter; predicted "
+        f"{micros(report.predicted_us)} us on hardware, not measured\n"
+    )
+    rows = list(_output_rows(kernel, outputs))
+    columns = (Column("output", least=8), Column("type"), Column("least", True, drop=1),
+               Column("mean", True, drop=1), Column("greatest", True, drop=1))  # fmt: skip
+    items = [table(columns, rows, terminal.width())]
+    if agreements:
+        items.append(check_table(agreements, terminal.width()))
+    text = [
+        render([item], terminal.width(), colour=terminal.colour(), encoding=terminal.encoding())
+        for item in items
+    ]
+    terminal.write("\n".join(text))
+    terminal.write("".join(f"{a.name}: {a.note}\n" for a in agreements if a.note))
+    if saved:
+        terminal.write(f"wrote {saved}\n")
+
+
+def _output_rows(kernel: Compiled, outputs: Mapping[str, Any]) -> Iterator[tuple[str, ...]]:
+    for name, value in kernel.graph.outputs.items():
+        wide = np.asarray(outputs[name]).astype(np.float64)
+        kind = str(value.type).strip("<>")
+        with np.errstate(all="ignore"):
+            yield name, kind, f"{wide.min():.5g}", f"{wide.mean():.5g}", f"{wide.max():.5g}"
+
+
+def check_table(agreements: list[Agreement], width: int) -> Any:
+    """One row per output: how far it is from numpy, and whether that is allowed."""
+    columns = (
+        Column("against numpy", least=8),
+        Column("max abs error", True),
+        Column("max rel error", True),
+        Column("allowed", True, drop=1),
+        Column(""),
+    )
+    rows = [
+        (
+            a.name,
+            scientific(a.max_abs),
+            scientific(a.max_rel),
+            scientific(a.allowed),
+            "agrees" if a.ok else "DISAGREES",
+        )
+        for a in agreements
+    ]
+    return table(columns, rows, width)
