@@ -7,8 +7,11 @@ import os
 from collections.abc import Callable
 from pathlib import Path
 
-import pytest
-from hypothesis import settings
+# Before numpy loads: test workers share the cores, and products here are small.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+
+import pytest  # noqa: E402
+from hypothesis import settings  # noqa: E402
 
 GOLDEN = Path(__file__).parent / "golden"
 

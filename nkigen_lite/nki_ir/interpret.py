@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from nkigen_lite.core.dtypes import Array, DType, round_to
 from nkigen_lite.core.ir import Graph, Op, Value
@@ -39,7 +40,8 @@ def interpret(graph: Graph, inputs: Mapping[str, Array]) -> dict[int, Any]:
     env: dict[int, Any] = {}
     for value in graph.inputs:
         env[id(value)] = _buffer(value, inputs)
-    with np.errstate(all="ignore"):
+    # Tiles are small: a BLAS that spreads each product over threads spends its time waking them.
+    with np.errstate(all="ignore"), threadpool_limits(limits=1, user_api="blas"):
         for step in _compile(graph, env):
             step()
     return env
