@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable
 
 from graph_draft import Draft
+from hypothesis import strategies as st
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
@@ -79,11 +80,57 @@ def _mean(draft: Draft) -> None:
         return
     axis = draft.index(x.type.rank)
     total = draft.emit("reduce", x, axis=axis, kind="sum", keepdims=draft.chance())
-    count = x.type.shape[axis]
+    count = x.type.shape[axis] + (draft.index(4) == 3)  # now and then it is not the count
     if total is not None and draft.chance():
         draft.emit("mul", total, _number(draft, total, 1 / count))
     elif total is not None:
         draft.emit("div", total, _number(draft, total, count))
+
+
+def _reductions(draft: Draft) -> None:
+    x = _floats(draft, "add")
+    if x is None or x.type.rank < 2:
+        return
+    kinds = ("sum", "max", "min", "mean") if x.type.dtype.is_float else ("sum", "max", "min")
+    kind = draft.choose(kinds)
+    first = draft.emit(
+        "reduce", x, axis=draft.index(x.type.rank), kind=kind, keepdims=draft.chance()
+    )
+    if first is None:
+        return
+    axis = draft.index(first.type.rank)
+    other = draft.choose(kinds) if draft.chance() else kind
+    second = draft.emit("reduce", first, axis=axis, kind=other, keepdims=draft.chance())
+    if second is not None:
+        draft.emit("reshape", second, shape=(1, *(n for n in second.type.shape if n != 1)))
+
+
+def _moved_broadcast(draft: Draft) -> None:
+    x = draft.values[-1]
+    lead = (2,) if draft.chance() else ()
+    wide = (*lead, *(draft.choose((1, 3)) if n == 1 else n for n in x.type.shape))
+    value = draft.emit("broadcast_to", x, shape=wide)
+    if value is None:
+        return
+    at = draft.index(len(wide) + 1)
+    perm = tuple(draft.draw(st.permutations(range(len(wide)))))
+    starts = tuple(draft.index(n) for n in wide)
+    moves: list[tuple[str, dict[str, object]]] = [
+        ("reshape", {"shape": (*wide[:at], 1, *wide[at:])}),
+        ("reshape", {"shape": tuple(n for n in wide if n != 1)}),
+        ("transpose", {"perm": perm}),
+        ("slice", {"starts": starts, "stops": wide}),
+        ("broadcast_to", {"shape": (2, *wide)}),
+    ]
+    for opcode, attrs in (draft.choose(moves), ("neg", {})):
+        value = draft.emit(opcode, value, **attrs)
+
+
+def _decided(draft: Draft) -> None:
+    x = draft.operand(TENSOR["where"])
+    if x is not None:
+        condition = draft.constant((), draft.index(2), DType.BOOL)
+        draft.emit("where", condition, x, draft.partner(TENSOR["where"], x))
 
 
 def _softmax(draft: Draft) -> None:
@@ -124,7 +171,8 @@ def _casts(draft: Draft) -> None:
         draft.emit("where", condition, x, draft.partner(TENSOR["add"], x))
     else:
         wide = draft.emit("cast", x, dtype=draft.choose((DType.F32, DType.BF16, DType.I32)))
-        draft.emit("cast", wide, dtype=draft.choose(draft.dtypes))
+        back = draft.choose((x.type.dtype, draft.choose(draft.dtypes)))
+        draft.emit("cast", wide, dtype=back)
 
 
 def _windows(draft: Draft) -> None:
@@ -158,6 +206,9 @@ PHRASES: dict[str, Callable[[Draft], None]] = {
     "logistic": _logistic,
     "gelu spelled out": _gelu,
     "mean spelled out": _mean,
+    "chain of reductions": _reductions,
+    "moved broadcast": _moved_broadcast,
+    "decided choice": _decided,
     "softmax": _softmax,
     "whole quotient": _whole_quotient,
     "chain of casts": _casts,

@@ -89,7 +89,7 @@ def graphs(
         max_elements: elements of the largest value.
         max_rank: of drawn shapes; ops may add one dimension.
         dtypes: of inputs; casts and comparisons stay within them.
-        opcodes: the ops to draw from; default: a few families, or all that have a numpy meaning.
+        opcodes: the ops and phrases to draw from; default: some of the :func:`families`.
     """
     b = Builder("random")
     rng = np.random.default_rng(draw(st.integers(0, 2**16)))

@@ -39,7 +39,8 @@ def assert_computes(before: Graph, found: Arrays, inputs: Arrays, *, context: st
         tolerance = 3 * moved[name] + 4 * epsilon(dtype) * np.abs(wanted) + _tiny(dtype)
         off = np.abs(found[name].astype(np.float64) - wanted)
         assert np.all(off <= tolerance), (
-            f"{name} is off by up to {np.max(off)}, allowed {np.max(tolerance)}\n{before}\n{context}"
+            f"{name} is off by up to {np.max(off)}, allowed {np.max(tolerance)}\n"
+            f"{before}\n{context}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from graph_strategy import Case, drawable, graphs
+from graph_strategy import Case, drawable, families, graphs
 from hypothesis import given, settings
 from same_meaning import assert_same_meaning
 
@@ -19,7 +19,7 @@ def test_random_graphs_draw_from_every_op_that_has_a_meaning() -> None:
 
 
 @given(case=graphs())
-@settings(max_examples=300)
+@settings(max_examples=100)
 def test_random_graphs_are_sound_and_read_back_equal(case: Case) -> None:
     assert case.graph.verify() == []
     assert structurally_equal(parse(case.graph.dump(), TENSOR), case.graph)
@@ -28,6 +28,15 @@ def test_random_graphs_are_sound_and_read_back_equal(case: Case) -> None:
 @given(case=graphs())
 @settings(max_examples=300)
 def test_canonicalize_keeps_the_meaning(case: Case) -> None:
+    graph = clone(case.graph)
+    canonicalize(graph)
+    assert graph.verify() == []
+    assert_same_meaning(case.graph, graph, case.inputs)
+
+
+@given(case=graphs(opcodes=families()["phrases"], max_ops=3))
+@settings(max_examples=400)
+def test_canonicalize_keeps_the_meaning_of_spelled_out_ops(case: Case) -> None:
     graph = clone(case.graph)
     canonicalize(graph)
     assert graph.verify() == []

@@ -49,6 +49,7 @@ def _text(kernel: Compiled, target: Target, full: bool) -> str:
         target,
         width=terminal.width(),
         full=full,
+        hint="--full shows all",
         colour=terminal.colour(),
         encoding=terminal.encoding(),
     )

@@ -78,15 +78,15 @@ def _main(target: Target) -> dict[str, float]:
 def _overview(chosen: list[Target]) -> RenderableType:
     columns = (
         Column("target"),
-        Column("partitions", True, drop=5),
-        Column("SBUF/part.", True),
-        Column("PSUM banks", True, drop=4),
-        Column("bf16 TFLOPS", True),
-        Column("f32 TFLOPS", True, drop=3),
-        Column("DMA queues", True, drop=6),
-        Column("load GB/s", True, drop=1),
-        Column("store GB/s", True, drop=2),
-        Column("assumed", True, drop=1),
+        Column("partitions", right=True, drop=5),
+        Column("SBUF/part.", right=True),
+        Column("PSUM banks", right=True, drop=4),
+        Column("bf16 TFLOPS", right=True),
+        Column("f32 TFLOPS", right=True, drop=3),
+        Column("DMA queues", right=True, drop=6),
+        Column("load GB/s", right=True, drop=1),
+        Column("store GB/s", right=True, drop=2),
+        Column("assumed", right=True, drop=1),
     )
     rows = []
     for target in chosen:

@@ -113,8 +113,13 @@ def _print(
         f"{micros(report.predicted_us)} us on hardware, not measured\n"
     )
     rows = list(_output_rows(kernel, outputs))
-    columns = (Column("output", least=8), Column("type"), Column("least", True, drop=1),
-               Column("mean", True, drop=1), Column("greatest", True, drop=1))  # fmt: skip
+    columns = (
+        Column("output", least=8),
+        Column("type"),
+        Column("least", right=True, drop=1),
+        Column("mean", right=True, drop=1),
+        Column("greatest", right=True, drop=1),
+    )
     items = [table(columns, rows, terminal.width())]
     if agreements:
         items.append(check_table(agreements, terminal.width()))
@@ -140,9 +145,9 @@ def check_table(agreements: list[Agreement], width: int) -> Any:
     """One row per output: how far it is from numpy, and whether that is allowed."""
     columns = (
         Column("against numpy", least=8),
-        Column("max abs error", True),
-        Column("max rel error", True),
-        Column("allowed", True, drop=1),
+        Column("max abs error", right=True),
+        Column("max rel error", right=True),
+        Column("allowed", right=True, drop=1),
         Column(""),
     )
     rows = [

@@ -171,10 +171,11 @@ def from_np_dtype(dtype: Any) -> DType:
 
 
 def round_to(values: Array, dtype: DType) -> Array:
-    """``values`` stored as ``dtype``: one rounding, floats to integers truncated and saturated.
+    """``values`` stored as ``dtype``: floats to nearest even, floats to integers truncated.
 
-    Truncation toward zero is numpy's ``astype``; saturation and NaN -> 0 make the cases defined
-    that numpy leaves undefined.
+    Beyond an integer type's range floats saturate and NaN becomes 0, which numpy's ``astype``
+    leaves undefined; integers wrap around as in numpy. What is wider than float32 reaches narrow
+    floats through float32 (ml_dtypes does the same), so float64 may round twice.
     """
     target = to_np_dtype(dtype)
     source = values.dtype

@@ -7,7 +7,8 @@ operand's use-list, once per operand position; go through the helpers here to ch
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import heapq
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from nkigen_lite.core.location import Location
@@ -185,9 +186,9 @@ class Graph:
         """Remove an op whose results nobody uses.
 
         Raises:
-            ValueError: a result is still used or is a graph output, or the use-lists are broken.
+            ValueError: a result is still used or is an output, or the use-lists are broken.
         """
-        kept = {id(v) for v in self.outputs.values()}
+        kept = {id(v) for v in self.outputs.values()}.union(*map(_returned_inside, self.ops))
         for result in op.results:
             count = len(result._uses) + (id(result) in kept)
             if count:
@@ -229,7 +230,7 @@ class Graph:
             self.outputs[name] = instead.get(value, value)
 
     def dce(self) -> int:
-        """Remove ops that have no effect and whose results nobody uses; how many went.
+        """Remove ops of this level that have no effect and that nobody reads; how many went.
 
         An op whose effects are unknown (no row, or a row that does not say) is kept.
         """
@@ -240,6 +241,8 @@ class Graph:
             if not used and self.effects(op) == ():
                 op.drop_uses()
                 dead.add(id(op))
+            elif op.regions:
+                kept |= _returned_inside(op)
         self.ops = [op for op in self.ops if id(op) not in dead]
         return len(dead)
 
@@ -254,8 +257,6 @@ class Graph:
         Raises:
             ValueError: the graph has a cycle.
         """
-        import heapq
-
         rank = {id(op): i for i, op in enumerate(self.ops)}
         waiting: dict[int, int] = {}
         users: dict[int, list[int]] = {}
@@ -314,6 +315,15 @@ class Graph:
         return self.dump()
 
 
+def _returned_inside(op: Op) -> set[int]:
+    """Ids of what the op's regions return; graph outputs are in no use-list."""
+    returned: set[int] = set()
+    for region in op.regions:
+        returned |= {id(v) for v in region.outputs.values()}
+        returned = returned.union(*map(_returned_inside, region.ops))
+    return returned
+
+
 def captured_values(op: Op) -> list[Value]:
     """Every value that ``op`` reads, including those its nested regions take from outside."""
     values = list(op.inputs)
@@ -349,16 +359,3 @@ def clone(graph: Graph, mapping: dict[int, Value] | None = None) -> Graph:
     copy.set_outputs({k: known.get(id(v), v) for k, v in graph.outputs.items()})
     return copy
 
-
-def defined_names(graph: Graph) -> set[str]:
-    """Every value name in the graph and its regions."""
-    names = {v.name for v in graph.all_values()}
-    for op in graph.ops:
-        for region in op.regions:
-            names |= defined_names(region)
-    return names
-
-
-def users_of(value: Value, ops: Sequence[Op]) -> list[Op]:
-    """The ops among ``ops`` that read ``value``, each once, in order."""
-    return [op for op in ops if any(v is value for v in op.inputs)]

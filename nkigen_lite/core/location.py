@@ -7,8 +7,14 @@ import sys
 from dataclasses import dataclass
 from types import FrameType
 
-_PACKAGE = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
-_SKIPPED = (os.sep + "numpy" + os.sep, os.sep + "ml_dtypes" + os.sep, "<")
+import numpy as np
+
+# Where frames that are not the user's program lie: this package, numpy, and code without a file.
+_NOT_THE_USER = (
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep,
+    os.path.dirname(os.path.abspath(np.__file__)) + os.sep,
+    "<",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +33,7 @@ def caller_location() -> Location | None:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if not name.startswith(_PACKAGE) and not name.startswith("<") and _SKIPPED[0] not in name:
+        if not name.startswith(_NOT_THE_USER):
             return Location(name, frame.f_lineno)
         frame = frame.f_back
     return None

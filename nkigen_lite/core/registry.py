@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
-from nkigen_lite.core.ir import Op
 from nkigen_lite.errors import InvalidOp
 
 REQUIRED = object()
@@ -94,13 +94,11 @@ class OpDef:
         prepare: normalises attributes before ``infer`` (negative axes, scalars to tuples).
         space: the iteration space from operand types, result types and attributes.
         engine: who does the work: tensor, vector, scalar, gpsimd, dma, or none (pure renaming).
-        work: elements touched or multiply-accumulates done, from the space and the types.
         effects: () pure; None unknown, so never removed or moved; else what it does to whom.
         tolerance: how far hardware may be from ``evaluate``, relative, in float32.
         sample: which values a test may feed: "normal", "positive", "small", "nonzero", "bits".
         dtypes: which operand types are legal: "any", "float", "number" or "bits".
         commutes: whether operands 0 and 1 may swap.
-        needs_types: whether ``evaluate`` also wants the keyword ``types`` (result types).
     """
 
     name: str
@@ -112,7 +110,6 @@ class OpDef:
     prepare: Callable[[Types, dict[str, Any]], dict[str, Any]] | None = None
     space: Callable[[Types, Types, Attrs], Space] | None = None
     engine: str = "none"
-    work: Callable[[Op], int] | None = None
     effects: tuple[str, ...] | None = ()
     tolerance: float = 1e-6
     sample: str = "normal"
@@ -198,8 +195,6 @@ class Dialect(Generic[Row]):
     def __getitem__(self, opcode: str) -> Row:
         row = self.rows.get(opcode)
         if row is None:
-            from difflib import get_close_matches
-
             near = get_close_matches(opcode, self.rows, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise InvalidOp(f"{self.name}: unknown opcode {opcode!r}{hint}")

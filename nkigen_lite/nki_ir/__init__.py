@@ -4,6 +4,7 @@ from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Graph, Op, Value, ValueCounter
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.deallocs import insert_deallocs
+from nkigen_lite.nki_ir.emit_nki import emit_nki
 from nkigen_lite.nki_ir.interpret import interpret, run
 from nkigen_lite.nki_ir.types import DimSlice, MemorySpace, TileType, ds, ts
 
@@ -18,6 +19,7 @@ __all__ = [
     "Value",
     "ValueCounter",
     "ds",
+    "emit_nki",
     "insert_deallocs",
     "interpret",
     "run",

@@ -17,6 +17,7 @@ _PLAIN = str.maketrans({"·": "|", "…": "~", "█": "#", "─": "-", "≤": "<
 T = TypeVar("T")
 _GAP = 2  # blanks between columns: one of padding, one of the box's divider
 _NARROWEST = 6
+_NOTHING = ("", "-")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +38,17 @@ class Column:
 
 
 def table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> Table:
-    """A rich table of ``rows``, at most ``width`` characters wide unless its headings need more."""
+    """A rich table of ``rows``, at most ``width`` characters wide unless its headings need more.
+
+    Columns that say nothing in any row are left out, unless they always stay.
+    """
+    useful = [
+        i
+        for i, c in enumerate(columns)
+        if not c.drop or any(row[i] not in _NOTHING for row in rows)
+    ]
+    columns = [columns[i] for i in useful]
+    rows = [[row[i] for i in useful] for row in rows]
     natural = [
         max([len(column.title), *(len(row[i]) for row in rows)]) for i, column in enumerate(columns)
     ]

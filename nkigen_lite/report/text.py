@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import PurePath
 
 from rich.console import RenderableType
@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cost_models import Target
 from nkigen_lite.nki_ir.limits import Limits
-from nkigen_lite.report.data import CompileReport
+from nkigen_lite.report.data import CompileReport, GreedyReport
 from nkigen_lite.report.figures import bar, micros, percent, ratio, size
 from nkigen_lite.report.tables import Column, render, shortened, table
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
@@ -41,13 +41,15 @@ def report_text(
     *,
     width: int = 100,
     full: bool = False,
+    hint: str = "full=True shows all",
     colour: bool = False,
     encoding: str = "utf-8",
 ) -> str:
     """The report of a plan for ``target``, at most ``width`` (40 or more) characters wide.
 
     With ``full`` the tables of segments and values have all their rows; else the costliest
-    segments and the largest values, and a note says how many there are. ``colour`` adds terminal
+    segments and the largest values, and a note says how many are left out and, as ``hint``, how
+    to see them. ``colour`` adds terminal
     colour codes. What ``encoding`` lacks is replaced by plainer characters.
     """
     columns = max(width, LEAST_WIDTH)
@@ -56,8 +58,8 @@ def report_text(
         *_headline(report),
         *_figures(report, Limits.of(target), columns),
         *_engines(report, columns),
-        *_segments(plan, columns, limit),
-        *_values(plan, columns, limit),
+        *_segments(plan, columns, limit, hint),
+        *_values(plan, columns, limit, hint),
         *_effort(report),
     ]
     return render(items, columns, colour=colour, encoding=encoding)
@@ -94,28 +96,47 @@ def _verdict(report: CompileReport) -> str:
 def _figures(report: CompileReport, limits: Limits, width: int) -> Iterator[RenderableType]:
     """The plan's totals beside those of the greedy plan."""
     greedy = report.greedy
+
+    def beside(figure: Callable[[GreedyReport], str]) -> str:
+        return figure(greedy) if greedy else "-"
+
     yield from _section("Totals")
+    compulsory = f"the compulsory {size(report.compulsory_bytes)}"
     rows = [
-        ("predicted us", micros(report.predicted_us), greedy and micros(greedy.predicted_us),
-         greedy and f"greedy takes {ratio(greedy.predicted_us, report.predicted_us)} that"),
-        ("HBM bytes", size(report.hbm_bytes), greedy and size(greedy.hbm_bytes),
-         f"{ratio(report.hbm_bytes, report.compulsory_bytes)} the compulsory "
-         f"{size(report.compulsory_bytes)}"),
-        ("instructions", f"{report.instructions:,}", greedy and f"{greedy.instructions:,}",
-         f"{report.ir_ops:,} ops in nki_ir"),
-        ("DMAs", f"{report.dmas:,}", greedy and f"{greedy.dmas:,}", ""),
-        ("peak SBUF", size(report.peak_sbuf_bytes), greedy and size(greedy.peak_sbuf_bytes),
-         f"of {size(limits.sbuf_bytes)} per partition"),
-        ("peak PSUM", _banks(report.peak_psum_banks), None, f"of {limits.psum_banks} banks"),
-    ]  # fmt: skip
+        (
+            "predicted us",
+            micros(report.predicted_us),
+            beside(lambda g: micros(g.predicted_us)),
+            beside(lambda g: f"greedy takes {ratio(g.predicted_us, report.predicted_us)} that"),
+        ),
+        (
+            "HBM bytes",
+            size(report.hbm_bytes),
+            beside(lambda g: size(g.hbm_bytes)),
+            f"{ratio(report.hbm_bytes, report.compulsory_bytes)} {compulsory}",
+        ),
+        (
+            "instructions",
+            f"{report.instructions:,}",
+            beside(lambda g: f"{g.instructions:,}"),
+            f"{report.ir_ops:,} ops in nki_ir",
+        ),
+        ("DMAs", f"{report.dmas:,}", beside(lambda g: f"{g.dmas:,}"), ""),
+        (
+            "peak SBUF",
+            size(report.peak_sbuf_bytes),
+            beside(lambda g: size(g.peak_sbuf_bytes)),
+            f"of {size(limits.sbuf_bytes)} per partition",
+        ),
+        ("peak PSUM", _banks(report.peak_psum_banks), "-", f"of {limits.psum_banks} banks"),
+    ]
     columns = (
         Column(""),
-        Column("plan", True),
-        Column("greedy", True),
+        Column("plan", right=True),
+        Column("greedy", right=True),
         Column("", least=8, drop=1),
     )
-    yield table(columns, [tuple(cell or "-" if i < 3 else cell or "" for i, cell in enumerate(row))
-                          for row in rows], width)  # fmt: skip
+    yield table(columns, rows, width)
     if greedy is None:
         yield Text("greedy: there is no plan op by op through HBM", style="dim")
 
@@ -140,15 +161,15 @@ def _engines(report: CompileReport, width: int) -> Iterator[RenderableType]:
         )
     columns = (
         Column("engine"),
-        Column("us", True),
-        Column("of time", True, drop=1),
+        Column("us", right=True),
+        Column("of time", right=True, drop=1),
         Column("", least=8, drop=2),
-        Column("greedy us", True, drop=3),
+        Column("greedy us", right=True, drop=3),
     )
     yield table(columns, rows, width)
 
 
-def _segments(plan: Plan, width: int, limit: int | None) -> Iterator[RenderableType]:
+def _segments(plan: Plan, width: int, limit: int | None, hint: str) -> Iterator[RenderableType]:
     """What runs, in order: loops, predicted time and what bounds it."""
     yield from _section("Segments")
     shown, left = shortened(plan.segments, limit, lambda s: s.ns)
@@ -156,15 +177,17 @@ def _segments(plan: Plan, width: int, limit: int | None) -> Iterator[RenderableT
         Column("makes", least=10),
         Column("ops", least=8, drop=2),
         Column("loops", least=9, drop=3),
-        Column("us", True),
+        Column("us", right=True),
         Column("bound by"),
-        Column("HBM", True, drop=4),
+        Column("HBM", right=True, drop=4),
         Column("at", drop=5),
     )
     yield table(columns, [_segment_row(s) for s in shown], width)
     if left:
         us = micros(sum(s.ns for s in left) / 1000)
-        yield _more(f"and {len(left)} more of {len(plan.segments)}, {us} us predicted together")
+        yield _more(
+            f"and {len(left)} more of {len(plan.segments)}, {us} us predicted together; {hint}"
+        )
 
 
 def _segment_row(segment: SegmentPlan) -> tuple[str, ...]:
@@ -194,7 +217,7 @@ def _trips(extent: int, block: int) -> str:
     return f"{-(-extent // block)}x{block}"
 
 
-def _values(plan: Plan, width: int, limit: int | None) -> Iterator[RenderableType]:
+def _values(plan: Plan, width: int, limit: int | None, hint: str) -> Iterator[RenderableType]:
     """Where every value lives, and the role and tile of each of its dimensions."""
     yield from _section("Values")
     shown, left = shortened(plan.values, limit, lambda v: v.bytes)
@@ -203,13 +226,13 @@ def _values(plan: Plan, width: int, limit: int | None) -> Iterator[RenderableTyp
         Column("kind", drop=3),
         Column("lives in"),
         Column("type", drop=1),
-        Column("bytes", True, drop=2),
+        Column("bytes", right=True, drop=2),
         Column("dims: extent, role and tile", least=30),
     )
     yield table(columns, [_value_row(v) for v in shown], width)
     if left:
         total = size(sum(v.bytes for v in left))
-        yield _more(f"and {len(left)} more of {len(plan.values)}, {total} together")
+        yield _more(f"and {len(left)} more of {len(plan.values)}, {total} together; {hint}")
     yield Text("P on partitions, F along the free dimension, I one at a time", style="dim")
 
 
@@ -229,7 +252,7 @@ def _dim(dim: DimPlan) -> str:
 
 
 def _more(text: str) -> Text:
-    return Text(f"{text}; --full shows all", style="dim")
+    return Text(text, style="dim")
 
 
 def _effort(report: CompileReport) -> Iterator[RenderableType]:

@@ -82,6 +82,5 @@ TENSOR.define(
         prepare=_iota_attrs,
         space=pointwise_space,
         engine="gpsimd",
-        work=lambda op: int(op.result.type.num_elements),
     )
 )

@@ -47,10 +47,6 @@ def _binary_types(name: str, legal: str) -> Callable[[Types, Attrs], tuple[Any, 
     return infer
 
 
-def _elements(op: Any) -> int:
-    return int(op.result.type.num_elements)
-
-
 def unary(
     name: str,
     summary: str,
@@ -73,7 +69,6 @@ def unary(
             attrs=attrs,
             space=pointwise_space,
             engine=engine,
-            work=_elements,
             tolerance=tol,
             sample=sample,
             dtypes=legal,
@@ -105,7 +100,6 @@ def binary(
             prepare=prepare,
             space=pointwise_space,
             engine="vector",
-            work=_elements,
             tolerance=tol,
             sample=sample,
             dtypes=legal,
@@ -222,7 +216,6 @@ TENSOR.define(
         evaluate=lambda c, a, b: np.where(c != 0, a, b),
         space=pointwise_space,
         engine="vector",
-        work=_elements,
     )
 )
 TENSOR.define(
@@ -236,6 +229,5 @@ TENSOR.define(
         prepare=_cast_attrs,
         space=pointwise_space,
         engine="vector",
-        work=_elements,
     )
 )

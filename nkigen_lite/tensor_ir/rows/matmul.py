@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from nkigen_lite.core.dtypes import compute_in_f32
@@ -62,11 +60,6 @@ def _space(types: Types, results: Types, attrs: Attrs) -> Space:
     return Space((of_a, of_b), ((*batch_axes(tuple(batch)), *m, *n),), extents)
 
 
-def _macs(op: Any) -> int:
-    # result elements times the contraction extent
-    return int(op.result.type.num_elements) * int(op.inputs[0].type.shape[-1])
-
-
 TENSOR.define(
     OpDef(
         name="matmul",
@@ -76,7 +69,6 @@ TENSOR.define(
         evaluate=compute_in_f32(np.matmul),
         space=_space,
         engine="tensor",
-        work=_macs,
         tolerance=1e-5,
         dtypes="number",
     )

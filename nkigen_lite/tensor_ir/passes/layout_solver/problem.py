@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import solver
 from cost_models import Target
+from nkigen_lite.errors import NoPlan
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
@@ -132,8 +133,6 @@ class Planner:
         )
 
     def require_all(self) -> None:
-        from nkigen_lite.errors import NoPlan
-
         covered = {c.candidate.ops[0] for c in self.priced.values() if len(c.candidate.ops) == 1}
         for unit in self.units:
             if unit.name not in covered:
