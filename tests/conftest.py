@@ -10,8 +10,8 @@ from pathlib import Path
 # Before numpy loads: test workers share the cores, and products here are small.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
-import pytest  # noqa: E402
-from hypothesis import settings  # noqa: E402
+import pytest
+from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
 

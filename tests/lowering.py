@@ -16,7 +16,9 @@ BF16 = ml_dtypes.bfloat16
 TOLERANCE = {"float32": 2e-5, "float16": 4e-3, "bfloat16": 3e-2}
 
 
-def arrays(shapes: Sequence[tuple[int, ...]], dtype: Any = np.float32, seed: int = 0) -> list[Array]:
+def arrays(
+    shapes: Sequence[tuple[int, ...]], dtype: Any = np.float32, seed: int = 0
+) -> list[Array]:
     """Normal floats or small integers."""
     rng = np.random.default_rng(seed)
     if np.dtype(dtype).kind in "iu":
@@ -28,7 +30,9 @@ def compiled(fn: Callable[..., Any], *specs: Any, **options: Any) -> Compiled:
     return nkigen_lite.compile(fn, *specs, name="kernel", **{"time_limit": 2.0, **options})
 
 
-def assert_lowers(fn: Callable[..., Any], *inputs: Array, tolerance: float | None = None) -> Compiled:
+def assert_lowers(
+    fn: Callable[..., Any], *inputs: Array, tolerance: float | None = None
+) -> Compiled:
     """The compiled function computes what numpy does, relative to the largest element."""
     kernel = compiled(fn, *inputs)
     found = kernel(*inputs)

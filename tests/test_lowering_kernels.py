@@ -18,7 +18,7 @@ from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.verify import problems
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
-from qwen3_layer import Sizes, make_weights, qwen3_layer  # noqa: E402  (the folder is added above)
+from qwen3_layer import Sizes, make_weights, qwen3_layer
 
 SMALL = Sizes(hidden=192, heads=6, kv_heads=2, head_dim=32, ffn=320)
 
@@ -59,8 +59,7 @@ def test_the_emitted_layer_computes_what_the_tiles_do() -> None:
 
 def test_code_size_does_not_grow_with_the_extents() -> None:
     sizes = [
-        compiled(product, f"{n}x{n}:bf16", f"{n}x{n}:bf16").report.ir_ops
-        for n in (512, 2048, 8192)
+        compiled(product, f"{n}x{n}:bf16", f"{n}x{n}:bf16").report.ir_ops for n in (512, 2048, 8192)
     ]
     assert max(sizes) <= 60
     assert max(sizes) <= min(sizes) + 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,8 @@ from nkigen_lite.frontend.recorder import Recorder
 from nkigen_lite.frontend.specs import has_shape_and_dtype, is_pair, parse_spec
 from nkigen_lite.tensor_ir.interpret import run
 from nkigen_lite.tensor_ir.types import TensorType
+
+_EXTENTS = re.compile(r"\d+(x\d+)+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,7 @@ def trace(
     Args:
         fn: called once, with traced arrays.
         specs: per parameter, by name or in order, a TensorType, text with a colon such as
-            ``"4x8:bf16"``, an array (for its shape and type alone) or a pair ``(shape, dtype)``;
+            ``"4x8:bf16"`` or of extents alone such as ``"4x8"`` (then f32), an array (for its shape and type alone) or a pair ``(shape, dtype)``;
             dicts, lists and tuples of these; anything else is static and passed on as it is.
             Parameters with defaults may be left out.
         name: of the graph; by default the function's.
@@ -138,7 +141,7 @@ class _Inputs:
 def _is_spec(leaf: Any) -> bool:
     """Whether ``leaf`` stands for an array and not for itself."""
     if isinstance(leaf, str):
-        return ":" in leaf
+        return ":" in leaf or _EXTENTS.fullmatch(leaf) is not None
     return isinstance(leaf, TensorType) or is_pair(leaf) or has_shape_and_dtype(leaf)
 
 
