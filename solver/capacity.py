@@ -21,7 +21,7 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 
 from .index import Copy, Index
-from .linear import LinearModel, Number, Terms, total
+from .linear import Expression, LinearModel, Number, total
 from .problem import Candidate, Conversion
 
 Run = tuple[int, int]
@@ -39,10 +39,10 @@ class Life:
     value: str
     first: int
     last: int
-    terms: Terms = field(default_factory=list)
+    terms: Expression = field(default_factory=list)
     sizes: dict[str, int] = field(default_factory=dict)
-    variables: dict[str, Terms] = field(default_factory=dict)
-    load: Terms = field(default_factory=list)
+    variables: dict[str, Expression] = field(default_factory=dict)
+    load: Expression = field(default_factory=list)
 
     @property
     def most(self) -> int:
@@ -66,19 +66,19 @@ class Capacity:
         ]
         self._lives: dict[tuple[str, int, int], Life] = {}
         self._alive: list[list[Life]] = [[] for _ in index.problem.ops]
-        self._picks: list[Terms] = [[] for _ in index.problem.ops]
-        self._segments: list[Terms] = [[] for _ in index.problem.ops]
+        self._picks: list[Expression] = [[] for _ in index.problem.ops]
+        self._segments: list[Expression] = [[] for _ in index.problem.ops]
         self._most: list[int] = [0] * len(index.problem.ops)
         self._room: list[int] = []
-        self._runs: dict[Run, Terms] = defaultdict(list)
+        self._runs: dict[Run, Expression] = defaultdict(list)
         self._least: dict[Run, int] = {}
-        self._conversions: dict[int, Terms] = defaultdict(list)
+        self._conversions: dict[int, Expression] = defaultdict(list)
         self._buffers: dict[int, int] = {}
         self.definitions: list[int] = []
         self._limits: list[int] = []
         self.rows = range(0)
 
-    def add_candidate(self, candidate: Candidate, pick: int, sbuf: int, moves: Terms) -> None:
+    def add_candidate(self, candidate: Candidate, pick: int, sbuf: int, moves: Expression) -> None:
         """A candidate that takes `sbuf` bytes if picked, and `moves` more.
 
         What does not fit even alone is excluded at once, which the other rows imply: so the
@@ -150,11 +150,11 @@ class Capacity:
                 self._add_row(best, [(1, self._room[best])], run)
         self.rows = range(before, len(self._model.rows))
 
-    def _crowded(self, life: Life) -> list[tuple[Terms, tuple[str, ...]]]:
+    def _crowded(self, life: Life) -> list[tuple[Expression, tuple[str, ...]]]:
         """Rows that keep apart a copy and the candidates that leave it no room; a copy that leaves
         room for none is excluded at once."""
         limit = self._index.problem.sbuf_limit_bytes
-        apart: list[tuple[Terms, tuple[str, ...]]] = []
+        apart: list[tuple[Expression, tuple[str, ...]]] = []
         for layout, kept in life.variables.items():
             for position in range(life.first, life.last + 1):
                 picks = self._picks[position]
@@ -181,7 +181,7 @@ class Capacity:
             for run in sorted({(position, position), *larger}):
                 self._add_row(position, [(1, buffers)], run)
 
-    def _sum(self, terms: Terms, most: int) -> int:
+    def _sum(self, terms: Expression, most: int) -> int:
         """A variable at least as large as `terms`, which are at most `most`."""
         variable = self._model.variable(most)
         self._model.at_most([*terms, (-1, variable)], 0)
@@ -190,7 +190,7 @@ class Capacity:
     def _load_at(self, position: int) -> int:
         return sum(life.most for life in self._alive[position])
 
-    def _add_row(self, position: int, used: Terms, run: Run) -> None:
+    def _add_row(self, position: int, used: Expression, run: Run) -> None:
         """What lives at `position` and `used` are within `peak`; for a longer run, with everything
         that touches the run where a segment of exactly this run is picked."""
         terms = [term for life in self._alive[position] for term in life.load]

@@ -27,7 +27,7 @@ from .index import (
     segment_ns,
     transfer_ns,
 )
-from .linear import LinearModel, Terms, total
+from .linear import Expression, LinearModel, total
 from .problem import HBM, Candidate, Problem, Transfer
 from .report import Solution
 
@@ -110,7 +110,7 @@ class Formulation:
             limit = f"PSUM limit of {self.problem.psum_limit_banks} banks at op "
             self.model.at_most([(1, pick)], 0, tuple(f"{limit}{op!r}" for op in candidate.ops))
 
-    def _add_moves(self, candidate: Candidate, free: list[tuple[MoveKey, Transfer]]) -> Terms:
+    def _add_moves(self, candidate: Candidate, free: list[tuple[MoveKey, Transfer]]) -> Expression:
         """Variables and costs of the ports that may move data; their SBUF terms."""
         pick = self.pick[candidate.name]
         costs: list[tuple[int, Transfer]] = []
@@ -166,7 +166,7 @@ class Formulation:
     # Copies and supply
 
     def _add_copies(self) -> None:
-        writers: dict[Copy, Terms] = defaultdict(list)
+        writers: dict[Copy, Expression] = defaultdict(list)
         for candidate in self.problem.candidates:
             for port in candidate.writes:
                 writers[port.value, port.layout].append((1, self.pick[candidate.name]))
@@ -205,7 +205,7 @@ class Formulation:
         own = [(1, self.own[copy])] if copy in self.own else []
         self.model.at_least([(1, self.hold[copy]), *own, (-1, convert)], 0)
 
-    def stored(self, value: str) -> Terms:
+    def stored(self, value: str) -> Expression:
         """The terms that sum to 1 where `value` is stored in HBM."""
         position = self.index.produced_at[value]
         if position is None:
@@ -218,7 +218,7 @@ class Formulation:
         ]
         return [(1, self.move[key]) for key in keys if key in self.move]
 
-    def copies(self, copy: Copy) -> Terms:
+    def copies(self, copy: Copy) -> Expression:
         """The terms that sum to 1 where `copy` is kept."""
         own = [(1, self.own[copy])] if copy in self.own else []
         keys = [(c.value, c.source, c.target) for c in self.index.into.get(copy, ())]
@@ -241,9 +241,9 @@ class Formulation:
             for position in self.index.consumed_at[value.name]:
                 self._add_supply_at(value.name, position, stored)
 
-    def _add_supply_at(self, value: str, position: int, stored: Terms) -> None:
-        kept: dict[str, Terms] = defaultdict(list)
-        streamed: dict[int, Terms] = defaultdict(list)
+    def _add_supply_at(self, value: str, position: int, stored: Expression) -> None:
+        kept: dict[str, Expression] = defaultdict(list)
+        streamed: dict[int, Expression] = defaultdict(list)
         for candidate in self.covering[position]:
             ports = [port for port in candidate.reads if port.value == value]
             for nth, port in enumerate(ports):
@@ -263,8 +263,8 @@ class Formulation:
 
     def _add_dims(self) -> None:
         """Channel role and tile variables to the candidates that decide them."""
-        roles: dict[tuple[str, str], Terms] = defaultdict(list)
-        tiles: dict[tuple[str, str], Terms] = defaultdict(list)
+        roles: dict[tuple[str, str], Expression] = defaultdict(list)
+        tiles: dict[tuple[str, str], Expression] = defaultdict(list)
         for value in self.problem.values:
             for candidate in self.deciding(value.name):
                 pick = self.pick[candidate.name]
@@ -351,11 +351,11 @@ class Formulation:
             objective[variable] = objective.get(variable, 0) + amount
 
 
-def _negative(terms: Terms) -> Terms:
+def _negative(terms: Expression) -> Expression:
     return [(-coefficient, variable) for coefficient, variable in terms]
 
 
-def _subsets(loads: Terms) -> list[Terms]:
+def _subsets(loads: Expression) -> list[Expression]:
     if len(loads) <= SUBSET_PORTS:
         sizes = range(1, len(loads) + 1)
         return [list(subset) for size in sizes for subset in combinations(loads, size)]

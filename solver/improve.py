@@ -90,11 +90,12 @@ class Search:
                 reach = min(reach, self.best[0][0])
             inside = self._inside(form, priced, reach)
             outcome = self._minimise(form, form.time, inside, [], self.meter.left_s)
-            if outcome.proven and self.best is not None and self.best[0][0] <= reach:
-                self.bound = max(self.bound, self.best[0][0])
-            elif outcome.proven and len(inside) == len(form.model.upper):
-                self.infeasible = self.best is None
+            everything = len(inside) == len(form.model.upper)
+            if outcome.proven and everything and self.best is None:
+                self.infeasible = True
                 return
+            if outcome.proven and self.best and (everything or self.best[0][0] <= reach):
+                self.bound = max(self.bound, self.best[0][0])
             else:
                 self.bound = max(self.bound, min(outcome.bound, reach + 1))
             if not outcome.proven:

@@ -12,7 +12,7 @@ UNBOUNDED = 2**62
 PRICE_UNIT = 2**24
 """Row prices are rounded to multiples of 1 / PRICE_UNIT, so that bounds are exact integers."""
 
-Terms = list[tuple[int, int]]
+Expression = list[tuple[int, int]]
 """A linear expression: (coefficient, variable) pairs."""
 
 
@@ -27,7 +27,7 @@ class Row:
     drops it when it asks for none of them.
     """
 
-    terms: Terms
+    terms: Expression
     lower: int
     upper: int
     tags: tuple[str, ...] = ()
@@ -45,15 +45,15 @@ class LinearModel:
         self.upper.append(upper)
         return len(self.upper) - 1
 
-    def at_most(self, terms: Terms, bound: int, tags: tuple[str, ...] = ()) -> None:
+    def at_most(self, terms: Expression, bound: int, tags: tuple[str, ...] = ()) -> None:
         """Add `terms <= bound`."""
         self.rows.append(Row(terms, -UNBOUNDED, bound, tags))
 
-    def at_least(self, terms: Terms, bound: int, tags: tuple[str, ...] = ()) -> None:
+    def at_least(self, terms: Expression, bound: int, tags: tuple[str, ...] = ()) -> None:
         """Add `terms >= bound`."""
         self.rows.append(Row(terms, bound, UNBOUNDED, tags))
 
-    def equal(self, terms: Terms, bound: int, tags: tuple[str, ...] = ()) -> None:
+    def equal(self, terms: Expression, bound: int, tags: tuple[str, ...] = ()) -> None:
         """Add `terms == bound`."""
         self.rows.append(Row(terms, bound, bound, tags))
 

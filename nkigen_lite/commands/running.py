@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from rich.console import RenderableType
+from rich.text import Text
 
 from nkigen_lite.api import Compiled
 from nkigen_lite.commands import terminal
@@ -108,9 +110,9 @@ def _print(
     kernel: Compiled, outputs: Mapping[str, Any], agreements: list[Agreement], saved: str | None
 ) -> None:
     report = kernel.report
-    terminal.write(
+    title = (
         f"{report.kernel} on {report.target}: ran in the interpreter; predicted "
-        f"{micros(report.predicted_us)} us on hardware, not measured\n"
+        f"{micros(report.predicted_us)} us on hardware, not measured"
     )
     rows = list(_output_rows(kernel, outputs))
     columns = (
@@ -120,15 +122,13 @@ def _print(
         Column("mean", right=True, drop=1),
         Column("greatest", right=True, drop=1),
     )
-    items = [table(columns, rows, terminal.width())]
+    items: list[RenderableType] = [Text(title), table(columns, rows, terminal.width())]
     if agreements:
-        items.append(check_table(agreements, terminal.width()))
-    text = [
-        render([item], terminal.width(), colour=terminal.colour(), encoding=terminal.encoding())
-        for item in items
-    ]
-    terminal.write("\n".join(text))
-    terminal.write("".join(f"{a.name}: {a.note}\n" for a in agreements if a.note))
+        items += [Text(), check_table(agreements, terminal.width())]
+    items += [Text(f"{a.name}: {a.note}") for a in agreements if a.note]
+    terminal.write(
+        render(items, terminal.width(), colour=terminal.colour(), encoding=terminal.encoding())
+    )
     if saved:
         terminal.write(f"wrote {saved}\n")
 
@@ -141,7 +141,7 @@ def _output_rows(kernel: Compiled, outputs: Mapping[str, Any]) -> Iterator[tuple
             yield name, kind, f"{wide.min():.5g}", f"{wide.mean():.5g}", f"{wide.max():.5g}"
 
 
-def check_table(agreements: list[Agreement], width: int) -> Any:
+def check_table(agreements: list[Agreement], width: int) -> RenderableType:
     """One row per output: how far it is from numpy, and whether that is allowed."""
     columns = (
         Column("against numpy", least=8),

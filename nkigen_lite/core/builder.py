@@ -34,6 +34,7 @@ class BaseBuilder:
         """A builder that inserts before ``op`` and gives new ops its source line."""
         made = cls.__new__(cls)
         BaseBuilder.__init__(made, graph, before=op, loc=op.loc)
+        made.tracks_location = False  # the caller's line is not where an op without one comes from
         return made
 
     @property
@@ -49,7 +50,7 @@ class BaseBuilder:
                 user's source line.
         """
         row: OpDef = self.dialect[opcode]
-        loc = self.loc or (caller_location() if self.tracks_location else None)
+        loc = self.location()
         for operand in operands:
             if not isinstance(operand, Value):
                 raise InvalidOp(
@@ -78,13 +79,21 @@ class BaseBuilder:
         names = [a.name for a in row.attrs]
         extra = args[split:]
         if len(extra) > len(names):
-            raise InvalidOp(
+            raise self.refusal(
                 f"{opcode}: got {len(args)} arguments but takes {len(names) + (most or least)}"
-                + at(self.loc or caller_location())
             )
-        return self.emit(
-            opcode, args[:split], **dict(zip(names, extra, strict=False)), **attrs
-        ).result
+        by_place = dict(zip(names, extra, strict=False))
+        for name in by_place.keys() & attrs.keys():
+            raise self.refusal(f"{opcode}: attribute {name!r} is given twice")
+        return self.emit(opcode, args[:split], **by_place, **attrs).result
+
+    def refusal(self, sentence: str) -> InvalidOp:
+        """The exception that says ``sentence`` and names the caller's line."""
+        return InvalidOp(sentence + at(self.location()))
+
+    def location(self) -> Location | None:
+        """What new ops carry: the builder's own line, or the caller's."""
+        return self.loc or (caller_location() if self.tracks_location else None)
 
 
 def at(loc: Location | None) -> str:

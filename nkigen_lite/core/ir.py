@@ -131,6 +131,9 @@ class Op:
 class Graph:
     """A list of ops in execution order, with named inputs and outputs.
 
+    Nested in an op's attributes it is a region: its ops may read values of the graphs around it,
+    its outputs are values of its own.
+
     Args:
         name: printed name.
         dialect: the op rows that its ops follow; None for a graph of unknown ops, whose effects
@@ -186,9 +189,9 @@ class Graph:
         """Remove an op whose results nobody uses.
 
         Raises:
-            ValueError: a result is still used or is an output, or the use-lists are broken.
+            ValueError: a result is still used or is a graph output, or the use-lists are broken.
         """
-        kept = {id(v) for v in self.outputs.values()}.union(*map(_returned_inside, self.ops))
+        kept = {id(v) for v in self.outputs.values()}
         for result in op.results:
             count = len(result._uses) + (id(result) in kept)
             if count:
@@ -241,8 +244,6 @@ class Graph:
             if not used and self.effects(op) == ():
                 op.drop_uses()
                 dead.add(id(op))
-            elif op.regions:
-                kept |= _returned_inside(op)
         self.ops = [op for op in self.ops if id(op) not in dead]
         return len(dead)
 
@@ -315,15 +316,6 @@ class Graph:
         return self.dump()
 
 
-def _returned_inside(op: Op) -> set[int]:
-    """Ids of what the op's regions return; graph outputs are in no use-list."""
-    returned: set[int] = set()
-    for region in op.regions:
-        returned |= {id(v) for v in region.outputs.values()}
-        returned = returned.union(*map(_returned_inside, region.ops))
-    return returned
-
-
 def captured_values(op: Op) -> list[Value]:
     """Every value that ``op`` reads, including those its nested regions take from outside."""
     values = list(op.inputs)
@@ -331,7 +323,6 @@ def captured_values(op: Op) -> list[Value]:
         own = {id(v) for v in region.all_values()}
         for inner in region.ops:
             values.extend(v for v in captured_values(inner) if id(v) not in own)
-        values.extend(v for v in region.outputs.values() if id(v) not in own)
     return values
 
 

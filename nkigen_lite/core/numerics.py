@@ -14,6 +14,7 @@ import numpy as np
 from nkigen_lite.core.dtypes import Array
 
 _erf_each = np.frompyfunc(math.erf, 1, 1)
+_erfc_each = np.frompyfunc(math.erfc, 1, 1)
 
 
 def erf(x: Array) -> Array:
@@ -21,9 +22,15 @@ def erf(x: Array) -> Array:
     return np.asarray(_erf_each(x.astype(np.float64)), dtype=np.float64).astype(x.dtype)
 
 
+def normal_cdf(x: Array) -> Array:
+    """The normal distribution function, in double precision; erfc keeps the digits of its tail."""
+    return np.asarray(0.5 * _erfc_each(x.astype(np.float64) / -math.sqrt(2.0)), dtype=np.float64)
+
+
 def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)); tanh saturates instead of overflowing, whatever the sign of x."""
-    return np.asarray(0.5 * (1.0 + np.tanh(0.5 * x))).astype(x.dtype)
+    """1 / (1 + exp(-x)), without overflow and without cancellation whatever the sign of x."""
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x < 0, small, 1.0) / (1.0 + small)).astype(x.dtype)
 
 
 def silu(x: Array) -> Array:
@@ -32,14 +39,17 @@ def silu(x: Array) -> Array:
 
 
 def gelu_tanh(x: Array) -> Array:
-    """Gaussian error linear unit in its tanh form (Hendrycks & Gimpel 2016)."""
+    """Gaussian error linear unit in its tanh form (Hendrycks & Gimpel 2016).
+
+    0.5 * x * (1 + tanh(z)) is x * sigmoid(2 * z), which loses no digits where tanh nears -1.
+    """
     inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x * x * x)
-    return np.asarray(0.5 * x * (1.0 + np.tanh(inner))).astype(x.dtype)
+    return np.asarray(x * sigmoid(2.0 * inner)).astype(x.dtype)
 
 
 def gelu_exact(x: Array) -> Array:
     """x times the normal distribution function of x."""
-    return np.asarray(0.5 * x * (1.0 + erf(x / math.sqrt(2.0)))).astype(x.dtype)
+    return np.asarray(x * normal_cdf(x)).astype(x.dtype)
 
 
 def relu(x: Array) -> Array:

@@ -44,7 +44,8 @@ class Rule(Generic[B]):
 def rewrite(graph: Graph, rules: Iterable[Rule[B]], builder: type[B]) -> int:
     """Apply ``rules`` until none matches; how often one did. Dead ops are removed.
 
-    Replacements inherit the source line of the op they replace.
+    Replacements inherit the source line of the op they replace, and its result's name if they
+    are new.
 
     Raises:
         InvalidStage: the rules do not come to an end.
@@ -82,7 +83,7 @@ def _apply_first(graph: Graph, op: Op, rules: Sequence[Rule[B]], builder: type[B
                     f"rewrite: rule {rule.name!r} turns {op.result.type} into {new.type}"
                 )
             if not new.has_uses and all(v is not new for v in graph.outputs.values()):
-                new.name = op.result.name  # just built: it goes on under the name people know
+                new.name = op.result.name  # just built: nobody knows it under another name
             graph.replace_value(op.result, new)
             return True
     return False

@@ -77,8 +77,9 @@ def trace(
     Args:
         fn: called once, with traced arrays.
         specs: per parameter, by name or in order, a TensorType, text with a colon such as
-            ``"4x8:bf16"`` or of extents alone such as ``"4x8"`` (then f32), an array (for its shape and type alone) or a pair ``(shape, dtype)``;
-            dicts, lists and tuples of these; anything else is static and passed on as it is.
+            ``"4x8:bf16"`` or of extents alone such as ``"4x8"`` (then f32), an array (for its
+            shape and type alone) or a pair ``(shape, dtype)``; dicts, lists and tuples of these;
+            anything else is static and passed on as it is.
             Parameters with defaults may be left out.
         name: of the graph; by default the function's.
 
