@@ -103,3 +103,7 @@ def test_there_is_a_greedy_plan_whenever_single_ops_can_run_through_hbm() -> Non
             assert evaluate(problem, baseline).objective_ns == best[0][0]
             found += 1
     assert found > 20
+
+
+def test_a_plan_is_optimal_too_when_the_last_reach_takes_in_every_variable() -> None:
+    assert agree(small_problem(15202, max_ops=3), (Pin("v2", "j", tile=2),))

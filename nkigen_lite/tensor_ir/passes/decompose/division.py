@@ -135,7 +135,8 @@ def floor_divide_of_floats(b: Builder, op: Op) -> Value | None:
     """No engine divides; see :func:`_magnitudes` for the quotient of the magnitudes.
 
     Where the signs differ and something remains, the floor is one further from zero. As numpy's
-    up to a quotient of 2^22; from 2^23 on a product with the reciprocal.
+    up to a quotient of 2^22; from 2^23 on a product with the reciprocal. A zero divisor counts
+    as positive, and inf // 0 is nan.
 
     %y: <4xf32> = floor_divide(%x, %z)
     -->

@@ -136,8 +136,8 @@ def power_by_exp(b: Builder, op: Op) -> Value | None:
 
     A zero base follows from log 0 = -inf. A negative base gives a negative power where the
     exponent is whole and odd, a positive one where it is even, and nan otherwise; b = 0 and
-    a = 1 give 1 whatever the other is, as numpy has it. The relative error is 2^-24 times
-    abs(b log a), and a few roundings.
+    a = 1 give 1 whatever the other is, as numpy has it. Powers of -inf to fractions, and of -1 to
+    infinities, are nan. The relative error is 2^-24 times abs(b log a), and a few roundings.
 
     %y: <4xf32> = power(%x, %z)
     -->
