@@ -42,6 +42,8 @@ CHAINS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
     "roll": (lambda x: np.concatenate([x[:, 3:], x[:, :3]], 1), [(9, 130)]),
     "two_windows": (lambda x: x[100:300] * x[0:200], [(400, 7)]),
     "difference": (lambda x: x[1:] - x[:-1], [(257,)]),
+    "one_row": (lambda x: x[1:2], [(2, 2)]),
+    "one_column": (lambda x: x[:, 3] * 2, [(130, 9)]),
     "einsum": (lambda x, y: np.einsum("ij,kj->ik", x, y), [(200, 3), (5, 3)]),
     "all_reduce": (lambda x: np.sum(np.exp(x - x.max())), [(130, 9)]),
     "outputs": (lambda x: (x, x + 1, x), [(4, 5)]),

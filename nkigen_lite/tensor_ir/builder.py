@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from nkigen_lite.core.builder import BaseBuilder, at
-from nkigen_lite.core.dtypes import DType, parse_dtype
+import numpy as np
+
+from nkigen_lite.core.builder import BaseBuilder
+from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Graph, Value
-from nkigen_lite.core.location import caller_location
 from nkigen_lite.core.registry import OpDef
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.tensor_ir.rows import TENSOR
-from nkigen_lite.tensor_ir.rows.table import check_shape, normal_axis
+from nkigen_lite.tensor_ir.rows.table import check_shape, element_type, normal_axis
 from nkigen_lite.tensor_ir.types import TensorType
 
 
@@ -37,10 +38,11 @@ class Builder(BaseBuilder):
 
     def add_input(self, name: str, shape: Sequence[int], dtype: DType | str = DType.F32) -> Value:
         """A graph input of that shape and type."""
+        who = f"input {name!r}"
         try:
-            kind = TensorType(check_shape(f"input {name!r}", shape), parse_dtype(dtype))
-        except ValueError as error:
-            raise InvalidOp(f"{error}{at(caller_location())}") from None
+            kind = TensorType(check_shape(who, shape), element_type(who, dtype))
+        except InvalidOp as error:
+            raise self.refusal(str(error)) from None
         return self.graph.add_input(name, kind)
 
     def set_outputs(self, outputs: Mapping[str, Value]) -> None:
@@ -49,7 +51,7 @@ class Builder(BaseBuilder):
 
     def full(self, shape: Sequence[int], fill: float, dtype: DType | str = DType.F32) -> Value:
         """``fill`` in every element."""
-        return self.call("constant", fill, tuple(shape), dtype)
+        return self.call("constant", fill, shape, dtype)
 
     def zeros(self, shape: Sequence[int], dtype: DType | str = DType.F32) -> Value:
         """Zero in every element."""
@@ -58,46 +60,51 @@ class Builder(BaseBuilder):
     def expand_dims(self, x: Value, axis: int) -> Value:
         """``x`` with a dimension of extent 1 put in at ``axis``."""
         shape = x.type.shape
-        where = normal_axis("expand_dims", axis, len(shape) + 1)
+        where = self._axis("expand_dims", axis, len(shape) + 1)
         return self.call("reshape", x, (*shape[:where], 1, *shape[where:]))
 
     def squeeze(self, x: Value, axis: int) -> Value:
         """``x`` without its dimension ``axis``, which must have extent 1."""
         shape = x.type.shape
-        where = normal_axis("squeeze", axis, len(shape))
+        where = self._axis("squeeze", axis, len(shape))
         if shape[where] != 1:
-            raise InvalidOp(
-                f"squeeze: dimension {where} has extent {shape[where]}, expected 1"
-                + at(caller_location())
-            )
+            raise self.refusal(f"squeeze: dimension {where} has extent {shape[where]}, expected 1")
         return self.call("reshape", x, (*shape[:where], *shape[where + 1 :]))
 
     def split(self, x: Value, n_or_sizes: int | Sequence[int], axis: int = 0) -> list[Value]:
         """``x`` cut along ``axis`` into ``n`` equal parts, or into parts of the given sizes."""
         shape = x.type.shape
-        where = normal_axis("split", axis, len(shape))
-        extent = shape[where]
-        if isinstance(n_or_sizes, int):
-            if n_or_sizes <= 0 or extent % n_or_sizes:
-                raise InvalidOp(
-                    f"split: extent {extent} is not divisible into {n_or_sizes} parts"
-                    + at(caller_location())
-                )
-            sizes = [extent // n_or_sizes] * n_or_sizes
-        else:
-            sizes = [int(s) for s in n_or_sizes]
-        if sum(sizes) != extent:
-            raise InvalidOp(
-                f"split: sizes {sizes} sum to {sum(sizes)} but dimension {where} has extent "
-                f"{extent}" + at(caller_location())
-            )
+        where = self._axis("split", axis, len(shape))
         parts, start = [], 0
-        for size in sizes:
+        for size in self._sizes(n_or_sizes, shape[where], where):
             starts = tuple(start if i == where else 0 for i in range(len(shape)))
             stops = tuple(start + size if i == where else n for i, n in enumerate(shape))
             parts.append(self.call("slice", x, starts, stops))
             start += size
         return parts
+
+    def _sizes(self, n_or_sizes: int | Sequence[int], extent: int, dim: int) -> list[int]:
+        """The extents of the parts that ``split`` makes."""
+        if isinstance(n_or_sizes, (int, np.integer)):
+            if n_or_sizes <= 0 or extent % n_or_sizes:
+                raise self.refusal(
+                    f"split: extent {extent} is not divisible into {n_or_sizes} parts"
+                )
+            return [extent // int(n_or_sizes)] * int(n_or_sizes)
+        sizes = list(n_or_sizes)
+        if not all(isinstance(s, (int, np.integer)) and s > 0 for s in sizes):
+            raise self.refusal(f"split: sizes {sizes} must be positive ints")
+        if sum(sizes) != extent:
+            raise self.refusal(
+                f"split: sizes {sizes} sum to {sum(sizes)} but dimension {dim} has extent {extent}"
+            )
+        return [int(s) for s in sizes]
+
+    def _axis(self, name: str, axis: int, rank: int) -> int:
+        try:
+            return normal_axis(name, axis, rank)
+        except InvalidOp as error:
+            raise self.refusal(str(error)) from None
 
 
 def _method(row: OpDef) -> Callable[..., Value]:
@@ -106,14 +113,17 @@ def _method(row: OpDef) -> Callable[..., Value]:
 
     method.__name__ = row.name
     method.__qualname__ = f"Builder.{row.name}"
-    takes = ", ".join(a.name for a in row.attrs)
-    method.__doc__ = row.summary + (f"\n\nAttributes, in order: {takes}." if takes else "")
+    takes = [f"\n    {a.name}{': ' if a.doc else ''}{a.doc}" for a in row.attrs]
+    method.__doc__ = row.summary
+    if takes:
+        method.__doc__ += "\n\nAttributes, in order:" + "".join(takes)
     return method
 
 
 def _concat(self: BaseBuilder, inputs: Sequence[Value], axis: int = 0) -> Value:
     """Operands one after the other along ``axis``."""
-    return self.call("concat", *inputs, axis)
+    operands = [inputs] if isinstance(inputs, Value) else inputs
+    return self.emit("concat", operands, axis=axis).result
 
 
 for _row in TENSOR:

@@ -9,7 +9,7 @@ from typing import Self
 
 from nkigen_lite.core.dtypes import DType
 
-_TEXT = re.compile(r"<((?:\d+x)*)([a-z][a-z0-9_]*)>\Z")
+_TEXT = re.compile(r"<((?:[1-9]\d*x)*)([a-z][a-z0-9_]*)>\Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -183,12 +183,10 @@ def write_layout(step: Step, impl: Impl) -> Layout:
 
 
 def in_view_axes(view: View, layout: Layout) -> Layout:
-    """A storage layout in the axes of a view of it."""
-    if layout.partition is None:
-        return layout
+    """A storage layout in the axes of a view of it; one row where the view fixes its axis."""
     for own, coord in zip(view.storage.axes, view.coords, strict=True):
-        if own == layout.partition and coord.axis is not None:
-            return Layout.on(coord.axis)
+        if own == layout.partition:
+            return Layout.on(coord.axis) if coord.axis else ROW
     return layout
 
 

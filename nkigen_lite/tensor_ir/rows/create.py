@@ -6,12 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from nkigen_lite.core.dtypes import Array, DType, parse_dtype, to_np_dtype
+from nkigen_lite.core.dtypes import Array, DType, to_np_dtype
 from nkigen_lite.core.registry import Attr, Attrs, OpDef, Types
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.tensor_ir.rows.table import (
     TENSOR,
     check_shape,
+    element_type,
     normal_axis,
     pointwise_space,
 )
@@ -23,16 +24,36 @@ def _made_type(types: Types, attrs: Attrs) -> tuple[TensorType]:
 
 
 def _constant_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
-    dtype = parse_dtype(attrs["dtype"])
+    dtype = element_type("constant", attrs["dtype"])
     value = np.asarray(attrs["value"])
     if value.size != 1:
         raise InvalidOp(
             f"constant: value has shape {value.shape} but must be one number; "
             "pass whole arrays as inputs"
         )
-    plain: Any = value.reshape(()).astype(np.float64).item() if dtype.is_float else value.item()
-    plain = plain if dtype.is_float else (bool(plain) if dtype is DType.BOOL else int(plain))
-    return {"value": plain, "shape": check_shape("constant", attrs["shape"]), "dtype": dtype}
+    return {
+        "value": _number(value.item(), dtype),
+        "shape": check_shape("constant", attrs["shape"]),
+        "dtype": dtype,
+    }
+
+
+def _number(value: Any, dtype: DType) -> float | int | bool:
+    """``value`` as a Python number of the kind of ``dtype``; integer types truncate."""
+    if not hasattr(value, "__float__") or isinstance(value, complex):
+        raise InvalidOp(f"constant: value is {value!r} but must be a number")
+    try:
+        if dtype is DType.BOOL:
+            return bool(value)
+        if dtype.is_float:
+            return float(value)
+        number = int(value)
+    except (OverflowError, ValueError):  # inf and nan as integers, huge integers as floats
+        raise InvalidOp(f"constant: value {value} is outside the range of {dtype}") from None
+    limits = np.iinfo(dtype.np)
+    if not limits.min <= number <= limits.max:
+        raise InvalidOp(f"constant: value {value} is outside the range of {dtype}")
+    return number
 
 
 def _constant(value: Any, shape: tuple[int, ...], dtype: DType) -> Array:
@@ -46,7 +67,7 @@ def _iota_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
     return {
         "shape": shape,
         "dim": normal_axis("iota", attrs["dim"], len(shape)),
-        "dtype": parse_dtype(attrs["dtype"]),
+        "dtype": element_type("iota", attrs["dtype"]),
     }
 
 

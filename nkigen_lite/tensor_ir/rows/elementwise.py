@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 
 from nkigen_lite.core import numerics
-from nkigen_lite.core.dtypes import Array, DType, compute_in_f32, parse_dtype
+from nkigen_lite.core.dtypes import Array, DType, compute_in_f32
 from nkigen_lite.core.registry import Attr, Attrs, OpDef, Types
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.tensor_ir.rows.table import (
     TENSOR,
     broadcast,
     check_dtype,
+    element_type,
     pointwise_space,
     same_dtype,
 )
@@ -27,6 +28,17 @@ def gelu(x: Array, approximate: str = "tanh") -> Array:
 
 
 _GELU = {"tanh": numerics.gelu_tanh, "none": numerics.gelu_exact}
+
+
+Prepare = Callable[[Types, dict[str, Any]], dict[str, Any]]
+
+
+def _gelu_form(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
+    if attrs["approximate"] not in list(_GELU):
+        raise InvalidOp(
+            f"gelu: approximate is {attrs['approximate']!r} but must be one of {', '.join(_GELU)}"
+        )
+    return attrs
 
 
 def _unary_types(name: str, legal: str) -> Callable[[Types, Attrs], tuple[Any, ...]]:
@@ -57,6 +69,7 @@ def unary(
     tol: float = 1e-6,
     sample: str = "normal",
     attrs: tuple[Attr, ...] = (),
+    prepare: Prepare | None = None,
 ) -> None:
     """Define an elementwise op of one operand that keeps shape and dtype."""
     TENSOR.define(
@@ -67,6 +80,7 @@ def unary(
             infer=_unary_types(name, legal),
             evaluate=compute_in_f32(function),
             attrs=attrs,
+            prepare=prepare,
             space=pointwise_space,
             engine=engine,
             tolerance=tol,
@@ -86,7 +100,7 @@ def binary(
     sample: str = "normal",
     commutes: bool = False,
     attrs: tuple[Attr, ...] = (),
-    prepare: Callable[[Types, dict[str, Any]], dict[str, Any]] | None = None,
+    prepare: Prepare | None = None,
 ) -> None:
     """Define an elementwise op of two broadcasting operands of one dtype."""
     TENSOR.define(
@@ -125,6 +139,7 @@ unary(
     gelu,
     tol=ACT,
     attrs=(Attr("approximate", str, "tanh", '"tanh" or "none" (the exact, erf form)'),),
+    prepare=_gelu_form,
 )
 unary("sigmoid", "1 / (1 + exp(-x)).", numerics.sigmoid, tol=ACT)
 unary("silu", "x * sigmoid(x).", numerics.silu, tol=ACT)
@@ -172,7 +187,7 @@ _COMPARE = (
 
 def _result_dtype(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
     given = attrs["dtype"]
-    return {**attrs, "dtype": types[0].dtype if given is None else parse_dtype(given)}
+    return {"dtype": types[0].dtype if given is None else element_type("compare", given)}
 
 
 def _drop_dtype(function: Callable[..., Array]) -> Callable[..., Array]:
@@ -201,10 +216,7 @@ def _cast_types(types: Types, attrs: Attrs) -> tuple[TensorType]:
 
 
 def _cast_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
-    try:
-        return {"dtype": parse_dtype(attrs["dtype"])}
-    except ValueError as error:
-        raise InvalidOp(f"cast: {error}") from None
+    return {"dtype": element_type("cast", attrs["dtype"])}
 
 
 TENSOR.define(

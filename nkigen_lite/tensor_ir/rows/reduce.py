@@ -25,14 +25,17 @@ def _attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
     rank = types[0].rank
     if rank == 0:
         raise InvalidOp("reduce: operand has rank 0 but a reduction needs rank 1 or more")
-    if attrs["kind"] not in KINDS:
+    if attrs["kind"] not in list(KINDS):
         raise InvalidOp(f"reduce: kind is {attrs['kind']!r} but must be one of {', '.join(KINDS)}")
     given = attrs["axis"]
     axes = tuple(given) if isinstance(given, (tuple, list)) else (given,)
     normal = tuple(sorted(normal_axis("reduce", a, rank) for a in axes))
     if len(set(normal)) != len(normal) or not normal:
         raise InvalidOp(f"reduce: axis {given!r} must name one or more different dimensions")
-    return {"axis": normal, "kind": attrs["kind"], "keepdims": bool(attrs["keepdims"])}
+    keepdims = attrs["keepdims"]
+    if isinstance(keepdims, np.bool_):
+        keepdims = bool(keepdims)
+    return {"axis": normal, "kind": attrs["kind"], "keepdims": keepdims}
 
 
 def _types(types: Types, attrs: Attrs) -> tuple[TensorType]:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-from nkigen_lite.core.dtypes import DType
+from nkigen_lite.core.dtypes import DType, parse_dtype
 from nkigen_lite.core.registry import Dialect, OpDef, Space
-from nkigen_lite.errors import InvalidOp
+from nkigen_lite.errors import InvalidInput, InvalidOp
 from nkigen_lite.tensor_ir.types import TensorType
 
 TENSOR: Dialect[OpDef] = Dialect("tensor_ir", [TensorType])
@@ -47,8 +47,18 @@ def broadcast(name: str, shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
         raise InvalidOp(f"{name}: shapes {listed} are not broadcastable") from None
 
 
-def check_shape(name: str, shape: Sequence[Any]) -> tuple[int, ...]:
+def element_type(name: str, given: Any) -> DType:
+    """``given``, a DType or the name of one, as a DType."""
+    try:
+        return parse_dtype(given)
+    except InvalidInput as error:
+        raise InvalidOp(f"{name}: {error}") from None
+
+
+def check_shape(name: str, shape: Any) -> tuple[int, ...]:
     """``shape`` as a tuple of positive ints."""
+    if not isinstance(shape, Iterable):
+        raise InvalidOp(f"{name}: shape {shape!r} must be a tuple of positive ints")
     dims = tuple(shape)
     for dim in dims:
         if not isinstance(dim, (int, np.integer)) or isinstance(dim, bool) or dim <= 0:
