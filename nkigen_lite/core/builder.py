@@ -83,8 +83,9 @@ class BaseBuilder:
                 f"{opcode}: got {len(args)} arguments but takes {len(names) + (most or least)}"
             )
         by_place = dict(zip(names, extra, strict=False))
-        for name in by_place.keys() & attrs.keys():
-            raise self.refusal(f"{opcode}: attribute {name!r} is given twice")
+        twice = [name for name in by_place if name in attrs]
+        if twice:
+            raise self.refusal(f"{opcode}: attribute {twice[0]!r} is given twice")
         return self.emit(opcode, args[:split], **by_place, **attrs).result
 
     def refusal(self, sentence: str) -> InvalidOp:

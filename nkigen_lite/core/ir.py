@@ -349,4 +349,3 @@ def clone(graph: Graph, mapping: dict[int, Value] | None = None) -> Graph:
         copy.append(new)
     copy.set_outputs({k: known.get(id(v), v) for k, v in graph.outputs.items()})
     return copy
-

@@ -8,8 +8,9 @@
       return y=%v2
     }
 
-Nested regions print in full inside the attribute braces. Names are made unique while printing, so
-two values that share a name are told apart by a suffix.
+Nested regions print in full between ``with`` and ``end`` after the op's other attributes. Names are
+made unique while printing, so two values that share a name are told apart by a suffix; a name that
+is not of ASCII letters, digits and ``_.$-`` is quoted like a JSON string.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from __future__ import annotations
 import json
 import math
 import re
+from collections.abc import Callable
 from typing import Any
 
 from nkigen_lite.core.dtypes import DType
@@ -40,38 +42,47 @@ class _Names:
         self._of[id(value)] = name
         return self.use(value)
 
+    def of(self, value: Value) -> str:
+        return self._of.get(id(value), value.name)
+
     def use(self, value: Value) -> str:
-        name = self._of.get(id(value), value.name)
-        return "%" + (name if _PLAIN_NAME.match(name) else json.dumps(name))
+        return "%" + _quoted(self.of(value))
 
 
 def format_graph(graph: Graph, *, indent: int = 0, locations: bool = False) -> str:
-    """``graph`` as text; with ``locations`` each op ends in ``at "file":line``."""
+    """``graph`` as text; with ``locations`` each op ends in ``at "file":line``.
+
+    Raises:
+        TypeError: an attribute is not plain data.
+    """
     return "\n".join(_graph_lines(graph, _Names(), indent, locations))
 
 
-def format_op(op: Op) -> str:
-    """One op on one line, nested regions shortened to their names."""
+def unique_names(graph: Graph) -> dict[Value, str]:
+    """The name under which each value of the graph, not of its regions, prints."""
     names = _Names()
-    attrs = {k: v for k, v in op.attrs.items() if not isinstance(v, Graph)}
-    text = _op_head(op, names) + _attr_block(attrs)
-    return text + "".join(f" {k}=<graph @{v.name}>" for k, v in op.attrs.items() if _is_graph(v))
+    _graph_lines(graph, names, 0, locations=False)
+    return {value: names.of(value) for value in graph.all_values()}
 
 
-def _is_graph(value: Any) -> bool:
-    return isinstance(value, Graph)
+def format_op(op: Op) -> str:
+    """One op on one line, nested regions shortened to their names; any attribute prints."""
+    names = _Names()
+    for operand in dict.fromkeys(op.inputs):
+        names.define(operand)
+    regions = [f" {k}=<graph @{v.name}>" for k, v in op.attrs.items() if isinstance(v, Graph)]
+    return _op_text(op, names, _format_anything) + "".join(regions)
 
 
 def _graph_lines(graph: Graph, names: _Names, indent: int, locations: bool) -> list[str]:
     pad = "  " * indent
-    name = graph.name if _PLAIN_NAME.match(graph.name) else json.dumps(graph.name)
-    lines = [f"{pad}graph @{name}("]
+    lines = [f"{pad}graph @{_quoted(graph.name)}("]
     heads = [f"{pad}  {names.define(v)}: {v.type}" for v in graph.inputs]
     lines += [h + ("," if i + 1 < len(heads) else "") for i, h in enumerate(heads)]
     lines.append(f"{pad}) {{")
     for op in graph.ops:
         lines += _op_lines(op, names, indent + 1, locations)
-    outputs = ", ".join(f"{_key(k)}={names.use(v)}" for k, v in graph.outputs.items())
+    outputs = ", ".join(f"{_quoted(k)}={names.use(v)}" for k, v in graph.outputs.items())
     lines.append(f"{pad}  return {outputs}".rstrip())
     lines.append(f"{pad}}}")
     return lines
@@ -79,35 +90,27 @@ def _graph_lines(graph: Graph, names: _Names, indent: int, locations: bool) -> l
 
 def _op_lines(op: Op, names: _Names, indent: int, locations: bool) -> list[str]:
     pad = "  " * indent
-    operands = ", ".join(names.use(v) for v in op.inputs)
-    plain = {k: v for k, v in op.attrs.items() if not isinstance(v, Graph)}
-    regions = {k: v for k, v in op.attrs.items() if isinstance(v, Graph)}
     inner: list[str] = []
-    for key, region in regions.items():
-        first, *rest = _graph_lines(region, names, indent + 1, locations)
-        inner += [f"{pad}  {key}={first.strip()}", *rest]
-    heads = ", ".join(f"{names.define(r)}: {r.type}" for r in op.results)
-    text = f"{heads} = " if heads else ""
-    text += f"{op.opcode}({operands}){_attr_block(plain)}"
+    for key, region in op.attrs.items():
+        if isinstance(region, Graph):
+            first, *rest = _graph_lines(region, names, indent + 1, locations)
+            inner += [f"{pad}  {key}={first.strip()}", *rest]
+    text = _op_text(op, names, format_attr)
     where = f" at {json.dumps(op.loc.file)}:{op.loc.line}" if locations and op.loc else ""
-    if not regions:
+    if not inner:
         return [f"{pad}{text}{where}"]
     return [f"{pad}{text} with", *inner, f"{pad}end{where}"]
 
 
-def _op_head(op: Op, names: _Names) -> str:
-    heads = ", ".join(f"{names.define(r)}: {r.type}" for r in op.results)
+def _op_text(op: Op, names: _Names, show: Callable[[Any], str]) -> str:
     operands = ", ".join(names.use(v) for v in op.inputs)
-    return (f"{heads} = " if heads else "") + f"{op.opcode}({operands})"
+    heads = ", ".join(f"{names.define(r)}: {r.type}" for r in op.results)
+    text = (f"{heads} = " if heads else "") + f"{op.opcode}({operands})"
+    attrs = [f"{k}={show(v)}" for k, v in op.attrs.items() if not isinstance(v, Graph)]
+    return text + (" {" + ", ".join(attrs) + "}" if attrs else "")
 
 
-def _attr_block(attrs: dict[str, Any]) -> str:
-    if not attrs:
-        return ""
-    return " {" + ", ".join(f"{k}={format_attr(v)}" for k, v in attrs.items()) + "}"
-
-
-def _key(name: str) -> str:
+def _quoted(name: str) -> str:
     return name if _PLAIN_NAME.match(name) else json.dumps(name)
 
 
@@ -133,6 +136,14 @@ def format_attr(value: Any) -> str:
     if hasattr(value, "parse"):
         return str(value)
     raise TypeError(f"attribute {value!r} of type {type(value).__name__} is not plain data")
+
+
+def _format_anything(value: Any) -> str:
+    """For messages: what is wrong with an op may be that an attribute has no textual form."""
+    try:
+        return format_attr(value)
+    except TypeError:
+        return repr(value)
 
 
 def _format_float(value: float) -> str:

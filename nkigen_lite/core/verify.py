@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from typing import Any
 
 from nkigen_lite.core.ir import Graph, Op, Value
@@ -9,93 +11,126 @@ from nkigen_lite.errors import InvalidOp
 
 _AROUND = 2  # ops shown before and after the one at fault
 
+Problem = tuple[str, Op | None]
+Uses = Counter[tuple[int, int]]  # how often an op reads a value, by the id of value and op
 
-def problems(graph: Graph, outer: frozenset[int] = frozenset()) -> list[str]:
-    """What is wrong with ``graph``, as sentences; ``outer`` holds ids of values around it."""
-    return [sentence for sentence, _ in _find(graph, set(outer))]
+
+def problems(graph: Graph) -> list[str]:
+    """What is wrong with ``graph``, as sentences."""
+    return [sentence for sentence, _ in _all_problems(graph)]
 
 
 def check(graph: Graph) -> None:
     """Raise :class:`InvalidOp` on the first problem, with its place and neighbourhood."""
-    for sentence, op in _find(graph, set()):
+    for sentence, op in _all_problems(graph):
         where = f"\n  at {op.loc}" if op is not None and op.loc else ""
         raise InvalidOp(f"{sentence}{where}\n{neighbourhood(graph, op)}")
 
 
 def neighbourhood(graph: Graph, op: Op | None) -> str:
-    """A few lines of the graph around ``op``, which ``>>`` marks."""
-    lines = [f"  in graph @{graph.name}:"]
-    positions = [i for i, o in enumerate(graph.ops) if o is op or (op and op in list(_inside(o)))]
-    centre = positions[0] if positions else 0
-    for i in range(max(0, centre - _AROUND), min(len(graph.ops), centre + _AROUND + 1)):
-        mark = ">>" if positions and i == centre else "  "
-        lines.append(f"   {mark} {graph.ops[i]}")
+    """A few lines around ``op``, which ``>>`` marks, of the graph or region that holds it."""
+    home, centre = next(_places(graph, op), (graph, None))
+    lines = [f"  in graph @{home.name}:"]
+    first = max(0, (centre or 0) - _AROUND)
+    for i, shown in enumerate(home.ops[first : (centre or 0) + _AROUND + 1], first):
+        lines.append(f"   {'>>' if i == centre else '  '} {shown}")
     return "\n".join(lines)
 
 
-def _inside(op: Op) -> Any:
-    for region in op.regions:
-        yield from region.walk()
+def _places(graph: Graph, op: Op | None) -> Iterator[tuple[Graph, int]]:
+    for position, other in enumerate(graph.ops):
+        if other is op:
+            yield graph, position
+        for region in other.regions:
+            yield from _places(region, op)
 
 
-def _find(graph: Graph, visible: set[int]) -> list[tuple[str, Op | None]]:
-    found: list[tuple[str, Op | None]] = []
-    names: set[str] = set()
-    for value in graph.inputs:
-        if value.name in names:
-            found.append((f"graph @{graph.name}: Duplicate input name {value.name!r}", None))
-        names.add(value.name)
-    defined = visible | {id(v) for v in graph.inputs}
-    everything = {id(r) for op in graph.ops for r in op.results}
-    for op in graph.ops:
-        found += [(s, op) for s in _operand_problems(op, defined, everything)]
-        found += [(s, op) for s in _row_problems(graph, op)]
-        for region in op.regions:
-            found += _find(region, defined)
+def _all_problems(graph: Graph) -> Iterator[Problem]:
+    return _Checker(graph).level(graph, set())
+
+
+class _Checker:
+    """One walk over a graph and its regions."""
+
+    def __init__(self, graph: Graph) -> None:
+        self.seen: set[int] = set()
+        self.ops = {id(op) for op in graph.walk()}
+        self.expected: Uses = Counter((id(v), id(op)) for op in graph.walk() for v in op.inputs)
+        read = {id(v): v for op in graph.walk() for v in op.inputs}
+        self.listed: Uses = Counter((id(v), id(op)) for v in read.values() for op in v._uses)
+
+    def level(self, graph: Graph, visible: set[int]) -> Iterator[Problem]:
+        """Problems of one graph; ``visible`` holds the ids of the values around it."""
+        yield from _input_problems(graph)
+        own = {id(v) for v in graph.all_values()}
+        defined = visible | {id(v) for v in graph.inputs}
+        for op in graph.ops:
+            yield from ((s, op) for s in self.operand_problems(op, defined, own))
+            yield from ((s, op) for s in _row_problems(graph, op))
+            for region in op.regions:
+                yield from self.level(region, defined)
+            yield from ((s, op) for s in self.result_problems(op))
+            defined |= {id(r) for r in op.results}
+        for value in graph.inputs:
+            yield from ((s, None) for s in self.stale_users(value))
+        for name, value in graph.outputs.items():
+            if id(value) not in own:
+                yield f"output {name!r} references undefined value %{value.name}", None
+
+    def operand_problems(self, op: Op, defined: set[int], own: set[int]) -> Iterator[str]:
+        if id(op) in self.seen:
+            yield f"{op.opcode}: the op is in the graph twice"
+        self.seen.add(id(op))
+        for operand in dict.fromkeys(op.inputs):
+            if id(operand) not in defined:
+                is_late = id(operand) in own
+                what = "used before definition" if is_late else "references undefined value"
+                yield f"{op.opcode}: %{operand.name} {what}"
+            use = (id(operand), id(op))
+            if self.listed[use] != self.expected[use]:
+                yield f"{op.opcode}: use-list inconsistent for %{operand.name}"
+
+    def result_problems(self, op: Op) -> Iterator[str]:
         for result in op.results:
             if result.producer is not op:
-                found.append((f"{op.opcode}: producer mismatch for %{result.name}", op))
-            defined.add(id(result))
-    for name, value in graph.outputs.items():
-        if id(value) not in defined:
-            found.append((f"output {name!r} references undefined value %{value.name}", None))
-    return found
+                yield f"{op.opcode}: producer mismatch for %{result.name}"
+            yield from self.stale_users(result)
+
+    def stale_users(self, value: Value) -> Iterator[str]:
+        if any(id(user) not in self.ops for user in value._uses):
+            yield f"use-list inconsistent for %{value.name}: it lists an op outside the graph"
 
 
-def _operand_problems(op: Op, defined: set[int], later: set[int]) -> list[str]:
-    found: list[str] = []
-    for operand in op.inputs:
-        if id(operand) not in defined:
-            kind = (
-                "used before definition" if id(operand) in later else "references undefined value"
-            )
-            found.append(f"{op.opcode}: %{operand.name} {kind}")
-        if _count(operand._uses, op) != _count_values(op.inputs, operand):
-            found.append(f"{op.opcode}: use-list inconsistent for %{operand.name}")
-    return found
+def _input_problems(graph: Graph) -> Iterator[Problem]:
+    counts = Counter(v.name for v in graph.inputs)
+    for name, count in counts.items():
+        if count > 1:
+            yield f"graph @{graph.name}: Duplicate input name {name!r}", None
 
 
-def _count(ops: list[Op], op: Op) -> int:
-    return sum(1 for o in ops if o is op)
-
-
-def _count_values(values: list[Value], value: Value) -> int:
-    return sum(1 for v in values if v is value)
-
-
-def _row_problems(graph: Graph, op: Op) -> list[str]:
+def _row_problems(graph: Graph, op: Op) -> Iterator[str]:
     if graph.dialect is None:
-        return []
+        return
     types = [v.type for v in op.inputs]
     try:
         row = graph.dialect[op.opcode]
-        made = row.infer(types, row.complete(types, op.attrs))
+        full = row.complete(types, op.attrs)
+        made = list(row.infer(types, full))
     except InvalidOp as error:
-        return [str(error)]
+        yield str(error)
+        return
+    for name, value in full.items():
+        if name not in op.attrs or not _is_same(value, op.attrs[name]):
+            found = repr(op.attrs[name]) if name in op.attrs else "missing"
+            yield f"{op.opcode}: attribute {name!r} is {found} but its full form is {value!r}"
     declared = [r.type for r in op.results]
-    if list(made) != declared:
-        return [
+    if made != declared:
+        yield (
             f"{op.opcode}: results are declared {', '.join(map(str, declared)) or 'none'} "
             f"but its row makes {', '.join(map(str, made)) or 'none'}"
-        ]
-    return []
+        )
+
+
+def _is_same(a: Any, b: Any) -> bool:
+    """Equal and of one type; nan is itself."""
+    return a is b or (type(a) is type(b) and (a == b or (a != a and b != b)))

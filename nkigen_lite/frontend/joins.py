@@ -179,7 +179,8 @@ def _ones_like(r: Recorder, a: Any, dtype: Any = None, *, shape: Any = None) -> 
 def _full_like(
     r: Recorder, a: Any, fill_value: Any, dtype: Any = None, *, shape: Any = None
 ) -> TracedArray:
-    return _filled(r, a, fill_value, dtype, shape)
+    number = float(fill_value) if isinstance(fill_value, str) else fill_value  # as numpy reads it
+    return _filled(r, a, number, dtype, shape)
 
 
 @traces(np.tril)

@@ -224,7 +224,7 @@ def _values(plan: Plan, width: int, limit: int | None, hint: str) -> Iterator[Re
     columns = (
         Column("value", least=8),
         Column("kind", drop=3),
-        Column("lives in"),
+        Column("lives in", least=8),
         Column("type", drop=1),
         Column("bytes", right=True, drop=2),
         Column("dims: extent, role and tile", least=30),
