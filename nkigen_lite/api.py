@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,15 +14,18 @@ import numpy as np
 
 import solver
 from cost_models import Target, load_target
-from nkigen_lite.core.dtypes import Array, round_to
+from nkigen_lite.core.dtypes import Array, widen
+from nkigen_lite.core.interpret import bind_inputs
 from nkigen_lite.core.ir import Graph, clone
 from nkigen_lite.errors import InvalidInput
-from nkigen_lite.frontend import Kernel, Traced, trace
+from nkigen_lite.frontend import Kernel, Traced, arguments
+from nkigen_lite.frontend.tracing import trace_bound
 from nkigen_lite.nki_ir.emit_nki import emit_nki
 from nkigen_lite.nki_ir.interpret import run as run_kernel
 from nkigen_lite.report.data import CompileReport, make_report
+from nkigen_lite.report.text import report_text
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
-from nkigen_lite.tensor_ir.passes.lower_to_nki import Lowered, lower
+from nkigen_lite.tensor_ir.passes.lower_to_nki import lower
 
 Watch = Callable[[str, str], None]
 
@@ -35,6 +39,7 @@ class Compiled:
         plan: what the solver chose, as data.
         nki: the lowered nki_ir graph.
         report: what it costs and how good it is.
+        target: the hardware profile it was compiled for.
         problem: what the solver was asked; saves as JSON and replays without the compiler.
         constants: arrays that the function brought along, bound to kernel inputs, by name.
     """
@@ -44,6 +49,7 @@ class Compiled:
     plan: Plan = field(repr=False)
     nki: Graph = field(repr=False)
     report: CompileReport
+    target: Target = field(repr=False)
     problem: solver.Problem = field(repr=False)
 
     @property
@@ -54,39 +60,29 @@ class Compiled:
         """Run the lowered kernel in the interpreter, on arguments as the function takes them.
 
         Raises:
-            InvalidInput: an array is missing or has another shape than compiled for.
+            InvalidInput: an array is missing, has another shape than compiled for, or does not hold
+                real numbers.
         """
         return self.traced.unflatten(self.run(self.traced.feed(*args, **kwargs)))
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Run the lowered kernel in the interpreter on inputs by name; outputs by name."""
+        given = bind_inputs(self.graph, inputs)
         buffers: dict[str, Array] = {}
-        outputs = {id(v) for v in self.nki.outputs.values()}
-        for value, declared in zip(self.nki.inputs, self._declared(), strict=True):
-            kind = value.type
-            if id(value) in outputs:
-                buffers[value.name] = np.zeros(kind.shape, kind.dtype.np)
-                continue
-            if value.name not in inputs:
-                raise InvalidInput(f"@{self.nki.name}: no array is given for {value.name!r}")
-            array = np.asarray(inputs[value.name])
-            if array.shape != declared:
-                raise InvalidInput(
-                    f"@{self.nki.name}: {value.name!r} has shape {array.shape} but was compiled "
-                    f"for {declared}"
-                )
-            buffers[value.name] = np.ascontiguousarray(round_to(array, kind.dtype)).reshape(
-                kind.shape
-            )
+        for value in self.graph.inputs:
+            array = np.ascontiguousarray(given[id(value)])
+            buffers[value.name] = array.reshape(value.type.shape or (1,))
+        for value in self.nki.outputs.values():
+            buffers[value.name] = np.zeros(value.type.shape, value.type.dtype.np)
         results = run_kernel(self.nki, buffers)
         return {
             name: results[name].reshape(value.type.shape)
             for name, value in self.graph.outputs.items()
         }
 
-    def _declared(self) -> list[tuple[int, ...]]:
-        shapes = [tuple(v.type.shape) for v in self.graph.inputs]
-        return shapes + [tuple(v.type.shape) for v in self.graph.outputs.values()]
+    def describe(self, width: int = 100, *, full: bool = False) -> str:
+        """The report as text of that many columns; ``full`` shortens no table."""
+        return report_text(self.report, self.plan, self.target, width=width, full=full)
 
     def emit(self, form: str = "nki") -> str:
         """The kernel as source text; ``form`` is "nki".
@@ -133,43 +129,51 @@ def compile(
         NoPlan: nothing legal fits the target.
     """
     start = perf_counter()
-    if time_limit <= 0:
-        raise InvalidInput(f"compile: time_limit is {time_limit} but must be above 0 seconds")
-    hardware = target if isinstance(target, Target) else load_target(target)
+    _check_options(time_limit, seed)
+    hardware = target if isinstance(target, Target) else load_target(_profile(target))
     function = fn.function if isinstance(fn, Kernel) else fn
-    traced = trace(function, _join(specs, named, function), name=name or _name(fn))
+    label = name or arguments.name_of(fn)
+    bound = arguments.bind(label, arguments.signature_of(function), specs, named)
+    traced = trace_bound(function, bound, label)
     watch("trace", traced.graph.dump())
     graph = clone(traced.graph)
     trace_s = perf_counter() - start
     lowered = lower(graph, hardware, time_limit=time_limit, seed=seed, pins=pins, watch=watch)
-    report = make_report(lowered, hardware, trace_s)
-    return _compiled(traced, lowered, report)
-
-
-def _compiled(traced: Traced, lowered: Lowered, report: CompileReport) -> Compiled:
     solved = lowered.solved
-    return Compiled(traced, traced.graph, solved.plan, solved.kernel, report, solved.problem)
+    return Compiled(
+        traced=traced,
+        graph=traced.graph,
+        plan=solved.plan,
+        nki=solved.kernel,
+        report=make_report(lowered, hardware, trace_s),
+        target=hardware,
+        problem=solved.problem,
+    )
 
 
-def _name(fn: Any) -> str | None:
-    return getattr(fn, "__name__", None)
+def _check_options(time_limit: Any, seed: Any) -> None:
+    number = isinstance(time_limit, (int, float)) and not isinstance(time_limit, bool)
+    if not number or not 0 < time_limit < math.inf:
+        raise InvalidInput(
+            f"compile: time_limit is {time_limit!r} but must be a finite number of seconds above 0"
+        )
+    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
+        raise InvalidInput(f"compile: seed is {seed!r} but must be an int from 0 below 2**31")
 
 
-def _join(specs: tuple[Any, ...], named: dict[str, Any], fn: Callable[..., Any]) -> Any:
-    """Positional and named specs as one mapping (or a plain sequence if none is named)."""
-    if not named:
-        return specs
-    import inspect
-
-    try:
-        return dict(inspect.signature(fn).bind_partial(*specs, **named).arguments)
-    except TypeError as error:
-        raise InvalidInput(f"compile: {error}") from None
+def _profile(target: Any) -> str | os.PathLike[str]:
+    if not isinstance(target, (str, os.PathLike)):
+        raise InvalidInput(
+            f"compile: target is {target!r} but must be a profile's name or path, or a Target"
+        )
+    return target
 
 
 def write_outputs(compiled: Compiled, folder: str | os.PathLike[str]) -> list[Path]:
     """Write ``kernel.py``, ``plan.json`` and ``report.json`` (and ``constants.npz``, if the kernel
     has bound constants) into a folder, which is made if need be; the paths written.
+
+    In ``constants.npz`` narrow floats are float32, which holds them exactly.
 
     Raises:
         InvalidInput: the folder cannot be written.
@@ -187,8 +191,13 @@ def write_outputs(compiled: Compiled, folder: str | os.PathLike[str]) -> list[Pa
             (where / name).write_text(text, encoding="utf-8")
             written.append(where / name)
         if compiled.constants:
-            np.savez(where / "constants.npz", **dict(compiled.constants))  # type: ignore[arg-type]
+            np.savez(where / "constants.npz", **_storable(compiled.constants))
             written.append(where / "constants.npz")
     except OSError as error:
         raise InvalidInput(f"write: {where} cannot be written: {error.strerror}") from None
     return written
+
+
+def _storable(arrays: Mapping[str, Array]) -> dict[str, Any]:
+    """Arrays of types that .npz files keep: bf16 and fp8 would come back as plain bytes."""
+    return {name: a if a.dtype.kind in "biuf" else widen(a) for name, a in arrays.items()}

@@ -195,7 +195,9 @@ def test_emitted_source_says_that_its_time_is_predicted(compiled: nkigen_lite.Co
 
 def test_a_call_with_another_shape_names_both_shapes(compiled: nkigen_lite.Compiled) -> None:
     wrong = np.zeros((41, 96), np.float32)
-    with pytest.raises(InvalidInput, match=r"'x' has shape \(41, 96\) but was compiled for"):
+    with pytest.raises(
+        InvalidInput, match=r"for x: got \(41, 96\) but the graph declares \(40, 96\)"
+    ):
         compiled(wrong, _arrays()[1])
 
 
@@ -205,7 +207,7 @@ def test_a_call_without_an_array_names_it(compiled: nkigen_lite.Compiled) -> Non
 
 
 def test_a_run_without_an_array_names_it(compiled: nkigen_lite.Compiled) -> None:
-    with pytest.raises(InvalidInput, match="no array is given for 'w'"):
+    with pytest.raises(InvalidInput, match="Missing input: w"):
         compiled.run({"x": _arrays()[0]})
 
 
@@ -216,10 +218,32 @@ def test_a_call_with_too_many_arguments_says_how_many_it_takes(
         compiled(*_arrays(), 1)
 
 
-@pytest.mark.parametrize("limit", [0, -1.0])
-def test_time_limit_must_be_above_zero(limit: float) -> None:
-    with pytest.raises(InvalidInput, match="must be above 0 seconds"):
+@pytest.mark.parametrize("limit", [0, -1.0, float("nan"), float("inf"), "5", True])
+def test_a_time_limit_that_is_no_number_of_seconds_is_refused(limit: Any) -> None:
+    with pytest.raises(InvalidInput, match="must be a finite number of seconds above 0"):
         _gate(time_limit=limit)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**31, 1.5, "a"])
+def test_a_seed_that_the_solver_cannot_take_is_refused(seed: Any) -> None:
+    with pytest.raises(InvalidInput, match="seed is .* but must be an int from 0 below"):
+        _gate(seed=seed)
+
+
+def test_a_target_that_is_neither_name_nor_profile_is_refused() -> None:
+    with pytest.raises(InvalidInput, match="target is 3 but must be"):
+        _gate(target=3)
+
+
+def test_complex_and_text_arrays_are_refused(compiled: nkigen_lite.Compiled) -> None:
+    x, w = _arrays()
+    for wrong in (x.astype(np.complex64), x.astype(str)):
+        with pytest.raises(InvalidInput, match="Type mismatch for x"):
+            compiled(wrong, w)
+
+
+def test_a_compiled_kernel_describes_itself(compiled: nkigen_lite.Compiled) -> None:
+    assert "predicted" in compiled.describe()
 
 
 def test_an_unknown_target_lists_the_known_ones() -> None:
