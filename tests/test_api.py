@@ -226,7 +226,7 @@ def test_a_time_limit_that_is_no_number_of_seconds_is_refused(limit: Any) -> Non
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 1.5, "a"])
 def test_a_seed_that_the_solver_cannot_take_is_refused(seed: Any) -> None:
-    with pytest.raises(InvalidInput, match="seed is .* but must be an int from 0 below"):
+    with pytest.raises(InvalidInput, match=r"seed is .* but must be an int from 0"):
         _gate(seed=seed)
 
 
