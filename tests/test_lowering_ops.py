@@ -37,6 +37,17 @@ PRODUCTS = [((1, 1), (1, 1)), ((1, 7), (7, 1)), ((5, 1), (1, 9)), ((129, 127), (
 CHAINS: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
     "split_heads": (lambda x, w: (x @ w).reshape(4, 3, 5)[:, 1], [(4, 6), (6, 15)]),
     "odd_reshape": (lambda x: x.reshape(8, 3).T @ x[:4].reshape(8, 2), [(6, 4)]),
+    "odd_reshape_transposed": (lambda x: x.reshape(5, 7).T, [(7, 5)]),
+    "odd_reshape_of_transposed": (lambda x: x.T.reshape(7, 5) + 1, [(7, 5)]),
+    "output_that_is_reshaped_oddly": (lambda x: ((x + 1).T, (x + 1).reshape(4, 6)), [(3, 8)]),
+    "odd_reshape_in_a_concat": (
+        lambda x, y: np.concatenate([x.reshape(9, 2), y.reshape(9, 1)], 1),
+        [(6, 3), (3, 3)],
+    ),
+    "overlapping_windows": (
+        lambda x: (np.concatenate([x[128:], x]).reshape(2, 193), (x - x.min())[105:154:2]),
+        [(257,)],
+    ),
     "cut_window": (lambda x: x[5:23].reshape(6, 3), [(30,)]),
     "qkv_slice": (lambda x: x[:, 5:2053].reshape(2, 16, 128), [(2, 2100)]),
     "roll": (lambda x: np.concatenate([x[:, 3:], x[:, :3]], 1), [(9, 130)]),

@@ -33,6 +33,8 @@ _WORDS: dict[str, Any] = {
 }
 _WORDS |= {d.value: d for d in DType}
 
+_SHOWN = 20  # characters of what is no token
+
 Scope = dict[str, Value]
 
 
@@ -72,7 +74,7 @@ class _Parser:
         elif self.start == len(self.text):
             self.kind, self.token = "end", ""
         else:
-            self.token = self.text[self.start : self.start + 12]
+            self.token = self.text[self.start :].split(maxsplit=1)[0][:_SHOWN]
             raise self.unexpected("a name, number, string or type")
         return left
 

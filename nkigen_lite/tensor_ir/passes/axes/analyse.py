@@ -189,7 +189,8 @@ class _Analysis:
         if storage.kind != "temp" or others or readers or len(writers) != 1:
             return False
         back = {new: old for old, new in names.items()}
-        if len(back) != len(names) or not writers[0].write.is_whole:
+        moved = writers[0].kind == "hbm_copy"  # it counts on the order of a buffer of its own
+        if moved or len(back) != len(names) or not writers[0].write.is_whole:
             return False
         writers[0].write = rename(place, back)
         return True
@@ -205,6 +206,13 @@ class _Analysis:
                 view = self.materialise(value, op=op)
             self.add("hbm_copy", op, (view,), self.views[op.result], source=source, target=place)
 
+    def has_fixed_order(self, storage: Storage) -> bool:
+        """Whether a copy in HBM counts on the row-major order that the storage has now."""
+        return any(
+            step.kind == "hbm_copy" and storage in (step.write.storage, step.reads[0].storage)
+            for step in self.steps
+        )
+
     # --- outputs --------------------------------------------------------------------------------
 
     def finish(self) -> Program:
@@ -215,7 +223,8 @@ class _Analysis:
             axes = tuple(a for dim in self.axes.value_axes(value) for a in dim)
             storage = view.storage
             free = storage.kind == "temp" and id(storage) not in given
-            if free and view.is_whole and set(storage.axes) == set(axes):
+            same = storage.axes == axes or not self.has_fixed_order(storage)
+            if free and same and view.is_whole and set(storage.axes) == set(axes):
                 _reorder(self, storage, axes, _buffer_shape(value))
                 storage.kind, storage.name = "output", name
             else:

@@ -158,13 +158,11 @@ class Planner:
             info.cost, info.via = self.best_load(choice, segment, info)
         for info in writes:
             info.cost = self.transfer_of(segment, info, "write")
-        forced = [
-            self.transfer_of(segment, i, "read" if i in reads else "write")
-            for i in (*reads, *writes)
-            if not i.keepable
-        ]
+        # Loads that cannot be left out were measured with the whole; they belong to their ports.
+        loads = [self.transfer_of(segment, i, "read") for i in reads if not i.keepable]
+        tiles = [i.cost for i in writes if not i.keepable and i.cost]
         busy = whole.busy_ns
-        for cost in forced:
+        for cost in loads:
             busy = {r: max(0, ns - cost.busy.get(r, 0)) for r, ns in busy.items()}
         name = self.name_of(choice)
         candidate = solver.Candidate(
@@ -174,9 +172,9 @@ class Planner:
             writes=tuple(solver.Port(i.storage.name, i.name, i.cost) for i in writes),
             busy={r: ns for r, ns in busy.items() if ns},
             overhead_ns=_tail(whole),
-            sbuf_bytes=max(0, whole.sbuf_bytes - sum(c.sbuf_bytes for c in forced)),
+            sbuf_bytes=max(0, whole.sbuf_bytes - sum(c.sbuf_bytes for c in (*loads, *tiles))),
             psum_banks=whole.psum_banks,
-            instructions=whole.instructions - sum(c.instructions for c in forced),
+            instructions=whole.instructions - sum(c.instructions for c in loads),
             dims=tuple(self.dims(choice)),
         )
         self.priced[name] = Priced(choice, reads, writes, candidate)
