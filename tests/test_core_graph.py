@@ -223,7 +223,7 @@ def test_an_op_that_reads_itself_is_a_cycle() -> None:
 
 
 def test_sorting_sees_what_regions_capture() -> None:
-    b, tile, _ = loop_kernel()
+    b, _, _ = loop_kernel()
     b.graph.ops.reverse()
     b.graph.toposort()
     assert b.graph.verify() == []
@@ -281,7 +281,7 @@ def test_clone_copies_regions_with_what_they_capture() -> None:
 
 
 def test_clone_of_a_region_finds_captured_values_in_the_mapping() -> None:
-    g, x, y = free_graph()
+    _, x, y = free_graph()
     region = Graph("region")
     region.append(Op("f", [x], [T]))
     copy = clone(region, {id(x): y})

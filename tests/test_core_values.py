@@ -66,7 +66,7 @@ def test_result_asserts_that_there_is_exactly_one() -> None:
 @pytest.mark.parametrize(
     ("op", "text"),
     [
-        (Op("add", [Value("a", T), Value("b", T)], [T], {"k": 1}), "%v1: <4xf32> = add(%a, %b) {k=1}"),
+        (Op("f", [Value("a", T), Value("b", T)], [T], {"k": 1}), "%v1: <4xf32> = f(%a, %b) {k=1}"),
         (Op("store", [Value("a", T)], []), "store(%a)"),
         (Op("f", [], [T, T]), "%v1: <4xf32>, %v2: <4xf32> = f()"),
         (Op("loop", [], [], {"n": 2, "body": Graph("i")}), "loop() {n=2} body=<graph @i>"),
