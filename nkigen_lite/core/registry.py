@@ -6,7 +6,8 @@ these rows; nothing else in the project dispatches on op names. A ``Dialect`` is
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
@@ -115,6 +116,13 @@ class OpDef:
     sample: str = "normal"
     dtypes: str = "any"
     commutes: bool = False
+
+    def work(self, extents: Iterable[int]) -> int:
+        """What ``engine`` does over an iteration space of these extents.
+
+        Element operations, or multiply-accumulates on the tensor engine; 0 for renamings.
+        """
+        return 0 if self.engine == "none" else math.prod(extents)
 
     def complete(self, types: Types, given: Attrs) -> dict[str, Any]:
         """Attributes with defaults filled in and normalised.

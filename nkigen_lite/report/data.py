@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import solver
 from cost_models import Target, Work, bounds
+from nkigen_lite.core.registry import OpDef
 from nkigen_lite.tensor_ir.passes.axes import Program, Step
 from nkigen_lite.tensor_ir.passes.layout_solver import cost_of
 from nkigen_lite.tensor_ir.passes.lower_to_nki import Lowered
@@ -165,15 +165,19 @@ def work_of(program: Program, compulsory: int) -> Work:
     macs: dict[str, int] = {}
     elems = 0
     for step in program.steps:
-        if step.kind == "matmul":
+        row = _row(step)
+        if row is None:
+            continue
+        work = row.work(a.extent for a in step.axes)
+        if row.engine == "tensor":
             dtype = step.reads[0].storage.dtype.value
-            macs[dtype] = macs.get(dtype, 0) + math.prod(a.extent for a in step.axes)
-        elif _is_function(step):
-            elems += math.prod(a.extent for a in step.write.axes)
+            macs[dtype] = macs.get(dtype, 0) + work
+        elif row.engine == "scalar":
+            elems += work
     loads = sum(s.size_bytes for s in program.inputs)
     return Work(hbm_bytes=compulsory, macs=macs, any_elems=elems, hbm_load_bytes=loads)
 
 
-def _is_function(step: Step) -> bool:
-    row = TENSOR.get(step.op.opcode) if step.op and step.kind == "pointwise" else None
-    return row is not None and row.engine == "scalar"
+def _row(step: Step) -> OpDef | None:
+    """The row of the op that a step computes; None for copies and fills."""
+    return TENSOR[step.op.opcode] if step.op and step.kind in ("pointwise", "matmul") else None
