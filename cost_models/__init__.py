@@ -13,8 +13,8 @@ has a unit, a source and a status, and every price follows from a profile.
 
 from .dma import DmaPrice, Transfer, dma_price
 from .errors import PriceError, ProfileError
-from .instructions import Instruction, Price
-from .pricing import engines_for, instruction_price
+from .instructions import Instruction, Price, activation_table
+from .pricing import engines_for, instruction_price, weight_load_price
 from .roofline import Bounds, Work, bounds
 from .schema import Quantity
 from .target import Target, load_target, targets
@@ -30,10 +30,12 @@ __all__ = [
     "Target",
     "Transfer",
     "Work",
+    "activation_table",
     "bounds",
     "dma_price",
     "engines_for",
     "instruction_price",
     "load_target",
     "targets",
+    "weight_load_price",
 ]

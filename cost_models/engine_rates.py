@@ -53,9 +53,17 @@ def matmul_cycles_per_row(target: Target, dtypes: tuple[str, ...]) -> float:
     return max(_matmul_row_cycles(target, dtype) for dtype in dtypes)
 
 
+def _rows(target: Target, instr: Instruction) -> float:
+    """max(min(64, stationary columns), N): what the array spends at least on one operand."""
+    return max(min(target.tensor.min_interval_cycles, instr.columns), instr.elems)
+
+
 def matmul(target: Target, instr: Instruction) -> float:
-    """N rows x cycles per row, all passes together."""
-    return instr.elems * matmul_cycles_per_row(target, instr.dtypes[1:] or instr.dtypes)
+    """max(min(64, columns), N) rows x cycles per row, all passes together.
+
+    Source: aws-neuron-sdk @49ee15c5 general/nki/api/nki/isa/__init__.py nc_matmul.
+    """
+    return _rows(target, instr) * matmul_cycles_per_row(target, instr.dtypes[1:] or instr.dtypes)
 
 
 def matmul_passes(target: Target, instr: Instruction) -> int:
@@ -63,12 +71,30 @@ def matmul_passes(target: Target, instr: Instruction) -> int:
     return target.tensor.passes_f32 if "f32" in instr.dtypes[1:] else 1
 
 
+def weight_load_passes(target: Target, dtype: str) -> int:
+    """Hardware instructions that load one stationary operand.
+
+    Raises PriceError for a dtype that the PE array does not multiply.
+    """
+    _matmul_row_cycles(target, dtype)
+    return target.tensor.passes_f32 if dtype == "f32" else 1
+
+
+def weight_load(target: Target, dtype: str, columns: int) -> float:
+    """Columns x cycles per column, all passes together."""
+    tensor = target.tensor
+    wide = dtype == "f32"
+    return columns * (
+        tensor.weight_load_f32_cycles_per_column if wide else tensor.weight_load_cycles_per_column
+    )
+
+
 def tensor_transpose(target: Target, instr: Instruction) -> float:
-    """N rows x cycles per row; 4-byte types move at their own rate."""
+    """max(min(64, columns), N) rows x cycles per row; 4-byte types move at their own rate."""
     tensor = target.tensor
     wide = DTYPE_BYTES[instr.dtypes[-1]] == 4
     per_row = tensor.transpose_4byte_cycles_per_row if wide else tensor.transpose_cycles_per_row
-    return instr.elems * per_row
+    return _rows(target, instr) * per_row
 
 
 # --- vector engine
@@ -137,6 +163,29 @@ def vector_reduce(target: Target, instr: Instruction) -> float:
     return instr.elems / (vector.reduce_16bit_elems_per_cycle if fast else vector.elems_per_cycle)
 
 
+def vector_tensor_scalar_reduce(target: Target, instr: Instruction) -> float:
+    """A tensor_scalar that also reduces its results; no fast mode is documented."""
+    return vector_default(target, instr) + target.vector.reduce_extra_cycles
+
+
+def _zeros(instr: Instruction) -> bool:
+    """Whether this writes zeros of a 16-bit float type."""
+    return instr.function == "zero" and FLOATS_16BIT.issuperset(instr.dtypes[:1])
+
+
+def vector_memset(target: Target, instr: Instruction) -> float:
+    """One value everywhere; zeros of 16-bit floats are written faster."""
+    vector = target.vector
+    fast = _zeros(instr)
+    rate = vector.memset_zero_16bit_elems_per_cycle if fast else vector.elems_per_cycle
+    return instr.elems / rate
+
+
+def vector_rng(target: Target, instr: Instruction) -> float:
+    """Random bits."""
+    return instr.elems / target.vector.rng_elems_per_cycle
+
+
 def vector_scan(target: Target, instr: Instruction) -> float:
     """Running operation along the free dimension."""
     return instr.elems * target.vector.scan_cycles_per_elem
@@ -173,6 +222,14 @@ def scalar_activation_reduce(target: Target, instr: Instruction) -> float:
 def gpsimd_default(target: Target, instr: Instruction) -> float:
     """N at the plain rate."""
     return instr.elems / target.gpsimd.elems_per_cycle
+
+
+def gpsimd_memset(target: Target, instr: Instruction) -> float:
+    """One value everywhere; zeros of 16-bit floats are written faster."""
+    gpsimd = target.gpsimd
+    fast = _zeros(instr)
+    rate = gpsimd.memset_zero_16bit_elems_per_cycle if fast else gpsimd.elems_per_cycle
+    return instr.elems / rate
 
 
 def gpsimd_tensor_tensor(target: Target, instr: Instruction) -> float:

@@ -1,7 +1,8 @@
-"""One compute instruction as plain data, and what it costs."""
+"""One compute instruction as plain data, what it costs, and the tables activations need."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,36 @@ DTYPE_BYTES: Final = {
 }
 MEMORIES: Final = ("sbuf", "psum")
 
+TABLE_SETS: Final[Mapping[str, tuple[str, ...]]] = {
+    "exp": ("exp", "tanh"),
+    "softplus": ("softplus",),
+    "sigmoid": ("sigmoid", "tanh", "erf", "arctan"),
+    "sqrt": ("sqrt",),
+    "log": ("log",),
+    "log_exp": ("log", "exp"),
+    "trig": ("sin", "arctan"),
+    "gelu": ("gelu", "gelu_dx", "tanh"),
+    "gelu_apprx_tanh": ("gelu_apprx_tanh", "tanh"),
+    "gelu_apprx_sigmoid": ("gelu_apprx_sigmoid", "tanh"),
+    "reciprocal": ("reciprocal",),
+    "rsqrt": ("rsqrt",),
+    "mish": ("mish",),
+    "erf_dx": ("erf_dx",),
+    "silu": ("silu", "tanh", "sin"),
+    "silu_dx": ("silu_dx", "tanh", "sin"),
+    "gelu_apprx_sigmoid_dx": ("gelu_apprx_sigmoid_dx", "tanh"),
+}
+"""Table sets of the Scalar engine, which holds one at a time, and the functions of each.
+
+Source: the set roster of the vendor's compiler (act_info.json of neuronx-cc 2.24, 21 sets, as
+listed in a public study of it), under the names of nki.language; sets whose functions NKI does not
+offer are left out. A trn2 trace agrees on five of them: exp, sigmoid, silu, softplus and rsqrt
+each cause a load (KevGomes1403/nki-moe-megakernel nki_kernels/specs/deltanet_decode_opt.md). That
+other generations group functions alike is assumed.
+"""
+TABLE_FREE: Final = frozenset({"abs", "copy", "identity", "prelu", "relu", "sign", "square"})
+"""Functions that every set holds; same sources."""
+
 
 @dataclass(frozen=True, slots=True)
 class Instruction:
@@ -36,7 +67,9 @@ class Instruction:
     ``dtypes`` and ``memories`` tell the full-size operands, destination first, then the sources in
     the order of the instruction (predicate before data); one value per partition, as a bias or
     scale tile has, is told by ``pointer`` alone. ``contiguous`` is False when the innermost free
-    dimension of some operand is strided.
+    dimension of some operand is strided. ``function`` is an activation's function under its name
+    in nki.language, or "zero" for a memset to zero. ``columns`` is the free size of the stationary
+    operand of a matmul or of a transpose on the tensor engine, 0 when unknown.
 
     Raises PriceError for sizes below 1, unknown dtypes or memories, or unequal operand lists.
     """
@@ -50,8 +83,12 @@ class Instruction:
     pointer: bool = False
     contiguous: bool = True
     count: int = 1
+    function: str = ""
+    columns: int = 0
 
     def __post_init__(self) -> None:
+        if self.columns < 0:
+            raise PriceError(f"{self.op}: columns is {self.columns} but must be 0 or more")
         for what, size in (("rows", self.rows), ("elems", self.elems), ("count", self.count)):
             if size < 1:
                 raise PriceError(f"{self.op}: {what} is {size} but must be at least 1")
@@ -83,3 +120,20 @@ class Price:
 
     interval_ns: float
     latency_ns: float
+
+
+def activation_table(function: str, loaded: str | None = None) -> str | None:
+    """The table set that is loaded when the Scalar engine evaluates ``function``.
+
+    None for functions that every set holds: they need no load. ``loaded``, the set in place, is
+    the answer if it holds the function; otherwise the first set of :data:`TABLE_SETS` that does.
+    A function that no source puts in a set is assumed to have a set of its own.
+
+    >>> activation_table("exp"), activation_table("tanh", loaded="silu")
+    ('exp', 'silu')
+    """
+    if not function or function in TABLE_FREE:
+        return None
+    if loaded is not None and function in TABLE_SETS.get(loaded, (loaded,)):
+        return loaded
+    return next((name for name, held in TABLE_SETS.items() if function in held), function)

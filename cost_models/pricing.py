@@ -2,7 +2,8 @@
 
 interval = (streaming cycles + overhead cycles) / clock, at least the minimum issue interval;
 latency = streaming cycles / clock + a fixed time. An operation that the hardware splits into
-several instructions pays the overhead for each.
+several instructions pays the overhead for each. While the PE array is cold, its clock counts
+``cold_rate`` times, which hides the overhead: interval = streaming cycles / cold clock.
 """
 
 from __future__ import annotations
@@ -99,14 +100,17 @@ _ROWS: Final = (
     ),
     _Row("tensor_scalar_arith", "gpsimd", rates.gpsimd_tensor_scalar, _gpsimd),
     _Row("tensor_scalar_bitvec", "vector", rates.vector_copy, _vector),
+    _Row("tensor_scalar_reduce", "vector", rates.vector_tensor_scalar_reduce, _vector),
     _Row("scalar_tensor_tensor_arith", "vector", rates.vector_scalar_tensor_tensor, _vector),
     _Row("tensor_reduce_arith", "vector", rates.vector_reduce, _vector_reduce),
     _Row("cross_lane_reduce_arith", "gpsimd", rates.gpsimd_cross_lane, _gpsimd),
     _Row("copy_predicated", "vector", rates.vector_predicated, _vector),
     _Row("select_reduce", "vector", rates.vector_select_reduce, _vector),
     _Row("reciprocal", "vector", rates.vector_reciprocal, _vector_reciprocal),
-    _Row("memset", "vector", rates.vector_default, _vector),
-    _Row("memset", "gpsimd", rates.gpsimd_default, _gpsimd),
+    _Row("memset", "vector", rates.vector_memset, _vector),
+    _Row("memset", "gpsimd", rates.gpsimd_memset, _gpsimd),
+    _Row("rng", "vector", rates.vector_rng, _vector),
+    _Row("dropout", "vector", rates.vector_default, _vector),
     _Row("iota", "gpsimd", rates.gpsimd_default, _gpsimd),
     _Row("affine_select", "gpsimd", rates.gpsimd_default, _gpsimd),
     _Row("range_select", "vector", rates.vector_default, _vector),
@@ -180,20 +184,62 @@ def _row(target: Target, instr: Instruction) -> _Row:
     return _TABLE[instr.op][instr.engine]
 
 
-def instruction_price(target: Target, instr: Instruction) -> Price:
-    """Predicted interval and latency of ``instr``, with a warm PE array and its tables loaded.
+def _cold_ns(target: Target, cycles: float) -> float:
+    return cycles / (target.clock.tensor_ghz * target.tensor.cold_rate)
 
-    Divide the interval of a tensor instruction by ``target.tensor.cold_rate`` while the array is
-    cold; add ``target.scalar.table_load_ns`` when the set of activation functions changes.
+
+def _price(parts: int, count: int, part_ns: float, last_ns: float) -> Price:
+    """``parts`` hardware instructions, ``count`` times over; the last one ends ``last_ns`` after
+    it starts."""
+    interval_ns = parts * part_ns * count
+    return Price(interval_ns, interval_ns - part_ns + max(last_ns, part_ns))
+
+
+def instruction_price(target: Target, instr: Instruction, cold: bool = False) -> Price:
+    """Predicted interval and latency of ``instr``, its tables and weights loaded.
+
+    ``cold`` prices it while the power governor holds the PE array back; it changes nothing for
+    the other engines. Add ``target.scalar.table_load_ns`` when
+    :func:`~cost_models.instructions.activation_table` says that another table set is needed, and
+    see :func:`weight_load_price` for the stationary operand of a matmul.
 
     Raises PriceError for an unknown operation, an engine that does not run it on this target,
     operands that the engine cannot take, or too many rows; the message lists what would do.
     """
     row = _row(target, instr)
-    ghz, min_interval_cycles = _ISSUE[row.engine](target)
+    ghz, min_cycles = _ISSUE[row.engine](target)
+    if row.engine == "tensor" and instr.columns:
+        min_cycles = min(min_cycles, instr.columns)
     fixed = row.fixed(target, instr)
     parts = row.instructions(target, instr)
     stream_cycles = row.stream(target, instr) / parts
-    part_ns = max(min_interval_cycles, stream_cycles + fixed.overhead_cycles) / ghz
-    interval_ns = parts * part_ns * instr.count
-    return Price(interval_ns, interval_ns - part_ns + stream_cycles / ghz + fixed.latency_ns)
+    part_ns = max(min_cycles, stream_cycles + fixed.overhead_cycles) / ghz
+    last_ns = stream_cycles / ghz + fixed.latency_ns
+    if cold and row.engine == "tensor":
+        tensor = target.tensor
+        ratio = tensor.cold_latency_ratio if parts == 1 else tensor.cold_latency_ratio_f32
+        part_ns = max(part_ns, _cold_ns(target, max(min_cycles, stream_cycles)))
+        last_ns = tensor.cold_latency_ns + ratio * _cold_ns(target, stream_cycles)
+    return _price(parts, instr.count, part_ns, last_ns)
+
+
+def weight_load_price(target: Target, dtype: str, columns: int, cold: bool = False) -> Price:
+    """Predicted times of loading a stationary operand [K, columns] into the PE array.
+
+    All passes of an f32 operand together; K does not matter. The array keeps the weights of the
+    next matmul while it works on those of the last, so that a chain of matmuls hides all but the
+    first load (aws-neuron-sdk nki/deep-dives/nki_perf_guide.rst Opt7).
+
+    Raises PriceError for a dtype that the array does not multiply, or columns below 1.
+    """
+    if columns < 1:
+        raise PriceError(f"weight load: columns is {columns} but must be at least 1")
+    tensor, ghz = target.tensor, target.clock.tensor_ghz
+    parts = rates.weight_load_passes(target, dtype)
+    stream_cycles = rates.weight_load(target, dtype, columns) / parts
+    part_ns = (stream_cycles + tensor.overhead_cycles) / ghz
+    last_ns = stream_cycles / ghz + tensor.weight_load_latency_ns
+    if cold:
+        part_ns = max(part_ns, _cold_ns(target, stream_cycles))
+        last_ns = _cold_ns(target, stream_cycles) + tensor.weight_load_cold_latency_ns
+    return _price(parts, 1, part_ns, last_ns)

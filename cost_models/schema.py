@@ -19,7 +19,8 @@ class Quantity:
 
     ``status`` is one of :data:`STATUSES`: documented (a vendor document states it), measured (read
     from a published profile, trace or benchmark), inferred (computed from such numbers; the note
-    says how) or assumed (no source states it).
+    says how), calibrated (fitted so that predicted kernel times meet published ones; the note
+    names the rows) or assumed (no source states it).
     """
 
     value: float | int | bool
@@ -29,7 +30,7 @@ class Quantity:
     note: str = ""
 
 
-STATUSES: Final = ("documented", "measured", "inferred", "assumed")
+STATUSES: Final = ("documented", "measured", "inferred", "calibrated", "assumed")
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +51,19 @@ GBps = Annotated[float, Rule("GB/s", positive=True)]
 BytesPerNs = Annotated[float, Rule("bytes/ns", positive=True)]
 Cycles = Annotated[float, Rule("cycles")]
 CyclesPerRow = Annotated[float, Rule("cycles/row", positive=True)]
+CyclesPerColumn = Annotated[float, Rule("cycles/column", positive=True)]
 CyclesPerElem = Annotated[float, Rule("cycles/elem", positive=True)]
 ElemsPerCycle = Annotated[float, Rule("elems/cycle", positive=True)]
 Ratio = Annotated[float, Rule("ratio", positive=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class Chip:
+    """What the cores of a chip share; ``link_gbps`` is the sum of its links to other chips."""
+
+    cores: Count
+    hbm_bytes: Bytes
+    link_gbps: GBps
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +96,12 @@ class TensorEngine:
     """The PE array. A row is one column of the moving operand: one value per partition.
 
     ``passes_f32`` is the number of hardware instructions one f32 matmul becomes;
-    ``cycles_per_row_f32`` counts all of them. ``cold_rate`` is the fraction of the full rate
-    while the power governor holds the array back; it is left ``warm_after_ns`` after a burst of
-    work begins and entered again ``cold_after_idle_ns`` after it ends.
+    ``cycles_per_row_f32`` and ``weight_load_f32_cycles_per_column`` count all of them.
+    ``cold_rate`` is the fraction of the full rate while the power governor holds the array back:
+    until it has worked for ``warm_after_ns``, and again once it has rested for
+    ``cold_after_idle_ns``; shorter rests set back what work has gained in that proportion. A cold
+    instruction takes ``cold_latency_ns`` and ``cold_latency_ratio`` times its streaming time to
+    its completion mark ("f32": the last pass of an f32 matmul).
     """
 
     pe_rows: Count
@@ -106,7 +120,14 @@ class TensorEngine:
     overhead_cycles: Cycles
     min_interval_cycles: Cycles
     latency_ns: Ns
+    weight_load_cycles_per_column: CyclesPerColumn
+    weight_load_f32_cycles_per_column: CyclesPerColumn
+    weight_load_latency_ns: Ns
+    weight_load_cold_latency_ns: Ns
     cold_rate: Ratio
+    cold_latency_ns: Ns
+    cold_latency_ratio: Ratio
+    cold_latency_ratio_f32: Ratio
     warm_after_ns: Ns
     cold_after_idle_ns: Ns
 
@@ -132,6 +153,8 @@ class VectorEngine:
     predicated_psum_elems_per_cycle: ElemsPerCycle
     predicated_sbuf_elems_per_cycle: ElemsPerCycle
     reduce_16bit_elems_per_cycle: ElemsPerCycle
+    memset_zero_16bit_elems_per_cycle: ElemsPerCycle
+    rng_elems_per_cycle: ElemsPerCycle
     scan_cycles_per_elem: CyclesPerElem
     reciprocal_cycles_per_elem: CyclesPerElem
     bn_aggr_cycles_per_elem: CyclesPerElem
@@ -151,7 +174,7 @@ class ScalarEngine:
     """``narrow`` means that all operands have at most 16 bits.
 
     ``runs_tensor_ops`` says whether the engine has tensor_copy and tensor_scalar instructions.
-    ``table_load_ns`` is paid when the set of activation functions changes.
+    ``table_load_ns`` is paid when a function's table set is not the one that is loaded.
     """
 
     elems_per_cycle: ElemsPerCycle
@@ -170,11 +193,15 @@ class ScalarEngine:
 
 @dataclass(frozen=True, slots=True)
 class GpSimdEngine:
-    """The eight general processors; every instruction pays ``start_cycles`` first."""
+    """The eight general processors; every instruction pays ``start_cycles`` first.
+
+    ``latency_ns`` is all that passes besides streaming, the start included.
+    """
 
     elems_per_cycle: ElemsPerCycle
     tensor_tensor_16bit_elems_per_cycle: ElemsPerCycle
     tensor_tensor_elems_per_cycle: ElemsPerCycle
+    memset_zero_16bit_elems_per_cycle: ElemsPerCycle
     tensor_scalar_cycles_per_elem: CyclesPerElem
     cross_lane_cycles_per_elem: CyclesPerElem
     local_gather_cycles_per_elem: CyclesPerElem
@@ -189,18 +216,25 @@ class GpSimdEngine:
 class Dma:
     """The DMA queues of one core. A queue takes ``descriptor_ns`` plus its bytes per descriptor.
 
-    "hardware" and "software" say who generates the descriptors. ``issue_software_ns`` passes
-    before the first software transfer starts, ``issue_software_next_ns`` between later ones.
-    The caps are what all queues of a core reach together; factors scale the time of a descriptor
-    (cast) or the rates (transpose).
+    "hardware" (triggered by Sync or Scalar) and "software" (GpSimd) say who generates the
+    descriptors while the kernel runs. Where ``has_hardware_dge`` is false, those of a static
+    transfer are "prepared" before it runs. ``issue_software_ns`` passes before the first software
+    transfer starts, ``issue_software_next_ns`` between later ones; both hold for one descriptor
+    per partition. Each further one adds ``software_descriptor_ns``, each index of an indirect
+    transfer ``software_index_ns``. The caps are what all queues of a core reach together; factors
+    scale the time of a descriptor (cast) or the rates (transpose).
     """
 
     queues: Count
     descriptor_ns: Ns
     bytes_per_ns: BytesPerNs
+    has_hardware_dge: Flag
     issue_hardware_ns: Ns
+    issue_prepared_ns: Ns
     issue_software_ns: Ns
     issue_software_next_ns: Ns
+    software_descriptor_ns: Ns
+    software_index_ns: Ns
     first_byte_load_ns: Ns
     first_byte_store_ns: Ns
     first_byte_software_load_ns: Ns
@@ -210,6 +244,8 @@ class Dma:
     store_cap_gbps: GBps
     transpose_load_factor: Ratio
     transpose_copy_factor: Ratio
+    transpose_load_gbps: GBps
+    transpose_copy_gbps: GBps
     cast_factor: Ratio
     min_efficient_bytes: Bytes
 
@@ -232,6 +268,7 @@ class Launch:
 
 SECTIONS: Final[MappingProxyType[str, type[Any]]] = MappingProxyType(
     {
+        "chip": Chip,
         "memory": Memory,
         "clock": Clock,
         "tensor": TensorEngine,

@@ -15,6 +15,7 @@ from .errors import ProfileError, did_you_mean
 from .schema import (
     SECTIONS,
     STATUSES,
+    Chip,
     Clock,
     Dma,
     GpSimdEngine,
@@ -29,6 +30,24 @@ from .schema import (
     fields,
 )
 
+_VENDOR_NAMES: Final[Mapping[str, str]] = {
+    "dma.engines": "dma.queues",
+    "dma.rings": "dma.queues",
+    "dma.start_ns": "dma.first_byte_load_ns",
+    "memory.banks": "memory.psum_banks",
+    "memory.hbm_gbps": "memory.hbm_chip_gbps",
+    "scalar.act_table_load_ns": "scalar.table_load_ns",
+}
+"""Fields by the words that the vendor's documents have for them."""
+_VENDOR_GROUPS: Final[Mapping[str, str]] = {
+    "act": "scalar",
+    "activation": "scalar",
+    "dve": "vector",
+    "pe": "tensor",
+    "pool": "gpsimd",
+    "psum": "memory",
+    "sbuf": "memory",
+}
 _QUANTITY_KEYS: Final = ("value", "unit", "source", "status", "note")
 _TYPE_NAMES: Final[Mapping[type[Any], str]] = {
     int: "a whole number",
@@ -45,6 +64,7 @@ class Target:
     """
 
     name: str
+    chip: Chip
     memory: Memory
     clock: Clock
     tensor: TensorEngine
@@ -66,7 +86,14 @@ class Target:
 
     def assumed(self) -> list[str]:
         """The fields that no source states, in reading order."""
-        return [path for path, q in self._quantities.items() if q.status == "assumed"]
+        return self._with_status("assumed")
+
+    def calibrated(self) -> list[str]:
+        """The fields that were fitted to published kernel times, in reading order."""
+        return self._with_status("calibrated")
+
+    def _with_status(self, status: str) -> list[str]:
+        return [path for path, q in self._quantities.items() if q.status == status]
 
 
 def targets() -> list[str]:
@@ -164,7 +191,20 @@ def _quantities(who: str, document: Mapping[str, Any]) -> dict[str, Quantity]:
 
 def _check_known(who: str, path: str) -> None:
     if path not in fields():
-        raise ProfileError(f"{who}: field {path!r} is unknown{did_you_mean(path, fields())}")
+        raise ProfileError(f"{who}: field {path!r} is unknown{_suggestion(path)}")
+
+
+def _suggestion(path: str) -> str:
+    """``"; did you mean 'x'?"``: the vendor's word, the name in its group, or the nearest name."""
+    group, _, name = path.rpartition(".")
+    translated = f"{_VENDOR_GROUPS.get(group, group)}.{name}"
+    translated = _VENDOR_NAMES.get(translated, translated)
+    same_name = [known for known in fields() if known.split(".")[1] == name]
+    if translated in fields():
+        return f"; did you mean {translated!r}?"
+    if len(same_name) == 1:
+        return f"; did you mean {same_name[0]!r}?"
+    return did_you_mean(translated, fields())
 
 
 def _quantity(who: str, path: str, found: object) -> Quantity:

@@ -34,6 +34,8 @@ ELEMENTWISE = [
     "select_reduce",
     "reciprocal",
     "memset",
+    "rng",
+    "tensor_scalar_reduce",
     "iota",
     "range_select",
     "bn_stats",
@@ -43,6 +45,7 @@ ELEMENTWISE = [
     "stream_shuffle",
 ]
 TARGETS = [
+    load_target("inf2"),
     load_target("trn1"),
     load_target("trn2"),
     load_target("trn3"),
@@ -113,7 +116,7 @@ def test_the_tensor_bound_holds_for_any_list_of_matmuls(
     for dtype, k, m, n in shapes:
         macs[dtype] += k * m * n
         instr = Instruction(
-            "matmul", "tensor", k, n, ("f32", dtype, dtype), ("psum", "sbuf", "sbuf")
+            "matmul", "tensor", k, n, ("f32", dtype, dtype), ("psum", "sbuf", "sbuf"), columns=m
         )
         busy_ns += instruction_price(target, instr).interval_ns
     assert bounds(target, Work(macs=macs)).by_resource["tensor"] * SLACK <= busy_ns
@@ -129,18 +132,20 @@ def test_the_tensor_bound_holds_for_any_list_of_matmuls(
             st.integers(1, 65536),
             st.integers(1, 128),
             st.booleans(),
+            st.booleans(),
         ),
         min_size=1,
         max_size=12,
     ),
 )
 def test_the_hbm_bounds_hold_for_any_list_of_transfers(
-    target: Target, shapes: list[tuple[str, int, int, int, bool]]
+    target: Target, shapes: list[tuple[str, int, int, int, bool, bool]]
 ) -> None:
     moved: Counter[str] = Counter()
     busy_ns = 0.0
-    for direction, descriptors, size, rows, cast in shapes:
-        transfer = Transfer(direction, descriptors, size, rows, cast=cast)
+    for direction, descriptors, size, rows, cast, transpose in shapes:
+        transpose = transpose and direction != "store"
+        transfer = Transfer(direction, descriptors, size, rows, transpose, cast)
         moved[direction] += transfer.total_bytes
         busy_ns += dma_price(target, transfer).transfer_ns
     bound = bounds(target, Work(hbm_bytes=moved.total(), hbm_load_bytes=moved["load"]))

@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cost_models import PriceError, Transfer, dma_price, load_target
+from cost_models.dma import queue_work_ns
 
-TRN2 = load_target("trn2")
+TRN1, TRN2 = load_target("trn1"), load_target("trn2")
 
 
 def descriptor_ns(size_bytes: int) -> float:
@@ -28,6 +29,7 @@ def transfers(draw: st.DrawFn) -> Transfer:
         transpose=direction != "store" and draw(st.booleans()),
         cast=draw(st.booleans()),
         software=draw(st.booleans()),
+        indirect=draw(st.sampled_from((0, 0, 1, 128, 500))),
     )
 
 
@@ -78,12 +80,91 @@ def test_a_copy_deals_its_descriptors_whatever_the_rows() -> None:
 
 
 @pytest.mark.parametrize(("direction", "factor"), [("load", 0.9), ("copy", 0.5)])
-def test_a_transposing_transfer_runs_at_its_fraction_of_the_rate(
+def test_short_transposed_runs_take_the_documented_fraction_of_the_rate(
     direction: str, factor: float
 ) -> None:
-    plain = Transfer(direction, 128, 4096, rows=128)
+    plain = Transfer(direction, 128, 256, rows=128)
     slow = dma_price(TRN2, replace(plain, transpose=True))
     assert slow.transfer_ns == pytest.approx(dma_price(TRN2, plain).transfer_ns / factor)
+
+
+@pytest.mark.parametrize(("direction", "gbps"), [("load", 310), ("copy", 215)])
+def test_long_transposed_runs_keep_to_the_measured_rate_and_the_cap(
+    direction: str, gbps: float
+) -> None:
+    price = dma_price(TRN2, Transfer(direction, 128, 65536, rows=128, transpose=True))
+    assert 128 * 65536 / price.transfer_ns == pytest.approx(gbps, rel=0.05)
+
+
+@settings(deadline=None, max_examples=100)
+@given(transfers())
+def test_transposing_never_costs_less(transfer: Transfer) -> None:
+    if transfer.direction == "store":
+        return
+    plain, transposed = (
+        dma_price(TRN2, replace(transfer, transpose=t)).transfer_ns for t in (False, True)
+    )
+    assert transposed >= plain * (1 - 1e-12)
+
+
+def test_only_elements_of_2_or_4_bytes_are_transposed() -> None:
+    for size in (0, 2, 4):
+        Transfer("load", 128, 64, rows=128, transpose=True, elem_bytes=size)
+    Transfer("load", 128, 64, rows=128, elem_bytes=1)
+    with pytest.raises(PriceError, match="elem_bytes is 1 but a transposing DMA moves elements of"):
+        Transfer("load", 128, 64, rows=128, transpose=True, elem_bytes=1)
+
+
+def test_hardware_triggers_take_their_engine_for_the_whole_issue() -> None:
+    price = dma_price(TRN2, Transfer("load", 128, 2048, rows=128))
+    assert price.engine_ns == price.issue_ns == TRN2.dma.issue_hardware_ns
+
+
+def test_software_generation_takes_gpsimd_less_than_the_first_transfer_waits() -> None:
+    price = dma_price(TRN2, Transfer("store", 128, 512, rows=128, software=True))
+    assert price.issue_ns == TRN2.dma.issue_software_ns
+    assert price.engine_ns == TRN2.dma.issue_software_next_ns
+
+
+def test_software_generation_grows_with_descriptors_beyond_one_per_partition() -> None:
+    few, many = (
+        dma_price(TRN2, Transfer("load", n, 512, rows=128, software=True)) for n in (128, 512)
+    )
+    more_ns = 384 * TRN2.dma.software_descriptor_ns
+    assert many.engine_ns - few.engine_ns == pytest.approx(more_ns)
+    assert many.issue_ns - few.issue_ns == pytest.approx(more_ns)
+
+
+def test_an_indirect_transfer_is_generated_by_software_index_by_index() -> None:
+    plain = Transfer("load", 128, 512, rows=128, software=True)
+    gather = replace(plain, software=False, indirect=128)
+    extra_ns = dma_price(TRN2, gather).engine_ns - dma_price(TRN2, plain).engine_ns
+    assert extra_ns == pytest.approx(128 * TRN2.dma.software_index_ns)
+    assert dma_price(TRN2, gather).transfer_ns == dma_price(TRN2, plain).transfer_ns
+
+
+def test_every_index_is_a_descriptor_of_its_own() -> None:
+    one_run = Transfer("load", 1, 128 * 512, rows=1, indirect=128)
+    runs = Transfer("load", 128, 512, rows=1, indirect=128)
+    assert dma_price(TRN2, one_run) == dma_price(TRN2, runs)
+
+
+def test_without_a_hardware_generator_descriptors_are_prepared_ahead() -> None:
+    static = Transfer("load", 128, 2048, rows=128)
+    price = dma_price(TRN1, static)
+    assert price.engine_ns == price.issue_ns == TRN1.dma.issue_prepared_ns
+    assert dma_price(TRN1, replace(static, cast=True)).issue_ns == TRN1.dma.issue_prepared_ns
+    software = dma_price(TRN1, replace(static, software=True))
+    assert software.issue_ns == TRN1.dma.issue_software_ns
+
+
+@settings(deadline=None, max_examples=100)
+@given(transfers())
+def test_the_queues_together_work_no_longer_than_the_fullest_on_each(transfer: Transfer) -> None:
+    work_ns = queue_work_ns(TRN2, transfer)
+    price = dma_price(TRN2, transfer)
+    assert work_ns / TRN2.dma.queues <= price.transfer_ns * (1 + 1e-12)
+    assert 0 <= price.engine_ns <= price.issue_ns
 
 
 def test_a_cast_needs_software_descriptors_and_slower_ones() -> None:
@@ -133,6 +214,8 @@ def test_no_transfer_beats_the_cap(transfer: Transfer) -> None:
             ("store", 1, 4, 1, True),
             "a store is asked to transpose but a transposing DMA writes SBUF",
         ),
+        (("load", 1, 4, 1, False, False, False, -1), "indirect is -1 but must be 0 or more"),
+        (("load", 1, 4, 1, False, False, False, 0, -2), "elem_bytes is -2 but must be 0 or more"),
     ],
 )
 def test_a_malformed_transfer_is_refused(

@@ -33,8 +33,8 @@ def saved(folder: Path, content: Document | str) -> Path:
     return path
 
 
-def test_built_in_targets_are_the_three_generations() -> None:
-    assert targets() == ["trn1", "trn2", "trn3"]
+def test_built_in_targets_are_the_three_generations_and_inferentia2() -> None:
+    assert targets() == ["inf2", "trn1", "trn2", "trn3"]
 
 
 @pytest.mark.parametrize("name", targets())
@@ -52,21 +52,70 @@ def test_every_quantity_states_unit_source_and_status(name: str) -> None:
         assert (quantity.source == "no source") == (quantity.status == "assumed")
 
 
+def test_the_document_of_profiles_names_every_target_group_status_and_field() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "profiles.md").read_text("utf-8")
+    short = {f"cycles_per_row_{dtype}" for dtype in ("f16", "tf32", "fp8", "f32")}
+    names = {part for path in fields() for part in path.split(".")} - short
+    missing = {name for name in {*names, *targets(), *STATUSES} if f"`{name}`" not in text}
+    assert missing == set()
+
+
 @pytest.mark.parametrize("name", targets())
-def test_inferred_and_assumed_numbers_say_how_they_came(name: str) -> None:
+def test_numbers_that_no_document_states_say_how_they_came(name: str) -> None:
     target = load_target(name)
     unexplained = [
         path
         for path in fields()
-        if target.provenance(path).status in ("inferred", "assumed")
+        if target.provenance(path).status in ("inferred", "calibrated", "assumed")
         and not target.provenance(path).note
     ]
     assert unexplained == []
 
 
+@pytest.mark.parametrize("name", targets())
+def test_calibrated_numbers_name_the_rows_they_were_fitted_on(name: str) -> None:
+    target = load_target(name)
+    notes = {path: target.provenance(path).note for path in target.calibrated()}
+    assert all(note.startswith("fitted on one row: ") for note in notes.values()), notes
+    for path in fields():
+        assert (path in notes) == (target.provenance(path).status == "calibrated")
+
+
+def test_trn1_dma_caps_are_what_the_hoisted_tutorial_matmul_reaches() -> None:
+    # bf16 4096x8192 @ 8192x8192: lhsT once, rhs once per 128 rows of the output, 42.96 ms.
+    m, k, n = 4096, 8192, 8192
+    moved_bytes = 2 * (m * k + (m // 128) * k * n + m * n)
+    target = load_target("trn1")
+    assert target.calibrated() == [
+        "dma.load_cap_gbps",
+        "dma.store_cap_gbps",
+    ]
+    assert target.dma.load_cap_gbps == pytest.approx(moved_bytes / 42.96e6, rel=1e-3)
+    assert target.dma.store_cap_gbps == target.dma.load_cap_gbps
+    assert "272" in target.provenance("dma.load_cap_gbps").note
+
+
+def test_inf2_is_the_core_of_trn1_with_other_links() -> None:
+    inf2, trn1 = load_target("inf2"), load_target("trn1")
+    different = [
+        path for path in fields() if inf2.provenance(path).value != trn1.provenance(path).value
+    ]
+    assert different == ["chip.link_gbps"]
+    assert inf2.calibrated() == []
+    assert inf2.provenance("dma.load_cap_gbps").status == "inferred"
+    assert "same NeuronCore-v2 as trn1" in inf2.provenance("dma.load_cap_gbps").note
+
+
+@pytest.mark.parametrize("name", ["trn1", "inf2"])
+def test_no_measurement_of_trn1_is_called_one_of_inf2(name: str) -> None:
+    statuses = {load_target(name).provenance(path).status for path in fields()}
+    assert ("measured" in statuses) == (name == "trn1")
+
+
 @pytest.mark.parametrize(
     ("name", "total_kib", "usable_kib", "status"),
     [
+        ("inf2", 192, 176, "documented"),
         ("trn1", 192, 176, "documented"),
         ("trn2", 224, 208, "inferred"),
         ("trn3", 256, 240, "assumed"),
@@ -114,6 +163,12 @@ def test_an_override_changes_one_number_and_says_so() -> None:
     ("overrides", "message"),
     [
         ({"dma.queue": 8}, r"field 'dma\.queue' is unknown; did you mean 'dma\.queues'\?"),
+        ({"dma.engines": 8}, r"field 'dma\.engines' is unknown; did you mean 'dma\.queues'\?"),
+        ({"queues": 8}, r"field 'queues' is unknown; did you mean 'dma\.queues'\?"),
+        ({"tensor.queues": 8}, r"field 'tensor\.queues' is unknown; did you mean 'dma\.queues'\?"),
+        ({"pe.cold_rate": 1}, r"'pe\.cold_rate' is unknown; did you mean 'tensor\.cold_rate'\?"),
+        ({"act.act_table_load_ns": 1}, r"did you mean 'scalar\.table_load_ns'\?"),
+        ({"xyzzy": 1}, r"field 'xyzzy' is unknown$"),
         ({"dma.queues": 0}, r"dma\.queues is 0 but must be above 0 \(count\)"),
         ({"dma.queues": -1}, r"dma\.queues is -1 but must be above 0"),
         ({"dma.queues": 8.5}, r"dma\.queues is 8\.5 but must be a whole number"),
@@ -163,7 +218,7 @@ EDITS: list[tuple[Callable[[Document], object], str]] = [
     (lambda d: d["dma"]["queues"].pop("source"), r"dma\.queues has no source"),
     (
         lambda d: d["dma"]["queues"].update(status="document"),
-        r"status is 'document' but must be one of documented, measured, inferred, assumed; did you",
+        r"status is 'document' but must be one of documented, .*, assumed; did you mean 'docum",
     ),
     (lambda d: d["dma"]["queues"].update(notes=""), r"key 'notes' .*did you mean 'note'\?"),
     (lambda d: d.update(name=""), r"name is '' but must be a non-empty string"),
@@ -198,7 +253,9 @@ def test_a_missing_file_is_named(tmp_path: Path) -> None:
 
 
 def test_an_unknown_name_lists_the_names_and_the_near_one() -> None:
-    with pytest.raises(ProfileError, match=r"'trn22' .*trn1, trn2, trn3.*; did you mean 'trn2'\?"):
+    with pytest.raises(
+        ProfileError, match=r"'trn22' .*inf2, trn1, trn2, trn3.*; did you mean 'trn2'\?"
+    ):
         load_target("trn22")
 
 

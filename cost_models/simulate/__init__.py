@@ -1,0 +1,23 @@
+"""An event-driven simulator of one NeuronCore, on a plain stream of instructions."""
+
+from .bounds import bounds_of, critical_path_ns, work_of
+from .program import Buffer, Fresh, Index, Item, Loop, Step, Use
+from .run import simulate
+from .timeline import EngineTime, Event, Timeline
+
+__all__ = [
+    "Buffer",
+    "EngineTime",
+    "Event",
+    "Fresh",
+    "Index",
+    "Item",
+    "Loop",
+    "Step",
+    "Timeline",
+    "Use",
+    "bounds_of",
+    "critical_path_ns",
+    "simulate",
+    "work_of",
+]

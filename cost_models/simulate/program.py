@@ -1,0 +1,165 @@
+"""What the simulator runs: a stream of instructions over tiles, with rolled loops, as plain data.
+
+A buffer's storage is told apart in equal *cells*, as finely as the instructions use it: two
+instructions depend on each other when they use a cell in common.
+
+>>> x, y = Buffer("x", "sbuf"), Buffer("y", "sbuf")
+>>> load = Step(Transfer("load", 128, 2048, rows=128), "sync", writes=(Use(x),), tensor="x")
+>>> copy = Instruction("tensor_copy", "vector", 128, 512, ("f32", "f32"), ("sbuf", "sbuf"))
+>>> kernel = [load, Step(copy, "vector", reads=(Use(x),), writes=(Use(y),))]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from ..dma import Transfer
+from ..errors import PriceError
+from ..instructions import Instruction
+
+MEMORIES = ("sbuf", "psum", "hbm")
+TRIGGERS = ("sync", "scalar", "gpsimd", "vector", "tensor")
+"""Engines whose instruction stream may hold DMA triggers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """The index of a loop: 0, 1, … below its trips. Identity tells indices apart."""
+
+    name: str = "i"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Buffer:
+    """Storage in ``cells`` parts, in ``copies`` that rotate: each :class:`Fresh` takes the next.
+
+    Identity tells buffers apart; ``name`` is for people.
+    """
+
+    name: str
+    memory: str
+    cells: int = 1
+    copies: int = 1
+
+    def __post_init__(self) -> None:
+        if self.memory not in MEMORIES:
+            raise PriceError(
+                f"buffer {self.name}: memory is {self.memory!r} but must be one of"
+                f" {', '.join(MEMORIES)}"
+            )
+        for what, count in (("cells", self.cells), ("copies", self.copies)):
+            if count < 1:
+                raise PriceError(f"buffer {self.name}: {what} is {count} but must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """The cells ``start + sum(factor * index) + offset`` of a buffer, for each of ``offsets``."""
+
+    buffer: Buffer
+    offsets: tuple[int, ...] = (0,)
+    start: int = 0
+    terms: tuple[tuple[Index, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One instruction of one engine.
+
+    Attributes:
+        work: what it does, as the prices see it.
+        engine: who executes it; for a transfer, who triggers it.
+        reads: what must have been written before it starts; a matmul tells its stationary first.
+            Accumulating matmuls do not read their destination: the engine keeps their order.
+        writes: what must not be in use any more.
+        tensor: for a transfer, the tensor in device memory; bytes are counted by it.
+        label: what a drawing calls it; by default the name of the operation.
+
+    Raises PriceError for an engine that is not the instruction's, or that triggers no DMA.
+    """
+
+    work: Instruction | Transfer
+    engine: str
+    reads: tuple[Use, ...] = ()
+    writes: tuple[Use, ...] = ()
+    tensor: str = ""
+    label: str = ""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.work, Transfer):
+            if self.engine not in TRIGGERS:
+                raise PriceError(
+                    f"dma: engine is {self.engine!r} but must be one of {', '.join(TRIGGERS)}"
+                )
+        elif self.engine != self.work.engine:
+            raise PriceError(
+                f"{self.work.op}: the step's engine is {self.engine!r} but the instruction's"
+                f" is {self.work.engine!r}"
+            )
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """From here on, uses of the buffer mean its next copy."""
+
+    buffer: Buffer
+
+
+@dataclass(frozen=True, slots=True)
+class Loop:
+    """The body, run ``trips`` times with ``index`` counting from 0."""
+
+    index: Index
+    trips: int
+    body: Sequence[Item]
+
+    def __post_init__(self) -> None:
+        if self.trips < 1:
+            raise PriceError(f"loop {self.index.name}: trips is {self.trips} but must be >= 1")
+
+
+Item: TypeAlias = Step | Fresh | Loop
+
+
+@dataclass(slots=True)
+class Extent:
+    """What a stretch of a program consists of, loops multiplied out or not as named.
+
+    Attributes:
+        steps: instructions executed, loops multiplied out.
+        engines: engines that execute something.
+        triggers: engines that trigger DMAs.
+        factors: per buffer used, the factors that its uses have on a given index.
+    """
+
+    steps: int = 0
+    engines: set[str] = field(default_factory=set)
+    triggers: set[str] = field(default_factory=set)
+    uses: list[Use] = field(default_factory=list)
+    fresh: set[Buffer] = field(default_factory=set)
+
+
+def extent_of(items: Sequence[Item]) -> Extent:
+    """What ``items`` consist of."""
+    found = Extent()
+    for item, trips in walk(items):
+        if isinstance(item, Fresh):
+            found.fresh.add(item.buffer)
+        else:
+            found.steps += trips
+            found.engines.add(item.engine)
+            if isinstance(item.work, Transfer):
+                found.triggers.add(item.engine)
+            found.uses.extend((*item.reads, *item.writes))
+    return found
+
+
+def walk(items: Sequence[Item], trips: int = 1) -> Iterator[tuple[Step | Fresh, int]]:
+    """Every step and fresh of ``items`` once, with how often it runs."""
+    for item in items:
+        if isinstance(item, Loop):
+            yield from walk(item.body, trips * item.trips)
+        else:
+            yield item, trips

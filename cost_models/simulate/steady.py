@@ -1,0 +1,307 @@
+"""Loops that have settled: the rest of their trips follows from the last few.
+
+The state of the core between two trips decides all that comes after. If it equals an earlier one
+in everything that can still matter, with all times later by one amount, then the trips between
+the two repeat for ever, each time later by that amount: a proof, not an estimate. What can still
+matter: when the loop's engines are free, the tiles that it uses, the DMA queues, the temperature
+of the PE array, the loaded activation table, which copy of a buffer is next. A time so long past
+that every engine of the loop is beyond it is like any other such time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from .machine import Machine, Totals
+from .program import Buffer, Index, Loop, Use, extent_of
+from .queues import Interval
+from .tiles import ENGINES, NEVER, PARTS, SCALAR, TENSOR
+
+LEAST_STEPS = 400
+"""Loops of fewer instructions in all run faster than they are watched."""
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """The uses that a loop makes of a buffer; all move by ``factor`` cells with each trip."""
+
+    buffer: Buffer
+    factor: int
+    uses: tuple[Use, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """State of one cell: when it was written and by whom, who read it since and when."""
+
+    written: int
+    writer: int
+    readers: int
+    read: tuple[int, ...]
+
+    def settled(self, past: int, by: int) -> tuple[object, ...]:
+        """What can still matter of the cell, ``by`` later; times up to ``past`` cannot."""
+        when = self.written + by
+        reads = tuple(
+            read + by if self.readers >> k & 1 and read + by > past else NEVER
+            for k, read in enumerate(self.read)
+        )
+        return (when, self.writer, reads) if when > past else (reads,)
+
+    def again(self, before: Cell, own: Cell, by: int) -> Cell:
+        """The cell that takes this one's place ``by`` later.
+
+        What the loop changed here since ``before`` it will have changed there; the rest stays as
+        in ``own``.
+        """
+        rewritten = self.written != before.written
+        changed = [new != old for new, old in zip(self.read, before.read, strict=True)]
+        read = tuple(
+            new + by if change else kept
+            for new, change, kept in zip(self.read, changed, own.read, strict=True)
+        )
+        if rewritten:
+            return Cell(self.written + by, self.writer, self.readers, read)
+        added = sum(1 << k for k, change in enumerate(changed) if change)
+        return Cell(own.written, own.writer, own.readers | added, read)
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """The cells of a buffer, column by column."""
+
+    written: list[int]
+    writer: list[int]
+    readers: list[int]
+    read: list[list[int]]
+
+    def __len__(self) -> int:
+        return len(self.written)
+
+    def __getitem__(self, at: int) -> Cell:
+        read = tuple(column[at] for column in self.read)
+        return Cell(self.written[at], self.writer[at], self.readers[at], read)
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state between two trips, as far as a loop is concerned."""
+
+    trips: int
+    free: tuple[int, ...]
+    array: tuple[int, ...]
+    table: str | None
+    copies: tuple[int, ...]
+    cells: dict[Buffer, Cells]
+    queues: list[Interval]
+    active: int
+    totals: Totals
+
+
+def regions_of(loop: Loop) -> list[Region] | None:
+    """What the body uses of each buffer, or None if some buffer is used in a way not followed.
+
+    Followed are buffers all of whose uses move alike, and rotating ones whose uses do not move.
+    """
+    uses: dict[Buffer, list[Use]] = {}
+    for use in extent_of(loop.body).uses:
+        uses.setdefault(use.buffer, []).append(use)
+    found = []
+    for buffer, mine in uses.items():
+        factors = {sum(f for index, f in use.terms if index is loop.index) for use in mine}
+        factor = factors.pop()
+        if factors or (factor and buffer.copies > 1):
+            return None
+        found.append(Region(buffer, factor, tuple(mine)))
+    return found
+
+
+def _inner(loop: Loop) -> Iterator[tuple[Index, int]]:
+    for item in loop.body:
+        if isinstance(item, Loop):
+            yield item.index, item.trips - 1
+            yield from _inner(item)
+
+
+class Watch:
+    """Watches one execution of a loop and, once it has settled, skips to near its end."""
+
+    def __init__(self, machine: Machine, loop: Loop, regions: list[Region]) -> None:
+        body = extent_of(loop.body)
+        self.machine, self.loop, self.regions = machine, loop, regions
+        self.engines = sorted(ENGINES.index(e) for e in body.engines)
+        self.triggers = sorted(ENGINES.index(e) for e in body.triggers)
+        self.fresh = sorted(body.fresh, key=machine.tiles.base)
+        self.spans = dict(_inner(loop))
+        self.lag = max(max(row) for row in machine.tiles.handoff)
+        self.size = sum(r.buffer.cells * r.buffer.copies for r in regions)
+        self.budget = 0
+        self.steps = body.steps
+        self.saved: Snapshot | None = None
+        self.next_save = 1
+        self.end = 0
+
+    def after(self, trip: int) -> int:
+        """Called after a trip (counted from 0); how many trips to leave out."""
+        made = trip + 1
+        self.budget += 8 * self.steps
+        # Events that are to be kept are those of the first instructions, without gaps.
+        recording = len(self.machine.events) < self.machine.record
+        if self.saved is not None and not recording and self._repeats(self.saved, trip):
+            period = made - self.saved.trips
+            times = (self.loop.trips - made) // period
+            if times:
+                self._skip(self.saved, trip, times)
+            self.saved = None
+            return times * period
+        if made == self.next_save:
+            self.saved = self._take(made)
+            self.next_save *= 2
+        return 0
+
+    def close(self) -> None:
+        """Called after the last trip."""
+        self.machine.end = max(self.machine.end, self.end)
+
+    # --- states
+
+    def _take(self, made: int) -> Snapshot:
+        m = self.machine
+        # The latest end from here on is noted apart: a skip moves it.
+        self.end, m.end = max(self.end, m.end), 0
+        return Snapshot(
+            trips=made,
+            free=tuple(m.free),
+            array=tuple(m.array),
+            table=m.table[0],
+            copies=tuple(m.tiles.copy[b] for b in self.fresh),
+            cells={r.buffer: self._cells(r) for r in self.regions},
+            queues=m.queues.since(min((m.free[t] for t in self.triggers), default=m.end)),
+            active=self._active(m.free),
+            totals=m.totals.copy(),
+        )
+
+    def _cells(self, region: Region) -> Cells:
+        t, buffer = self.machine.tiles, region.buffer
+        first = t.base(buffer)
+        last = first + buffer.cells * buffer.copies
+        return Cells(
+            t.written[first:last],
+            t.writer[first:last],
+            t.readers[first:last],
+            [column[first:last] for column in t.read],
+        )
+
+    def _repeats(self, then: Snapshot, trip: int) -> bool:
+        """Whether the present state is the saved one, later by one amount."""
+        m = self.machine
+        by = self._later(then)
+        if any(m.free[e] != then.free[e] + by for e in self.engines) or by <= 0:
+            return False
+        if tuple(m.tiles.copy[b] for b in self.fresh) != then.copies:
+            return False
+        if SCALAR in self.engines and m.table[0] != then.table:
+            return False
+        if TENSOR in self.engines and not self._same_array(then, by):
+            return False
+        if self.budget < self.size or not self._same_queues(then, by):
+            return False
+        self.budget -= self.size
+        return all(self._same_cells(r, then, trip, by) for r in self.regions)
+
+    def _later(self, then: Snapshot) -> int:
+        engine = self.engines[0]
+        return self.machine.free[engine] - then.free[engine]
+
+    def _same_array(self, then: Snapshot, by: int) -> bool:
+        start, end, heat, warm = self.machine.array
+        return (start - by, end - by, heat, warm) == then.array
+
+    def _same_queues(self, then: Snapshot, by: int) -> bool:
+        if not self.triggers:
+            return True
+        low = self._low(then)
+        old = [(start + by, end + by, taken) for start, end, taken in then.queues]
+        return self.machine.queues.since(low + by) == old
+
+    def _low(self, then: Snapshot) -> int:
+        """No DMA of the loop arrived before this time after ``then``."""
+        return min(then.free[t] for t in self.triggers)
+
+    def _same_cells(self, region: Region, then: Snapshot, trip: int, by: int) -> bool:
+        """Whether the cells that later trips use are like those whose place they take."""
+        now, old = self._cells(region), then.cells[region.buffer]
+        past = min(self.machine.free[e] for e in self.engines) - self.lag
+        moved = region.factor * (trip + 1 - then.trips)
+        return all(
+            now[c].settled(past, 0) == old[c - moved].settled(past, by)
+            for c in self._to_come(region, trip)
+            if 0 <= c - moved < len(old)
+        )
+
+    def _to_come(self, region: Region, trip: int) -> range:
+        """The cells that trips after ``trip`` use: all, for a region that does not move."""
+        size = region.buffer.cells * region.buffer.copies
+        if not region.factor:
+            return range(size)
+        values, slot = self.machine.tiles.values, self.machine.tiles.slot
+        low, high = size, -1
+        for use in region.uses:
+            first, last = use.start + min(use.offsets), use.start + max(use.offsets)
+            for index, factor in use.terms:
+                reach = 0 if index is self.loop.index else factor * self.spans.get(index, 0)
+                at = 0 if index is self.loop.index or reach else factor * values[slot(index)]
+                first += at + min(0, reach)
+                last += at + max(0, reach)
+            low, high = min(low, first), max(high, last)
+        ends = (region.factor * (trip + 1), region.factor * (self.loop.trips - 1))
+        return range(max(0, low + min(ends)), min(size - 1, high + max(ends)) + 1)
+
+    # --- leaving trips out
+
+    def _skip(self, then: Snapshot, trip: int, times: int) -> None:
+        """Put the machine ``times`` periods ahead."""
+        m = self.machine
+        by = self._later(then)
+        for region in self.regions:
+            self._skip_cells(region, then, trip, times, by)
+        self._skip_queues(then, times, by)
+        for e in self.engines:
+            m.free[e] += times * by
+        if TENSOR in self.engines:
+            start, end, heat, warm = m.array
+            m.array[:] = (start + times * by, end + times * by, heat, warm)
+        m.totals.add_again(then.totals, times)
+        m.end += times * by
+
+    def _skip_cells(self, region: Region, then: Snapshot, trip: int, times: int, by: int) -> None:
+        now, old = self._cells(region), then.cells[region.buffer]
+        moved = region.factor * (trip + 1 - then.trips)
+        cells = self._to_come(region, trip)
+        t, base = self.machine.tiles, self.machine.tiles.base(region.buffer)
+        for c in cells:
+            ahead = times
+            if moved:
+                gone = c - cells.start if moved > 0 else cells.stop - 1 - c
+                ahead = min(times, gone // abs(moved) + 1)
+            source = c - ahead * moved
+            if not 0 <= source < len(old):
+                continue
+            cell = now[source].again(old[source], now[c], ahead * by)
+            t.written[base + c], t.writer[base + c] = cell.written, cell.writer
+            t.readers[base + c] = cell.readers
+            for k in range(PARTS):
+                t.read[k][base + c] = cell.read[k]
+
+    def _skip_queues(self, then: Snapshot, times: int, by: int) -> None:
+        if not self.triggers:
+            return
+        low, active = self._low(then), self._active(self.machine.free) - then.active
+        self.machine.queues.repeat(low, low + by, times, active)
+
+    def _active(self, free: Sequence[int]) -> int:
+        """The time with anything in flight before the loop's next DMA can arrive."""
+        if not self.triggers:
+            return 0
+        return self.machine.queues.active_before(min(free[t] for t in self.triggers))

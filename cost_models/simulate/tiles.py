@@ -1,0 +1,180 @@
+"""The state of tiles: when each cell was last written and read, and by whom."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from .program import Buffer, Fresh, Index, Use
+
+ENGINES: Final = ("tensor", "vector", "scalar", "gpsimd", "sync")
+TENSOR, VECTOR, SCALAR, GPSIMD, SYNC = range(5)
+DMA: Final = 5
+UNITS: Final = (*ENGINES, "dma")
+PARTS: Final = 6
+NEVER: Final = -(10**18)
+
+# Kinds of waits: what was waited for (data, or a buffer to be given up) plus the unit that gave it.
+DATA, BUFFER = 0, PARTS
+
+Cells = Callable[[], Sequence[int]]
+Ready = Callable[[], tuple[int, int]]
+Done = Callable[[int], None]
+
+
+class Tiles:
+    """Cells of all buffers, numbered in one row.
+
+    ``written`` and ``writer`` tell of the last write of a cell; ``readers`` is a bit set of the
+    units that have read it since, and ``read[unit]`` when they were done. ``values`` are those of
+    loop indices; ``copy`` is which copy of a buffer is in use. ``handoff[engine][unit]`` is what
+    passes from the end of a unit's work until the engine may use the tile. Times in ps. With
+    ``limited`` false, nothing waits for a buffer to be given up.
+    """
+
+    def __init__(self, handoff: list[list[int]], limited: bool) -> None:
+        self.handoff, self.limited = handoff, limited
+        self.written: list[int] = []
+        self.writer: list[int] = []
+        self.read: list[list[int]] = [[] for _ in UNITS]
+        self.readers: list[int] = []
+        self.values: list[int] = []
+        self.copy: dict[Buffer, int] = {}
+        self._base: dict[Buffer, int] = {}
+        self._slot: dict[Index, int] = {}
+
+    def base(self, buffer: Buffer) -> int:
+        """The first cell of a buffer's first copy."""
+        at = self._base.get(buffer)
+        if at is None:
+            at = self._base[buffer] = len(self.written)
+            size = buffer.cells * buffer.copies
+            self.written.extend([NEVER] * size)
+            self.writer.extend([DMA] * size)
+            self.readers.extend([0] * size)
+            for row in self.read:
+                row.extend([NEVER] * size)
+            self.copy[buffer] = 0
+        return at
+
+    def slot(self, index: Index) -> int:
+        """Where the value of an index is kept in ``values``."""
+        at = self._slot.get(index)
+        if at is None:
+            at = self._slot[index] = len(self.values)
+            self.values.append(0)
+        return at
+
+    def cells(self, use: Use) -> Cells:
+        """What gives the cells of a use at the moment."""
+        buffer = use.buffer
+        base = self.base(buffer) + use.start
+        terms = tuple((self.slot(index), factor) for index, factor in use.terms if factor)
+        offsets, values = use.offsets, self.values
+        if buffer.copies == 1 and not terms:
+            fixed = tuple(base + o for o in offsets)
+            return lambda: fixed
+        copy, size = self.copy, buffer.cells
+        one = len(offsets) == 1
+
+        def cells() -> Sequence[int]:
+            at = base + copy[buffer] * size
+            for slot, factor in terms:
+                at += values[slot] * factor
+            return (at + offsets[0],) if one else [at + o for o in offsets]
+
+        return cells
+
+    def fresh(self, item: Fresh) -> Callable[[], None]:
+        """What takes the next copy of a buffer."""
+        buffer, copy = item.buffer, self.copy
+        self.base(buffer)
+        copies = buffer.copies
+
+        def go() -> None:
+            copy[buffer] = (copy[buffer] + 1) % copies
+
+        return go
+
+    def use(
+        self, reads: Sequence[Use], writes: Sequence[Use], engine: int, user: int
+    ) -> tuple[Ready, Done]:
+        """What an instruction waits for and leaves behind.
+
+        ``engine`` waits; ``user``, itself or the DMA that it triggers, uses the tiles. The first
+        function gives (when all tiles are ready, what the last of them waits for); the second
+        marks the tiles that the first one saw as read or written at a time.
+        """
+        used: list[Sequence[int]] = []
+        read_ready = self._read_ready([self.cells(u) for u in reads], used, engine)
+        write_ready = self._write_ready([self.cells(u) for u in writes], used, engine, user)
+
+        def ready() -> tuple[int, int]:
+            used.clear()
+            first = read_ready()
+            second = write_ready()
+            return first if first[0] >= second[0] else second
+
+        return ready, self._mark(used, len(reads), user)
+
+    def _read_ready(self, uses: list[Cells], used: list[Sequence[int]], engine: int) -> Ready:
+        written, writer, handoff = self.written, self.writer, self.handoff[engine]
+
+        def ready() -> tuple[int, int]:
+            latest, why = NEVER, DATA
+            for cells in uses:
+                now = cells()
+                used.append(now)
+                for c in now:
+                    when = written[c] + handoff[writer[c]]
+                    if when > latest:
+                        latest, why = when, DATA + writer[c]
+            return latest, why
+
+        return ready
+
+    def _write_ready(
+        self, uses: list[Cells], used: list[Sequence[int]], engine: int, user: int
+    ) -> Ready:
+        written, writer, handoff = self.written, self.writer, self.handoff[engine]
+        readers, read, limited = self.readers, self.read, self.limited
+        # An engine keeps its own order, so it need not wait for its own reads; DMAs do not. Two
+        # DMAs into one cell are parts of one tile, which is written when both are.
+        others = -1 if user == DMA else ~(1 << user)
+
+        def ready() -> tuple[int, int]:
+            latest, why = NEVER, BUFFER
+            for cells in uses:
+                now = cells()
+                used.append(now)
+                for c in now if limited else ():
+                    by = writer[c]
+                    if by != user and written[c] + handoff[by] > latest:
+                        latest, why = written[c] + handoff[by], BUFFER + by
+                    left = readers[c] & others
+                    while left:
+                        by = (left & -left).bit_length() - 1
+                        left &= left - 1
+                        if read[by][c] + handoff[by] > latest:
+                            latest, why = read[by][c] + handoff[by], BUFFER + by
+            return latest, why
+
+        return ready
+
+    def _mark(self, used: list[Sequence[int]], many: int, user: int) -> Done:
+        written, writer, readers = self.written, self.writer, self.readers
+        mine, mark = self.read[user], 1 << user
+
+        def done(end: int) -> None:
+            for now in used[:many]:
+                for c in now:
+                    if not readers[c] & mark or mine[c] < end:
+                        mine[c] = end
+                    readers[c] |= mark
+            for now in used[many:]:
+                for c in now:
+                    written[c] = end if user != DMA else max(end, written[c])
+                    writer[c] = user
+                    readers[c] = 0
+
+        return done

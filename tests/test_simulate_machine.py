@@ -1,0 +1,226 @@
+"""One core at work: what every term of an instruction's time is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from cost_models import (
+    Instruction,
+    PriceError,
+    Transfer,
+    dma_price,
+    instruction_price,
+    load_target,
+    weight_load_price,
+)
+from cost_models.simulate import Buffer, Fresh, Index, Item, Loop, Step, Use, simulate
+
+TRN2 = load_target("trn2")
+WARM = load_target("trn2", {"tensor.cold_rate": 1})
+HAND = TRN2.sync.semaphore_ns
+LOAD = Transfer("load", 128, 2048, 128)
+STORE = Transfer("store", 128, 2048, 128)
+COPY = Instruction("tensor_copy", "vector", 128, 512, ("f32", "f32"), ("sbuf", "sbuf"))
+MATMUL = Instruction(
+    "matmul", "tensor", 128, 512, ("f32", "bf16", "bf16"), ("psum", "sbuf", "sbuf"), columns=128
+)
+X, Y, Z = (Buffer(name, "sbuf") for name in "xyz")
+P = Buffer("p", "psum")
+
+
+def act(function: str, elems: int = 512) -> Step:
+    work = Instruction(
+        "activation", "scalar", 128, elems, ("f32", "f32"), ("sbuf", "sbuf"), function=function
+    )
+    return Step(work, "scalar")
+
+
+def test_a_chain_of_load_copy_and_store_is_the_sum_of_its_latencies() -> None:
+    load, store, copy = dma_price(TRN2, LOAD), dma_price(TRN2, STORE), instruction_price(TRN2, COPY)
+    made = simulate(
+        TRN2,
+        [
+            Step(LOAD, "sync", writes=(Use(X),), tensor="a"),
+            Step(COPY, "vector", (Use(X),), (Use(Y),)),
+            Step(STORE, "scalar", (Use(Y),), tensor="b"),
+        ],
+    )
+    wanted = load.total_ns + copy.latency_ns + HAND + store.total_ns
+    assert made.time_ns == pytest.approx(wanted, abs=0.01)
+    assert made.bytes_by_tensor == {"a": 128 * 2048, "b": 128 * 2048}
+    assert made.engines["vector"].waits_ns == {
+        "data from dma": pytest.approx(load.total_ns, abs=0.01)
+    }
+    assert made.engines["scalar"].waits_ns.keys() == {"data from vector"}
+
+
+def test_independent_instructions_of_one_engine_follow_at_its_interval() -> None:
+    price = instruction_price(TRN2, COPY)
+    made = simulate(TRN2, [Step(COPY, "vector", (Use(X),), (Use(Y),))] * 10)
+    assert made.time_ns == pytest.approx(9 * price.interval_ns + price.latency_ns, abs=0.02)
+    assert made.engines["vector"].busy_ns == pytest.approx(10 * price.interval_ns, abs=0.02)
+    assert not made.engines["vector"].waits_ns
+
+
+def test_an_instruction_waits_for_what_its_own_engine_still_computes() -> None:
+    price = instruction_price(TRN2, COPY)
+    steps = [
+        Step(COPY, "vector", (Use(X),), (Use(Y),)),
+        Step(COPY, "vector", (Use(Y),), (Use(Z),)),
+    ]
+    made = simulate(TRN2, steps)
+    assert made.time_ns == pytest.approx(2 * price.latency_ns + HAND, abs=0.01)
+
+
+def test_a_buffer_is_overwritten_only_when_its_readers_are_done() -> None:
+    first = Step(COPY, "vector", (Use(X),), (Use(Y),))
+    over = Step(replace(COPY, op="iota", engine="gpsimd", elems=64), "gpsimd", (), (Use(X),))
+    made = simulate(TRN2, [first, over])
+    price, late = instruction_price(TRN2, COPY), instruction_price(TRN2, over.work)
+    assert made.time_ns == pytest.approx(price.latency_ns + HAND + late.latency_ns, abs=0.01)
+    assert made.engines["gpsimd"].waits_ns.keys() == {"buffer from vector"}
+
+
+def test_more_copies_of_a_buffer_let_loads_run_ahead() -> None:
+    def stream(copies: int) -> Iterator[Item]:
+        x = Buffer("x", "sbuf", copies=copies)
+        i = Index()
+        yield Loop(
+            i,
+            50,
+            [
+                Fresh(x),
+                Step(LOAD, "sync", writes=(Use(x),)),
+                Step(COPY, "vector", (Use(x),), (Use(Y),)),
+            ],
+        )
+
+    times = [simulate(TRN2, stream(copies)).time_ns for copies in (1, 2, 3, 8)]
+    assert times == sorted(times, reverse=True)
+    assert times[0] > 2 * times[-1]
+
+
+def test_accumulating_matmuls_do_not_wait_for_each_other_but_the_reader_waits_for_the_last() -> (
+    None
+):
+    price = instruction_price(WARM, MATMUL)
+    weights = weight_load_price(WARM, "bf16", 128)
+    drain = replace(COPY, memories=("sbuf", "psum"))
+    steps = [Step(MATMUL, "tensor", (Use(X), Use(Y)), (Use(P),))] * 8
+    made = simulate(WARM, [*steps, Step(drain, "vector", (Use(P),), (Use(Z),))])
+    # The first weights load while nothing else does.
+    matmuls = 7 * price.interval_ns + price.latency_ns
+    wanted = matmuls + HAND + instruction_price(WARM, drain).latency_ns
+    assert made.time_ns == pytest.approx(wanted, abs=weights.interval_ns + 0.02)
+    assert made.macs == 8 * 128 * 128 * 512
+
+
+def test_weights_that_load_longer_than_a_matmul_streams_set_its_pace() -> None:
+    tiny = replace(MATMUL, elems=1, dtypes=("f32", "f32", "f32"))
+    weights = weight_load_price(WARM, "f32", 128).interval_ns
+    assert weights > instruction_price(WARM, tiny).interval_ns
+    steps = [Step(tiny, "tensor", (Use(X), Use(Y)), (Use(P),))] * 101
+    one = simulate(WARM, steps[:1]).time_ns
+    assert (simulate(WARM, steps).time_ns - one) / 100 == pytest.approx(weights, rel=0.001)
+
+
+def test_the_array_is_slow_until_it_has_worked_for_a_while_and_again_after_a_pause() -> None:
+    matmul = Step(MATMUL, "tensor", (), (Use(P),))
+    cold, warm = (instruction_price(TRN2, MATMUL, cold=c).interval_ns for c in (True, False))
+    burst = simulate(TRN2, [matmul] * 1000)
+    slow = -(-TRN2.tensor.warm_after_ns // cold)
+    assert burst.cold_ns == pytest.approx(slow * cold, abs=0.01)
+    assert burst.engines["tensor"].busy_ns == pytest.approx(
+        slow * cold + (1000 - slow) * warm, abs=1
+    )
+    pause = Step(replace(COPY, elems=16384), "vector", (Use(P),), (Use(P),))
+    assert simulate(TRN2, [*[matmul] * 1000, pause, *[matmul] * 1000]).cold_ns == pytest.approx(
+        2 * burst.cold_ns, abs=0.01
+    )
+
+
+def test_changing_the_activation_function_loads_a_table() -> None:
+    load = TRN2.scalar.table_load_ns
+    same = simulate(TRN2, [act("exp")] * 4)
+    other = simulate(TRN2, [act("exp"), act("gelu")] * 2)
+    assert (same.table_loads, other.table_loads) == (1, 4)
+    assert other.time_ns - same.time_ns == pytest.approx(3 * load, abs=0.01)
+    assert simulate(TRN2, [act("copy"), act("square")]).table_loads == 0
+
+
+def test_a_store_waiting_for_its_data_holds_up_loads_of_the_same_queue() -> None:
+    slow = Step(replace(COPY, elems=16384), "vector", (), (Use(Y),))
+    load = Step(LOAD, "sync", writes=(Use(X),))
+
+    def late(queue: str) -> float:
+        return simulate(TRN2, [slow, Step(STORE, queue, (Use(Y),)), *[load] * 20]).time_ns
+
+    assert late("sync") > late("scalar") + 5 * dma_price(TRN2, LOAD).engine_ns
+
+
+def test_loads_that_want_more_than_the_cap_take_the_bytes_over_the_cap() -> None:
+    big = Transfer("load", 128, 16384, 128)
+    made = simulate(TRN2, [Step(big, "sync", tensor="w")] * 200)
+    assert made.dma_active_ns == pytest.approx(made.hbm_bytes / TRN2.dma.load_cap_gbps, rel=0.001)
+    assert made.dma_active == pytest.approx(made.dma_active_ns / made.time_ns)
+    assert made.mbu == pytest.approx(
+        made.hbm_bytes / made.time_ns / TRN2.memory.hbm_stack_gbps, rel=1e-6
+    )
+
+
+def test_busy_and_idle_make_up_the_whole_time_of_every_engine() -> None:
+    made = simulate(
+        TRN2,
+        [
+            Step(LOAD, "sync", writes=(Use(X),)),
+            Step(COPY, "vector", (Use(X),), (Use(Y),)),
+            act("exp"),
+            Step(MATMUL, "tensor", (Use(Y),), (Use(P),)),
+        ],
+    )
+    for engine in made.engines.values():
+        assert engine.busy_ns + engine.idle_ns == pytest.approx(made.time_ns)
+        assert sum(engine.waits_ns.values()) <= engine.idle_ns + 1e-6
+    assert made.host_ns == made.time_ns + TRN2.launch.host_overhead_ns
+
+
+def test_nothing_takes_no_time() -> None:
+    made = simulate(TRN2, [])
+    assert (made.time_ns, made.instructions, made.mfu, made.mbu, made.dma_active) == (0, 0, 0, 0, 0)
+
+
+def test_events_are_kept_up_to_the_number_asked_for() -> None:
+    steps = [Step(LOAD, "sync", writes=(Use(X),), label="load x")] * 5
+    made = simulate(TRN2, steps, record=4)
+    assert [(e.unit, e.label) for e in made.events] == [
+        ("sync", "trigger load x"),
+        ("dma", "load x"),
+    ] * 2
+    assert all(0 <= e.start_ns <= e.end_ns <= made.time_ns for e in made.events)
+    assert simulate(TRN2, steps).events == ()
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda: Step(LOAD, "dma"), "dma: engine is 'dma' but must be one of sync, scalar"),
+        (lambda: Step(COPY, "scalar"), "engine is 'scalar' but the instruction's is 'vector'"),
+        (lambda: Buffer("x", "ram"), "buffer x: memory is 'ram' but must be one of sbuf"),
+        (lambda: Buffer("x", "sbuf", 0), "buffer x: cells is 0 but must be at least 1"),
+        (lambda: Buffer("x", "sbuf", 1, 0), "buffer x: copies is 0 but must be at least 1"),
+        (lambda: Loop(Index("k"), 0, []), "loop k: trips is 0 but must be"),
+    ],
+)
+def test_a_wrong_stream_is_refused(make: object, said: str) -> None:
+    assert callable(make)
+    with pytest.raises(PriceError, match=said):
+        make()
+
+
+def test_an_instruction_that_the_target_cannot_run_is_refused() -> None:
+    on_scalar = replace(COPY, engine="scalar")
+    with pytest.raises(PriceError, match="trn1 runs it on vector"):
+        simulate(load_target("trn1"), [Step(on_scalar, "scalar")])
