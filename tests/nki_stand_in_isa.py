@@ -78,6 +78,7 @@ BITVEC = {
     "bitwise_xor": np.bitwise_xor,
 }
 REDUCTIONS = {"add": np.sum, "maximum": np.max, "minimum": np.min, "multiply": np.prod}
+BN_STATS_FMAX = 512
 MATMUL_DTYPES = {"float8_e4m3", "float8_e4m3fn", "float8_e5m2", "bfloat16", "float16"}
 MATMUL_WIDE = {"float32", "tfloat32"}
 
@@ -221,6 +222,29 @@ class Isa:
         _operands(dst, data, gpsimd=True, same_partitions=False)
         require(op.name in ("add", "maximum"), f"tensor_partition_reduce of {op.name}")
         dst.write(REDUCTIONS[op.name](_f32(data), axis=0, keepdims=True), self.rounding)
+
+    def bn_stats(self, dst: Tensor, data: Tensor) -> None:
+        _operands(dst, data)
+        require(data.free_size <= BN_STATS_FMAX, f"bn_stats of {data}")
+        require(dst.free_size == 6, f"bn_stats into {dst}")
+        flat = _f32(data).reshape(data.shape[0], -1)
+        made = []
+        for half in (flat[:, 0::2], flat[:, 1::2]):
+            count = half.shape[1]
+            mean = half.mean(axis=1) if count else np.zeros(len(flat), np.float32)
+            made += [np.full(len(flat), count), mean, half.var(axis=1) * count if count else mean]
+        dst.write(np.stack(made, axis=1).reshape(dst.shape), self.rounding)
+
+    def bn_aggr(self, dst: Tensor, data: Tensor) -> None:
+        _operands(dst, data)
+        require(data.free_size % 3 == 0, f"bn_aggr of {data}")
+        require(dst.free_size == 2, f"bn_aggr into {dst}")
+        triples = _f32(data).reshape(data.shape[0], -1, 3).astype(np.float64)
+        counts, means, squares = (triples[:, :, i] for i in range(3))
+        mean = np.average(means, axis=1, weights=counts)
+        # E[x^2] - E[x]^2, with the second moment of each set about zero.
+        moments = (squares + counts * means**2).sum(axis=1) / counts.sum(axis=1)
+        dst.write(np.stack([mean, moments - mean**2], axis=1).reshape(dst.shape), self.rounding)
 
     def activation(
         self,

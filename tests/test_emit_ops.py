@@ -15,7 +15,7 @@ from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.core.numerics import ACTIVATIONS, ARITHMETIC, BITWISE
 from nkigen_lite.errors import NotSupported
-from nkigen_lite.nki_ir import Builder, MemorySpace
+from nkigen_lite.nki_ir import Builder, MemorySpace, ds
 from nkigen_lite.nki_ir.emit.calls import COMPARISONS, NL_DTYPES
 from nkigen_lite.nki_ir.emit_nki import emit_nki
 from nkigen_lite.nki_ir.rows import NKI, TileOpDef
@@ -127,6 +127,19 @@ def test_matmul_of_every_float_type_agrees(dtype: DType) -> None:
     assert_agrees(stored(b, out).graph)
 
 
+@pytest.mark.parametrize("dtype", [DType.F32, DType.BF16, DType.I32])
+@pytest.mark.parametrize("shape", [(16, 35), (16, 4, 8)])
+def test_statistics_and_their_aggregate_agree(dtype: DType, shape: tuple[int, ...]) -> None:
+    b = Builder("k")
+    x = b.alloc(shape, dtype)
+    b.dma_copy(x, b.add_input("x", shape, dtype))
+    stats, both = b.alloc((16, 6), DType.F32), b.alloc((16, 2), DType.F32)
+    b.bn_aggr(both, b.bn_stats(stats, x))
+    text = assert_agrees(stored(b, both).graph)
+    assert "nisa.bn_stats(dst=" in text
+    assert "nisa.bn_aggr(dst=" in text
+
+
 def test_fp8_types_have_the_names_of_their_formats() -> None:
     names = {d: NL_DTYPES[d] for d in (DType.FP8_E4M3, DType.FP8_E4M3_IEEE, DType.FP8_E5M2)}
     assert list(names.values()) == ["float8_e4m3fn", "float8_e4m3", "float8_e5m2"]
@@ -176,12 +189,29 @@ def writes_a_scaled_copy(b: Builder, dst: Value, src: Value) -> None:
     b.activation(dst, src, op="copy", scale=0.5)
 
 
+def writes_statistics(b: Builder, dst: Value, src: Value) -> None:
+    b.bn_stats(b.slice(dst, [ds(0, 16), ds(0, 6)]), src)
+
+
+def writes_a_mean(b: Builder, dst: Value, src: Value) -> None:
+    stats = b.bn_stats(b.alloc((16, 6), DType.F32), src)
+    b.bn_aggr(b.slice(dst, [ds(0, 16), ds(0, 2)]), stats)
+
+
 def writes_an_iota(b: Builder, dst: Value, src: Value) -> None:
     b.iota(dst, pattern=((1, 8),))
 
 
 @pytest.mark.parametrize(
-    "write", [writes_a_number, writes_a_sum, writes_a_scaled_copy, writes_an_iota]
+    "write",
+    [
+        writes_a_number,
+        writes_a_sum,
+        writes_a_scaled_copy,
+        writes_statistics,
+        writes_a_mean,
+        writes_an_iota,
+    ],
 )
 def test_numbers_in_a_bool_tile_are_not_supported(
     write: Callable[[Builder, Value, Value], None],

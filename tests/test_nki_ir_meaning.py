@@ -182,6 +182,41 @@ def test_reduction_of_narrow_floats_adds_in_float32() -> None:
     assert made.tolist() == [[1000.0], [1000.0]]
 
 
+def test_statistics_are_of_even_then_of_odd_elements() -> None:
+    x = np.float32([[1, 10, 3, 10, 5], [0, 2, 0, 4, 0]])
+    made = outcome(lambda b, d, x: b.bn_stats(d, x), x, shape=(2, 6))
+    assert made.tolist() == [[3, 3, 8, 2, 10, 0], [3, 0, 0, 2, 3, 2]]
+
+
+def test_statistics_of_narrow_floats_are_taken_in_float32() -> None:
+    x = np.full((2, 512), 3.0, BF16.np)
+    made = outcome(lambda b, d, x: b.bn_stats(d, x), x, shape=(2, 6))
+    assert made.tolist() == [[256, 3, 0, 256, 3, 0]] * 2
+
+
+def test_aggregate_weighs_sets_by_their_counts() -> None:
+    triples = np.float32([[1, 4, 0, 3, 0, 6], [2, 5, 2, 2, 5, 6]])
+    made = outcome(lambda b, d, x: b.bn_aggr(d, x), triples, shape=(2, 2))
+    assert made.tolist() == [[1.0, 4.5], [5.0, 2.0]]
+
+
+@pytest.mark.parametrize("sizes", [(1,), (1, 2), (7, 5), (512, 488)])
+def test_aggregate_of_statistics_is_the_mean_and_the_variance(sizes: tuple[int, ...]) -> None:
+    x = np.random.default_rng(3).standard_normal((2, sum(sizes))).astype(np.float32) + 10
+
+    def write(b: Builder, dst: Value, x: Value) -> None:
+        stats, start = b.alloc((2, len(sizes), 6), F32), 0
+        for group, size in enumerate(sizes):
+            part = b.slice(stats, [ds(0, 2), ds(group, None), ds(0, 6)])
+            b.bn_stats(part, b.slice(x, [ds(0, 2), ds(start, size)]))
+            start += size
+        b.bn_aggr(dst, stats)
+
+    made = outcome(write, x, shape=(2, 2))
+    expected = np.stack([x.mean(1, np.float64), x.var(1, np.float64)], axis=1)
+    np.testing.assert_allclose(made, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_cross_lane_reduction_takes_the_partitions() -> None:
     made = outcome(lambda b, d, x: b.cross_lane_reduce_arith(d, x, op="add"), X, shape=(1, 3))
     np.testing.assert_array_equal(made, X.sum(axis=0, keepdims=True))

@@ -215,6 +215,26 @@ ILLEGAL: dict[str, tuple[Build, str]] = {
         lambda b: b.cross_lane_reduce_arith(b.tile(1, 4), b.tile(4, 4), op="minimum"),
         "op is 'minimum' but must be one of add, maximum",
     ),
+    "statistics of too many": (
+        lambda b: b.bn_stats(b.tile(4, 6), b.tile(4, 513)),
+        "bn_stats: free size is 513 but at most 512",
+    ),
+    "statistics in fewer values": (
+        lambda b: b.bn_stats(b.tile(4, 3), b.tile(4, 8)),
+        "bn_stats: the result is .* but must hold 6 values per partition",
+    ),
+    "statistics of other partitions": (
+        lambda b: b.bn_stats(b.tile(4, 6), b.tile(8, 8)),
+        r"operands have \[4, 8\] partitions but must have one count",
+    ),
+    "half a triple": (
+        lambda b: b.bn_aggr(b.tile(4, 2), b.tile(4, 8)),
+        "bn_aggr: free size is 8 but must be a multiple of 3",
+    ),
+    "mean without variance": (
+        lambda b: b.bn_aggr(b.tile(4, 1), b.tile(4, 6)),
+        "bn_aggr: the result is .* but must hold 2 values per partition",
+    ),
     "float predicate": (
         lambda b: b.copy_predicated(b.tile(4, 4), b.tile(4, 4), b.tile(4, 4)),
         "predicate dtype is f32 but must be u8, u16, u32 or bool",

@@ -2,6 +2,7 @@
 
 from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef
 
-from . import compute, control, memory, tensor_engine  # noqa: F401  (each fills the table)
+# They fill the table.
+from . import compute, control, memory, statistics, tensor_engine, views  # noqa: F401
 
 __all__ = ["NKI", "TileOpDef"]

@@ -1,0 +1,148 @@
+"""A kernel as an instruction stream, and its predicted time line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from cost_models import Target
+from cost_models.simulate import Fresh, Index, Item, Loop, Step, Timeline, Use, simulate
+from nkigen_lite.core.ir import Graph, Op, Value
+from nkigen_lite.nki_ir.access import Access, Accesses
+from nkigen_lite.nki_ir.cells import Grid, Loops, grid
+from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.work import instruction, transfer
+
+
+def simulate_kernel(
+    graph: Graph, target: Target, *, extrapolate: bool = True, record: int = 0
+) -> Timeline:
+    """The predicted time line of a kernel on one core.
+
+    Args:
+        graph: an nki_ir graph.
+        target: the hardware profile.
+        extrapolate: leave out trips of loops that have provably settled; same result, sooner.
+        record: how many events to keep for drawing.
+
+    Raises:
+        PriceError: the target cannot run an op.
+    """
+    return simulate(target, program_of(graph), extrapolate=extrapolate, record=record)
+
+
+def program_of(graph: Graph) -> list[Item]:
+    """The graph as the simulator's instruction stream; loops stay rolled."""
+    return _Translation(graph).items(graph)
+
+
+@dataclass
+class _Translation:
+    """One pass notes how buffers are used, the next writes the stream."""
+
+    graph: Graph
+    accesses: Accesses = field(default_factory=Accesses)
+    loops: dict[Value, Loops] = field(default_factory=dict)
+    grids: dict[Value, Grid] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.loops.update(_loops(self.graph))
+        copies: dict[Value, int] = {}
+        uses: dict[Value, list[Access]] = {}
+        written: set[Value] = set()
+        read: set[Value] = set()
+        for op in _ops(self.graph):
+            if op.opcode == "alloc":
+                copies[op.result] = op.attrs["num_buffers"]
+            for value, writes in _operands(op):
+                access = self.accesses.of(value)
+                uses.setdefault(access.root, []).append(access)
+                (written if writes else read).add(access.root)
+        for root, mine in uses.items():
+            # Nothing waits for a tensor in HBM that is only read, or only written.
+            if root.type.memory is not MemorySpace.HBM or root in written & read:
+                name = root.name
+                self.grids[root] = grid(name, root, copies.get(root, 1), mine, self.loops)
+
+    def items(self, graph: Graph) -> list[Item]:
+        """The ops of a graph or loop body."""
+        made: list[Item] = []
+        for op in graph.ops:
+            if op.opcode == "fori_loop":
+                body = op.attrs["body"]
+                loop = self.loops[body.inputs[0]]
+                made.append(Loop(loop.index, loop.trips, self.items(body)))
+            elif op.opcode == "alloc":
+                found = self.grids.get(op.result)
+                if found is not None and found.buffer.copies > 1:
+                    made.append(Fresh(found.buffer))
+            elif NKI[op.opcode].engines:
+                made.append(self._step(op))
+        return made
+
+    def _step(self, op: Op) -> Step:
+        reads: list[Use] = []
+        writes: list[Use] = []
+        for value, is_written in _operands(op):
+            access = self.accesses.of(value)
+            found = self.grids.get(access.root)
+            if found is not None:
+                (writes if is_written else reads).append(found.use(access, self.loops))
+        if NKI[op.opcode].engine != "dma":
+            work = instruction(op, self.accesses)
+            return Step(work, work.engine, tuple(reads), tuple(writes))
+        return Step(
+            transfer(op, self.accesses),
+            trigger(op),
+            tuple(reads),
+            tuple(writes),
+            tensor=_hbm_name(op, self.accesses),
+        )
+
+
+def trigger(op: Op) -> str:
+    """The engine that triggers a dma_copy: as it says, or Sync for loads and Scalar for stores."""
+    engine: str = op.attrs["engine"]
+    if engine != "dma":
+        return engine
+    dst, src = op.inputs
+    is_store = dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM
+    return "scalar" if is_store else "sync"
+
+
+def _hbm_name(op: Op, accesses: Accesses) -> str:
+    dst, src = op.inputs
+    side = src if src.type.memory is MemorySpace.HBM else dst
+    return accesses.root(side).name
+
+
+def _operands(op: Op) -> Iterator[tuple[Value, bool]]:
+    """The tiles that an op uses, each with whether it is written.
+
+    A matmul that accumulates does not read its destination: the engine keeps its own order.
+    """
+    row = NKI[op.opcode]
+    if not row.engines:
+        return
+    tiles = [v for v in op.inputs if v.type.memory is not MemorySpace.REG]
+    if "read 0" in (row.effects or ()) and op.opcode != "matmul":
+        yield tiles[0], False
+    for value in tiles[1:]:
+        yield value, False
+    yield tiles[0], True
+
+
+def _ops(graph: Graph) -> Iterator[Op]:
+    for op in graph.ops:
+        yield op
+        if op.opcode == "fori_loop":
+            yield from _ops(op.attrs["body"])
+
+
+def _loops(graph: Graph) -> Iterator[tuple[Value, Loops]]:
+    for op in _ops(graph):
+        if op.opcode == "fori_loop":
+            index = op.attrs["body"].inputs[0]
+            trips = -(-op.attrs["extent"] // op.attrs["step"])
+            yield index, Loops(Index(index.name), op.attrs["step"], trips)

@@ -1,0 +1,82 @@
+"""What the ops of nki_ir cost, told as ``cost_models`` understands it: one record per op.
+
+The solver's prices and the simulator both read their instructions here.
+"""
+
+from __future__ import annotations
+
+import math
+
+from cost_models import Instruction, Transfer
+from nkigen_lite.core.ir import Op
+from nkigen_lite.nki_ir.access import Access, Accesses
+from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
+
+_TAKES_POINTERS = frozenset({"tensor_scalar_arith", "activation"})
+
+
+def instruction(op: Op, accesses: Accesses) -> Instruction:
+    """The op of a compute engine as the cost model sees it."""
+    full = [v for v in op.inputs if v.type.memory in ON_CHIP]
+    pointer = False
+    if op.opcode in _TAKES_POINTERS:
+        pointer = len(full) > 2
+        full = full[:2]
+    rows = max(v.type.partition_size for v in full)
+    elems, columns = max(v.type.free_size for v in full), 0
+    if op.opcode == "matmul":
+        rows = full[1].type.partition_size
+        elems, columns = full[2].type.free_size, full[1].type.free_size
+    elif op.opcode == "nc_transpose":
+        elems = full[1].type.partition_size
+    return Instruction(
+        op=op.opcode,
+        engine=op.attrs["engine"],
+        rows=rows,
+        elems=elems,
+        dtypes=tuple(v.type.dtype.value for v in full),
+        memories=tuple(v.type.memory.value for v in full),
+        pointer=pointer,
+        contiguous=all(_is_contiguous(accesses.of(v)) for v in full),
+        function=op.attrs["op"] if op.opcode == "activation" else "",
+        columns=columns,
+    )
+
+
+def _is_contiguous(access: Access) -> bool:
+    dims = access.free_dims()
+    return not dims or dims[-1][1] == 1
+
+
+def transfer(op: Op, accesses: Accesses) -> Transfer:
+    """A dma_copy as the cost model sees it: contiguous runs over the partitions it touches."""
+    dst, src = op.inputs
+    sides = [accesses.of(dst), accesses.of(src)]
+    on_chip = [s for s in sides if s.root.type.memory in ON_CHIP]
+    rows = on_chip[0].dims[0][0] if on_chip else 1
+    per_row = dst.type.num_elements // rows
+    run = per_row
+    for side in sides:
+        dims = side.dims[1:] if on_chip else side.dims
+        run = math.gcd(run, _run(dims))
+    descriptors = rows * (per_row // run)
+    kind = "copy" if not on_chip else "load" if dst.type.memory is MemorySpace.SBUF else "store"
+    return Transfer(
+        kind,
+        descriptors,
+        run * dst.type.dtype.itemsize,
+        rows,
+        software=op.attrs["engine"] == "gpsimd",
+    )
+
+
+def _run(dims: tuple[tuple[int, int], ...]) -> int:
+    """Elements side by side in the innermost part of an access."""
+    run = 1
+    for extent, stride in reversed(dims):
+        if extent == 1:
+            continue
+        if stride != run:
+            break
+        run *= extent
+    return run
