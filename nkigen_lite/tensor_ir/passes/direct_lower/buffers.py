@@ -237,6 +237,8 @@ def for_tiles(b: Builder, rows: Rows, body: Callable[[Rows], None]) -> None:
     )
 
 
+# Two, so that one PSUM tile is taken out while the next is made.
+PSUM_COPIES = 2
 MAX_FREE_DIMS = 4  # access patterns on chip: a partition and up to four free dimensions
 MAX_ELEMENTS = 32768  # elements per partition in one instruction, half of the documented 64 Ki
 

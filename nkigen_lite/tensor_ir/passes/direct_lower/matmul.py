@@ -12,6 +12,7 @@ from nkigen_lite.nki_ir.types import Affine, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
+    PSUM_COPIES,
     Buffer,
     Range,
     Ranges,
@@ -131,7 +132,7 @@ def new_psum(b: Builder, r: Roles, rows: Rows, ranges: Ranges) -> Value:
     """A PSUM tile for the result of ``rows`` and the present part of the moving axes."""
     sizes = [ranges.get(a, full(a)).size for a in r.moving]
     shape = (rows.rows, *([s for s in sizes if s > 1] or [1]))
-    return b.alloc(shape, DType.F32, MemorySpace.PSUM, name="acc")
+    return b.alloc(shape, DType.F32, MemorySpace.PSUM, PSUM_COPIES, name="acc")
 
 
 def contract(

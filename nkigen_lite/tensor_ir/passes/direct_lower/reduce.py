@@ -16,6 +16,7 @@ from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_ELEMENTS,
+    PSUM_COPIES,
     Buffer,
     Ranges,
     Rows,
@@ -149,7 +150,7 @@ def _ones(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> N
 
     def part(whole: Rows, inner: Ranges) -> None:
         dst = tile_view(b, sides.dst, sides.dst_coords, whole, kept, inner)
-        acc = b.alloc(dst.type.shape, DType.F32, MemorySpace.PSUM, name="acc")
+        acc = b.alloc(dst.type.shape, DType.F32, MemorySpace.PSUM, PSUM_COPIES, name="acc")
         sums = Accumulation()
 
         def one(rows: Rows) -> None:

@@ -9,6 +9,7 @@ from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
+    PSUM_COPIES,
     Buffer,
     Range,
     Ranges,
@@ -86,7 +87,11 @@ def _transpose(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> No
         src = tile_view(b, source, _identity(source), s_rows, order_s, here)
         dst = tile_view(b, target, _identity(target), t_rows, order_t, here)
         flipped = b.alloc(
-            (dst.type.shape[0], dst.type.free_size), source.dtype, MemorySpace.PSUM, name="flip"
+            (dst.type.shape[0], dst.type.free_size),
+            source.dtype,
+            MemorySpace.PSUM,
+            PSUM_COPIES,
+            name="flip",
         )
         b.nc_transpose(flipped, src)
         b.tensor_copy(dst, flipped)
@@ -116,7 +121,7 @@ def _replicate(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> No
         dst = tile_view(
             b, target, _identity(target), Rows(None, rows.start, 1, PARTITIONS), order, inner
         )
-        spread = b.alloc(dst.type.shape, DType.F32, MemorySpace.PSUM, name="spread")
+        spread = b.alloc(dst.type.shape, DType.F32, MemorySpace.PSUM, PSUM_COPIES, name="spread")
         b.matmul(spread, ones, row)
         b.tensor_copy(dst, spread)
 

@@ -32,21 +32,23 @@ class Bench:
         self.hbm = Hbm(self.b)
 
     def segment(self, segment: Segment, only: tuple[Storage, str, str] | None = None) -> Cost:
-        """The cost of a segment; with ``only`` = (storage, layout name, "read" or "write") just
-        that port's transfers inside the segment's loops."""
+        """The cost of a segment, simulated too; with ``only`` = (storage, layout name, "read" or
+        "write") just that port's transfers inside the segment's loops."""
         for (storage, name), port in (*segment.reads.items(), *segment.writes.items()):
             self._buffer(storage)
             if not port.streamed:
                 self._keep(storage, name, port.layout)
         lowering = SegmentLowering(self.b, self.hbm, self.kept, only)
-        return self._measure(lambda: lowering.lower(segment))
+        return self._measure(lambda: lowering.lower(segment), simulate=only is None)
 
     def conversion(self, item: Conversion) -> Cost:
-        """The cost of making a kept copy, without the copy itself."""
+        """The cost of making a kept copy, without the copy itself; simulated too."""
         self._buffer(item.storage)
         if item.source:
             self._keep(item.storage, item.source.name, item.source)
-        return self._measure(lambda: lower_conversion(self.b, self.hbm, self.kept, item))
+        return self._measure(
+            lambda: lower_conversion(self.b, self.hbm, self.kept, item), simulate=True
+        )
 
     def _buffer(self, storage: Storage) -> None:
         if storage not in self.hbm.buffers:
@@ -57,7 +59,7 @@ class Bench:
             with self.hbm.in_prologue():
                 self.kept[storage, name] = keep(self.b, storage, layout)
 
-    def _measure(self, emit: object) -> Cost:
+    def _measure(self, emit: object, simulate: bool = False) -> Cost:
         assert callable(emit)
         outer = self.b.graph
         piece = Graph("piece", outer.dialect)
@@ -68,4 +70,4 @@ class Bench:
         finally:
             self.b.graph = outer
         insert_deallocs(piece)
-        return cost_of(piece, self.target)
+        return cost_of(piece, self.target, simulate=simulate)

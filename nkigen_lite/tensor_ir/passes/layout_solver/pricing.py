@@ -10,14 +10,16 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cost_models import Instruction, Target, Transfer, dma_price, instruction_price
+from cost_models import Target, dma_price, instruction_price
 from nkigen_lite.core.ir import Graph, Op
-from nkigen_lite.nki_ir.access import Access, Accesses
+from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.rows import NKI
-from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
+from nkigen_lite.nki_ir.simulate import simulate_kernel, trigger
+from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.work import instruction, transfer
 
-DMA, ISSUE = "dma", "sync"
+DMA = "dma"
 
 
 @dataclass(slots=True)
@@ -25,12 +27,13 @@ class Cost:
     """Totals of a stretch of a kernel; times in nanoseconds.
 
     Attributes:
-        busy: engine (tensor, vector, scalar, gpsimd), ``dma`` (queues) and ``sync`` (issuing DMAs)
-            to time taken.
+        busy: engine (tensor, vector, scalar, gpsimd, sync) and ``dma`` (queues) to time taken;
+            triggering a DMA takes the engine that does it.
         latency: per resource, how much longer its longest op takes to finish than to make room for
             the next: what the end of the stretch waits for.
         hbm_bytes: moved over the HBM side of DMAs.
         sbuf_bytes: most bytes per partition live at once; psum_banks likewise.
+        simulated_ns: of the stretch alone.
     """
 
     busy: dict[str, float] = field(default_factory=dict)
@@ -40,6 +43,7 @@ class Cost:
     dmas: int = 0
     sbuf_bytes: int = 0
     psum_banks: int = 0
+    simulated_ns: float = 0.0
 
     def add(self, resource: str, interval: float, latency: float, count: int) -> None:
         self.busy[resource] = self.busy.get(resource, 0.0) + interval * count
@@ -52,8 +56,8 @@ class Cost:
         return {name: math.ceil(ns) for name, ns in sorted(self.busy.items()) if ns}
 
 
-def cost_of(graph: Graph, target: Target) -> Cost:
-    """The cost of a graph, loops multiplied out."""
+def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
+    """The cost of a graph, loops multiplied out; with ``simulate`` also its time on its own."""
     cost = Cost()
     accesses = Accesses()
     for op, trips in counted(graph):
@@ -69,6 +73,8 @@ def cost_of(graph: Graph, target: Target) -> Cost:
     peak = Peak(Limits.of(target))
     peak.walk(graph)
     cost.sbuf_bytes, cost.psum_banks = peak.most_sbuf, peak.most_banks
+    if simulate:
+        cost.simulated_ns = simulate_kernel(graph, target).time_ns
     return cost
 
 
@@ -82,71 +88,14 @@ def counted(graph: Graph, trips: int = 1) -> Iterator[tuple[Op, int]]:
             yield op, trips
 
 
-def instruction(op: Op, accesses: Accesses) -> Instruction:
-    """The op as the cost model sees it."""
-    full = [v for v in op.inputs if v.type.memory in ON_CHIP]
-    pointer = False
-    if op.opcode in ("tensor_scalar_arith", "activation"):
-        pointer = len(full) > 2
-        full = full[:2]
-    elems = max(v.type.free_size for v in full)
-    if op.opcode == "matmul":
-        elems = full[2].type.free_size
-    elif op.opcode == "nc_transpose":
-        elems = full[1].type.partition_size
-    return Instruction(
-        op=op.opcode,
-        engine=op.attrs["engine"],
-        rows=max(v.type.partition_size for v in full),
-        elems=elems,
-        dtypes=tuple(v.type.dtype.value for v in full),
-        memories=tuple(v.type.memory.value for v in full),
-        pointer=pointer,
-        contiguous=all(_is_contiguous(accesses.of(v)) for v in full),
-    )
-
-
-def _is_contiguous(access: Access) -> bool:
-    dims = access.free_dims()
-    return not dims or dims[-1][1] == 1
-
-
 def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses) -> None:
     dst, src = op.inputs
     price = dma_price(target, transfer(op, accesses))
     cost.dmas += trips
     cost.hbm_bytes += dst.type.size_bytes * trips * (2 if dst.type.memory is src.type.memory else 1)
-    cost.add(ISSUE, price.issue_ns, price.issue_ns, trips)
+    cost.add(trigger(op), price.engine_ns, price.issue_ns, trips)
     latency = price.first_byte_ns + price.transfer_ns + price.completion_ns
     cost.add(DMA, price.transfer_ns, latency, trips)
-
-
-def transfer(op: Op, accesses: Accesses) -> Transfer:
-    """A dma_copy as the cost model sees it: contiguous runs over the partitions it touches."""
-    dst, src = op.inputs
-    sides = [accesses.of(dst), accesses.of(src)]
-    on_chip = [s for s in sides if s.root.type.memory in ON_CHIP]
-    rows = on_chip[0].dims[0][0] if on_chip else 1
-    per_row = dst.type.num_elements // rows
-    run = per_row
-    for side in sides:
-        dims = side.dims[1:] if on_chip else side.dims
-        run = math.gcd(run, _run(dims))
-    descriptors = rows * (per_row // run)
-    kind = "copy" if not on_chip else "load" if dst.type.memory is MemorySpace.SBUF else "store"
-    return Transfer(kind, descriptors, run * dst.type.dtype.itemsize, rows)
-
-
-def _run(dims: tuple[tuple[int, int], ...]) -> int:
-    """Elements side by side in the innermost part of an access."""
-    run = 1
-    for extent, stride in reversed(dims):
-        if extent == 1:
-            continue
-        if stride != run:
-            break
-        run *= extent
-    return run
 
 
 @dataclass

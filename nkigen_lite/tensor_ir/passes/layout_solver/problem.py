@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import solver
 from cost_models import Target
 from nkigen_lite.errors import NoPlan
 from nkigen_lite.nki_ir.limits import Limits
-from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Storage
+from nkigen_lite.tensor_ir.passes.axes import Program, Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import (
@@ -21,6 +21,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.candidates import (
     choices_of_unit,
 )
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
+from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
@@ -164,20 +165,57 @@ class Planner:
         busy = whole.busy_ns
         for cost in loads:
             busy = {r: max(0, ns - cost.busy.get(r, 0)) for r, ns in busy.items()}
+        busy = {r: ns for r, ns in busy.items() if ns}
+        overhead = self.overheads(segment, whole, busy, reads, writes)
         name = self.name_of(choice)
         candidate = solver.Candidate(
             name=name,
             ops=tuple(u.name for u in choice.units),
             reads=tuple(solver.Port(i.storage.name, i.name, i.cost) for i in reads),
             writes=tuple(solver.Port(i.storage.name, i.name, i.cost) for i in writes),
-            busy={r: ns for r, ns in busy.items() if ns},
-            overhead_ns=_tail(whole),
+            busy=busy,
+            overhead_ns=overhead,
             sbuf_bytes=max(0, whole.sbuf_bytes - sum(c.sbuf_bytes for c in (*loads, *tiles))),
             psum_banks=whole.psum_banks,
             instructions=whole.instructions - sum(c.instructions for c in loads),
-            dims=tuple(self.dims(choice)),
+            dims=tuple(roles_of(choice)),
         )
         self.priced[name] = Priced(choice, reads, writes, candidate)
+
+    def overheads(
+        self,
+        segment: Segment,
+        whole: Cost,
+        busy: dict[str, int],
+        reads: Sequence[PortInfo],
+        writes: Sequence[PortInfo],
+    ) -> int:
+        """What filling and draining the segment's pipeline costs beyond its busiest resource.
+
+        It is what the simulated time of the segment on its own has over the closed form: with
+        everything kept in SBUF it is the candidate's (returned), and what streaming all ports adds
+        is spread over them.
+        """
+        ports = [info for info in (*reads, *writes) if info.cost is not None]
+        kept = _fill(whole.simulated_ns, busy)
+        if not any(info.cost and info.cost.dmas for info in ports):
+            return kept
+        for info in ports:
+            side = segment.reads if info in reads else segment.writes
+            side[info.storage, info.layout.name] = Port(info.layout, True, info.via)
+        stored, segment.stored = segment.stored, frozenset(i.storage for i in writes)
+        streamed = self.bench.segment(segment)
+        segment.stored = stored
+        total = dict(busy)
+        for info in ports:
+            for resource, ns in info.cost.busy.items() if info.cost else ():
+                total[resource] = total.get(resource, 0) + ns
+        added = _fill(streamed.simulated_ns, total) - kept
+        for info in ports:
+            assert info.cost is not None
+            share = max(0, added) // len(ports)
+            info.cost = replace(info.cost, overhead_ns=info.cost.overhead_ns + share)
+        return kept + min(0, added)
 
     def fits(self, cost: Cost) -> bool:
         limits = self.limits
@@ -265,8 +303,9 @@ class Planner:
         ports[key] = Port(info.layout, True, via)
         cost = self.bench.segment(segment, (*key, side))
         ports[key] = port
-        outside = info.storage.kind in ("input", "output")
-        return _transfer(cost, _dma_tail(cost) if not outside else 0)
+        # A load that waits for a store holds up the loads queued behind it.
+        inside = info.storage.kind not in ("input", "output")
+        return _transfer(cost, math.ceil(cost.latency.get(DMA, 0.0)) if inside else 0)
 
     # --- values and conversions ------------------------------------------------------------------
 
@@ -322,8 +361,7 @@ class Planner:
         costs = [self.bench.conversion(item) for item in ways]
         item, cost = min(zip(ways, costs, strict=True), key=lambda w: sum(w[1].busy.values()))
         whole = max(1, free_elements(storage.axes, target, {})) * storage.dtype.itemsize
-        outside = storage.kind == "input"
-        made = _transfer(cost, 0 if outside else _tail(cost))
+        made = _transfer(cost, _fill(cost.simulated_ns, cost.busy_ns))
         name = source.name if source else HBM
         self.conversions[storage.name, name, target.name] = item
         yield solver.Conversion(
@@ -333,49 +371,15 @@ class Planner:
             cost=replace(made, sbuf_bytes=max(0, made.sbuf_bytes - whole)),
         )
 
-    # --- roles -----------------------------------------------------------------------------------
-
-    def dims(self, choice: Choice) -> Iterator[solver.DimChoice]:
-        """Role and tile of every axis of every value that the choice touches."""
-        looped = {p.axis: p.block for p in choice.shape.loops}
-        if choice.shape.stream:
-            looped[choice.shape.stream.axis] = choice.shape.stream.block
-        seen: set[tuple[str, str]] = set()
-        for step, impl in zip(choice.steps, choice.impls, strict=True):
-            pairs = [(v, read_layout(step, impl, i)) for i, v in enumerate(step.reads)]
-            pairs.insert(0, (step.write, write_layout(step, impl)))
-            for view, layout in pairs:
-                if view.storage.kind == "constant":
-                    continue
-                for axis, coord in zip(view.storage.axes, view.coords, strict=True):
-                    key = (view.storage.name, axis.name)
-                    if key not in seen:
-                        seen.add(key)
-                        yield _dim(view.storage, axis, coord.axis, layout, looped)
-
-
-def _dim(
-    storage: Storage, axis: Axis, index: Axis | None, layout: Layout, looped: dict[Axis, int]
-) -> solver.DimChoice:
-    block = looped.get(index, axis.extent) if index else 1
-    if axis == layout.partition:
-        return solver.DimChoice(storage.name, axis.name, "P", min(layout.rows, block))
-    role: solver.Role = "I" if block == 1 and axis.extent > 1 else "F"
-    return solver.DimChoice(storage.name, axis.name, role, min(block, axis.extent))
-
 
 def _weight(transfer: solver.Transfer) -> int:
     """How dear a transfer is when it is not known what it overlaps with: its DMA time first."""
     return transfer.busy.get(DMA, 0) + sum(transfer.busy.values()) + transfer.overhead_ns
 
 
-def _tail(cost: Cost) -> int:
-    """What the end of a stretch waits for: each engine used passes its result on once."""
-    return math.ceil(sum(ns for name, ns in cost.latency.items() if name != DMA))
-
-
-def _dma_tail(cost: Cost) -> int:
-    return math.ceil(cost.latency.get(DMA, 0.0))
+def _fill(simulated_ns: float, busy: Mapping[str, int]) -> int:
+    """What a simulated time has over the busiest resource."""
+    return max(0, math.ceil(simulated_ns) - max(busy.values(), default=0))
 
 
 def _transfer(cost: Cost, overhead_ns: int) -> solver.Transfer:
