@@ -14,6 +14,7 @@ import numpy as np
 
 import solver
 from cost_models import Target, load_target
+from cost_models.simulate import Timeline
 from nkigen_lite.core.dtypes import Array, widen
 from nkigen_lite.core.interpret import bind_inputs
 from nkigen_lite.core.ir import Graph, clone
@@ -22,6 +23,7 @@ from nkigen_lite.frontend import Kernel, Traced, arguments
 from nkigen_lite.frontend.tracing import trace_bound
 from nkigen_lite.nki_ir.emit_nki import emit_nki
 from nkigen_lite.nki_ir.interpret import run as run_kernel
+from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.report.data import CompileReport, make_report
 from nkigen_lite.report.text import report_text
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
@@ -80,6 +82,15 @@ class Compiled:
             for name, value in self.graph.outputs.items()
         }
 
+    def simulate(self, record: int = 0) -> Timeline:
+        """The simulated time line of the lowered kernel: predicted by events, not measured.
+
+        Args:
+            record: how many events (instructions, DMA triggers, transfers) to keep in
+                ``timeline.events``, the first in program order.
+        """
+        return simulate_kernel(self.nki, self.target, record=record)
+
     def describe(self, width: int = 100, *, full: bool = False) -> str:
         """The report as text of that many columns; ``full`` shortens no table."""
         return report_text(self.report, self.plan, self.target, width=width, full=full)
@@ -113,7 +124,8 @@ def compile(
         specs, named: per parameter, in order or by name: text such as ``"4096x4096:bf16"``, an
             array (for its shape and type), a TensorType, or a pair (shape, dtype); anything else
             is passed to the function as it is.
-        target: a profile's name (trn1, trn2, trn3), the path of a profile file, or a Target.
+        target: a profile's name (``cost_models.targets()`` lists them), the path of a profile
+            file, or a Target.
         time_limit: seconds for the solver; a legal plan comes back however short it is.
         seed: of the solver; the same input and seed give the same plan.
         pins: decisions that the solver has to respect.

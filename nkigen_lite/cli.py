@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line: ``nkigen-lite compile|show|run|targets``.
+"""The command line: ``nkigen-lite compile|show|run|simulate|targets``.
 
 Exit codes: 0 all went well; 1 the user's input is wrong or a check failed (one message on stderr);
 2 the arguments are wrong; 130 interrupted; 141 whoever read the output went away.
@@ -20,12 +20,14 @@ import cost_models
 import nkigen_lite
 import solver
 from cost_models import PriceError, ProfileError, targets
-from nkigen_lite.commands.arguments import pair, seconds, seed, stage
+from nkigen_lite.commands.arguments import count, pair, seconds, seed, stage
 from nkigen_lite.commands.compiling import compile_command, show_command
 from nkigen_lite.commands.listing import targets_command
 from nkigen_lite.commands.running import run_command
+from nkigen_lite.commands.simulating import simulate_command
 from nkigen_lite.commands.stages import ALL, STAGES
 from nkigen_lite.errors import InvalidStage, NkigenError
+from nkigen_lite.report.timeline_lanes import DRAWN
 
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal's number, as shells say it
 _OURS = tuple(
@@ -40,9 +42,11 @@ examples:
   nkigen-lite compile examples/softmax.py:softmax --arg x=4096x4096 --target trn1 -o out/
   nkigen-lite show examples/softmax.py:softmax --arg x=64x256 --stage axes
   nkigen-lite run examples/matmul.py:matmul --arg a=64x256 --arg b=256x32 --check
+  nkigen-lite simulate examples/softmax.py:softmax --arg x=4096x4096 --svg softmax.svg
   nkigen-lite targets trn2 --assumed
 
-Times are predicted by a cost model; nothing is measured. To complete words with the tab key:
+Times are predicted by a cost model or a simulator; nothing is measured. To complete words with the
+tab key:
   eval "$(register-python-argcomplete nkigen-lite)"
 """
 _SPEC_HELP = (
@@ -200,6 +204,29 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--quiet", action="store_true", help="print nothing")
 
 
+def _simulate_options(parser: argparse.ArgumentParser) -> None:
+    _function_options(parser)
+    parser.add_argument(
+        "--first",
+        type=count,
+        default=DRAWN,
+        metavar="N",
+        help="draw the first N instructions, DMA triggers and transfers "
+        f"(default: {DRAWN}); the drawing on the terminal has as many as fit",
+    )
+    svg = parser.add_argument(
+        "--svg", metavar="FILE", help="draw them into this file: a lane per engine, with tooltips"
+    )
+    _complete(svg, FilesCompleter(("svg",)))
+    trace = parser.add_argument(
+        "--trace",
+        metavar="FILE",
+        help="write trace events to open in Perfetto or chrome://tracing: the first 4 N, or 1,024",
+    )
+    _complete(trace, FilesCompleter(("json",)))
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
 def _targets_options(parser: argparse.ArgumentParser) -> None:
     name = parser.add_argument(
         "name", nargs="?", metavar="NAME", help="a profile's name or path; lists all its numbers"
@@ -220,5 +247,10 @@ _COMMANDS: dict[
     "compile": (compile_command, "compile a function and report what was chosen", _compile_options),
     "show": (show_command, "print the IR after each stage", _show_options),
     "run": (run_command, "run the lowered kernel in the interpreter", _run_options),
+    "simulate": (
+        simulate_command,
+        "compile a function and show the simulated time line of its kernel",
+        _simulate_options,
+    ),
     "targets": (targets_command, "list the hardware profiles and their numbers", _targets_options),
 }

@@ -13,9 +13,10 @@ import pytest
 
 import nkigen_lite
 import solver
-from cost_models import ProfileError, load_target
+from cost_models import ProfileError, load_target, targets
 from nkigen_lite.commands.stages import STAGES
 from nkigen_lite.errors import InvalidInput, InvalidOp, NoPlan, NotSupported, TraceError
+from nkigen_lite.report.timeline import report_of
 
 SECONDS = ("trace_s", "build_s", "solve_s", "lower_s")
 
@@ -146,7 +147,7 @@ def test_a_short_time_limit_still_gives_a_legal_plan() -> None:
     np.testing.assert_allclose(kernel(x, w), gate(x, w), rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("target", ["trn1", "trn2", "trn3"])
+@pytest.mark.parametrize("target", targets())
 def test_every_profile_compiles(target: str) -> None:
     assert _gate(target=target).report.target == target
 
@@ -188,6 +189,29 @@ def test_emitted_source_says_that_its_time_is_predicted(compiled: nkigen_lite.Co
     first = compiled.emit().splitlines()[0]
     assert first.startswith("# target trn2; predicted ")
     assert "not measured" in first
+
+
+# --- simulating ----------------------------------------------------------------------------------
+
+
+def test_simulating_a_kernel_gives_the_time_that_its_report_says(
+    compiled: nkigen_lite.Compiled,
+) -> None:
+    timeline = compiled.simulate()
+    assert timeline.events == ()
+    assert report_of(timeline) == compiled.report.timeline
+
+
+def test_a_simulation_records_as_many_events_as_asked(compiled: nkigen_lite.Compiled) -> None:
+    every = compiled.simulate(record=10_000)
+    assert len(every.events) == every.instructions + every.transfers
+    assert compiled.simulate(record=5).events == every.events[:5]
+    assert all(0 <= e.start_ns <= e.end_ns <= every.time_ns for e in every.events)
+
+
+def test_recording_events_does_not_change_the_time() -> None:
+    kernel = nkigen_lite.compile(normalised, "4096x512:f32")
+    assert kernel.simulate(record=500).time_ns == kernel.simulate().time_ns
 
 
 # --- errors --------------------------------------------------------------------------------------
@@ -244,10 +268,11 @@ def test_complex_and_text_arrays_are_refused(compiled: nkigen_lite.Compiled) -> 
 
 def test_a_compiled_kernel_describes_itself(compiled: nkigen_lite.Compiled) -> None:
     assert "predicted" in compiled.describe()
+    assert "simulated" in compiled.describe()
 
 
 def test_an_unknown_target_lists_the_known_ones() -> None:
-    with pytest.raises(ProfileError, match=r"one of trn1, trn2, trn3.*did you mean 'trn2'"):
+    with pytest.raises(ProfileError, match=r"one of .*trn1, trn2, trn3.*did you mean 'trn2'"):
         _gate(target="trn22")
 
 

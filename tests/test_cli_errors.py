@@ -13,6 +13,7 @@ import pytest
 from command_line import Run, fails, runner, write_kernels
 
 import nkigen_lite
+from cost_models import targets
 from nkigen_lite.commands import terminal
 from nkigen_lite.commands.stages import ALL, STAGES
 
@@ -38,7 +39,7 @@ def test_version_and_help_exit_with_0(run: Run) -> None:
     code, out, _ = run("--help")
     assert code == 0
     assert "examples:" in out
-    for command in ("compile", "show", "run", "targets"):
+    for command in ("compile", "show", "run", "simulate", "targets"):
         assert run(command, "--help")[0] == 0
         assert f"nkigen-lite {command} " in out
 
@@ -57,6 +58,10 @@ def test_version_and_help_exit_with_0(run: Run) -> None:
         (("compile", "a.py:f", "--json", "--quiet"), "not allowed with argument"),
         (("show", "a.py:f", "--stage", "axs"), "did you mean 'axes'?"),
         (("show", "a.py:f", "--bogus"), "unrecognized arguments: --bogus"),
+        (("simulate",), "required: FILE:FUNC"),
+        (("simulate", "a.py:f", "--first", "0"), "'0' is not a whole number from 1 to 1000000"),
+        (("simulate", "a.py:f", "--first", "2.5"), "'2.5' is not a whole number from 1"),
+        (("simulate", "a.py:f", "--svg"), "expected one argument"),
     ],
 )
 def test_wrong_arguments_exit_with_2(run: Run, words: tuple[str, ...], message: str) -> None:
@@ -74,7 +79,7 @@ def test_wrong_arguments_exit_with_2(run: Run, words: tuple[str, ...], message: 
         (("softmax", "--arg", "x=4:bf17"), ["'bf17' is not a known element type", "bf16"]),
         (("softmax", "--arg", "x=4", "--static", "x=4"), ["'x' is given as an array, too"]),
         (("softmax", "--arg", "x=@no.npy"), ["no.npy: cannot be read: No such file"]),
-        (("softmax", "--arg", "x=4x4", "--target", "trn22"), ["one of trn1, trn2, trn3"]),
+        (("softmax", "--arg", "x=4x4", "--target", "trn22"), [f"one of {', '.join(targets())}"]),
         (("softmax", "--arg", "x=4x4", "--set", "dma.queue=1"), ["did you mean 'dma.queues'?"]),
         (("softmax", "--arg", "x=4x4", "--set", "dma.queues=x"), ["must be a whole number"]),
         (("softmax", "--arg", "x=4x4", "-o", "/proc/no/such"), ["cannot be written"]),
@@ -147,6 +152,7 @@ def test_all_output_fits_the_terminal(
     for words in (
         ("compile", function, "--arg", "x=300x200", "--full"),
         ("run", function, "--arg", "x=30x20", "--check"),
+        ("simulate", function, "--arg", "x=300x200"),
         ("targets",),
         ("targets", "trn1"),
     ):
@@ -203,6 +209,12 @@ def test_words_are_completed(tmp_path: Path) -> None:
         _process(**environment).communicate(timeout=60)
         return [word.strip() for word in reply.read_text().split("\n")]
 
-    assert {"compile", "show", "run", "targets"} <= set(complete("nkigen-lite "))
-    assert complete("nkigen-lite compile f.py:f --target ") == ["trn1", "trn2", "trn3"]
+    assert {"compile", "show", "run", "simulate", "targets"} <= set(complete("nkigen-lite "))
+    assert complete("nkigen-lite compile f.py:f --target ") == targets()
+    assert set(complete("nkigen-lite simulate f.py:f --s")) == {
+        "--static",
+        "--set",
+        "--seed",
+        "--svg",
+    }
     assert set(complete("nkigen-lite show f.py:f --stage ")) == {*STAGES, ALL}

@@ -15,7 +15,7 @@ import nkigen_lite
 from cost_models import load_target
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.report.agreement import compare, tolerance
-from nkigen_lite.report.figures import bar, micros, percent, scientific, size
+from nkigen_lite.report.figures import bar, difference, micros, percent, ratio, scientific, size
 from nkigen_lite.report.tables import Column, encodable, render, shortened, table
 from nkigen_lite.report.text import report_text
 
@@ -25,6 +25,12 @@ PUBLISHED = {
     *("status", "objective_ns", "best_bound_ns", "gap", "predicted_us", "simulated_us"),
     *("bound_us", "bound_resource", "greedy_us", "engines", "hbm_bytes", "compulsory_bytes"),
     *("instructions", "dmas", "ir_ops", "peak_sbuf_bytes", "peak_psum_banks", "solve_s", "lower_s"),
+    *("simulated_ratio", "timeline"),
+}
+TIMELINE = {
+    *("time_us", "launch_us", "host_us", "engines", "dma_active_us", "dma_active"),
+    *("dma_efficiency", "transfers", "hbm_bytes", "bytes_by_tensor", "mfu", "mbu"),
+    *("table_loads", "cold_us", "instructions", "simulated"),
 }
 
 
@@ -48,7 +54,9 @@ def _text(compiled: nkigen_lite.Compiled, **options: object) -> str:
 def test_json_has_the_published_names(compiled: nkigen_lite.Compiled) -> None:
     data = json.loads(compiled.report.to_json())
     assert set(data) >= PUBLISHED
-    assert data["simulated_us"] is None
+    assert set(data["timeline"]) == TIMELINE
+    for engine in data["timeline"]["engines"].values():
+        assert set(engine) == {"busy_us", "idle_us", "instructions", "waits_us"}
 
 
 def test_figures_of_the_report_fit_each_other(compiled: nkigen_lite.Compiled) -> None:
@@ -67,6 +75,29 @@ def test_figures_of_the_report_fit_each_other(compiled: nkigen_lite.Compiled) ->
     assert 0 < report.dmas < report.instructions
     assert 0 < report.peak_sbuf_bytes <= TRN2.memory.sbuf_usable_bytes_per_partition
     assert 0 < report.peak_psum_banks <= TRN2.memory.psum_banks
+
+
+def test_the_simulation_is_of_the_kernel_that_was_priced(compiled: nkigen_lite.Compiled) -> None:
+    report, timeline = compiled.report, compiled.report.timeline
+    assert report.simulated_us == timeline.time_us
+    assert report.simulated_ratio == pytest.approx(report.simulated_us / report.predicted_us)
+    assert report.bound_us <= report.simulated_us
+    assert timeline.instructions == report.instructions
+    assert timeline.transfers == report.dmas
+    assert timeline.hbm_bytes == report.hbm_bytes == sum(timeline.bytes_by_tensor.values())
+    assert {"x", "g", "w"} <= set(timeline.bytes_by_tensor)
+    assert 0 < timeline.mfu < 1
+    assert 0 < timeline.mbu < 1
+
+
+def test_busy_and_idle_time_of_an_engine_are_the_simulated_time(
+    compiled: nkigen_lite.Compiled,
+) -> None:
+    timeline = compiled.report.timeline
+    for engine in timeline.engines.values():
+        assert engine.busy_us + engine.idle_us == pytest.approx(timeline.time_us)
+        if engine.instructions:
+            assert sum(engine.waits_us.values()) == pytest.approx(engine.idle_us, abs=1e-5)
 
 
 # --- text ----------------------------------------------------------------------------------------
@@ -114,6 +145,29 @@ def test_text_has_the_bound_the_gap_and_the_capacities(compiled: nkigen_lite.Com
     assert f"roofline: {micros(compiled.report.bound_us)} us by" in text
     assert "of 208.0 KiB per partition" in text
     assert "of 8 banks" in text
+
+
+def test_text_puts_simulated_beside_predicted(compiled: nkigen_lite.Compiled) -> None:
+    report = compiled.report
+    lines = _text(compiled, width=120).splitlines()
+    assert f"simulated {micros(report.simulated_us)} us, not measured" in lines[0]
+    start = lines.index("Times") + 3
+    rows = {line[:26].strip(): line[26:].split() for line in lines[start : start + 5]}
+    assert rows["predicted"][:2] == [micros(report.predicted_us), "1.00x"]
+    assert rows["simulated"][:3] == [
+        micros(report.simulated_us),
+        ratio(report.simulated_us, report.predicted_us),
+        difference(report.simulated_us, report.predicted_us),
+    ]
+    assert rows["simulated, and the launch"][0] == micros(report.timeline.host_us)
+    assert list(rows)[::4] == ["roofline", "greedy, predicted"]
+
+
+def test_text_says_what_engines_wait_for(compiled: nkigen_lite.Compiled) -> None:
+    lines = _text(compiled, width=120).splitlines()
+    assert "Why engines were idle" in lines
+    assert any(line.startswith("DMA: ") for line in lines)
+    assert any(line.startswith("MFU ") for line in lines)
 
 
 def test_long_tables_are_shortened_with_a_note(compiled: nkigen_lite.Compiled) -> None:

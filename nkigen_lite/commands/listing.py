@@ -63,6 +63,8 @@ def _main(target: Target) -> dict[str, float]:
     cells = tensor.pe_rows * tensor.pe_cols
     per_ns = 2 * cells * target.clock.tensor_ghz
     return {
+        "cores_per_chip": target.chip.cores,
+        "link_gbps": target.chip.link_gbps,
         "partitions": memory.partitions,
         "sbuf_usable_bytes_per_partition": memory.sbuf_usable_bytes_per_partition,
         "psum_banks": memory.psum_banks,
@@ -71,6 +73,7 @@ def _main(target: Target) -> dict[str, float]:
         "dma_queues": target.dma.queues,
         "hbm_load_gbps": target.dma.load_cap_gbps,
         "hbm_store_gbps": target.dma.store_cap_gbps,
+        "calibrated": len(target.calibrated()),
         "assumed": len(target.assumed()),
     }
 
@@ -78,14 +81,17 @@ def _main(target: Target) -> dict[str, float]:
 def _overview(chosen: list[Target]) -> RenderableType:
     columns = (
         Column("target"),
-        Column("partitions", right=True, drop=5),
+        Column("cores", right=True, drop=3),
+        Column("link GB/s", right=True, drop=4),
+        Column("partitions", right=True, drop=7),
         Column("SBUF/part.", right=True),
-        Column("PSUM banks", right=True, drop=4),
+        Column("PSUM banks", right=True, drop=6),
         Column("bf16 TFLOPS", right=True),
-        Column("f32 TFLOPS", right=True, drop=3),
-        Column("DMA queues", right=True, drop=6),
+        Column("f32 TFLOPS", right=True, drop=5),
+        Column("DMA queues", right=True, drop=8),
         Column("load GB/s", right=True, drop=1),
         Column("store GB/s", right=True, drop=2),
+        Column("calibrated", right=True, drop=2),
         Column("assumed", right=True, drop=1),
     )
     rows = []
@@ -94,6 +100,8 @@ def _overview(chosen: list[Target]) -> RenderableType:
         rows.append(
             (
                 target.name,
+                f"{main['cores_per_chip']}",
+                f"{main['link_gbps']:g}",
                 f"{main['partitions']}",
                 size(main["sbuf_usable_bytes_per_partition"]),
                 f"{main['psum_banks']}",
@@ -102,6 +110,7 @@ def _overview(chosen: list[Target]) -> RenderableType:
                 f"{main['dma_queues']}",
                 f"{main['hbm_load_gbps']:g}",
                 f"{main['hbm_store_gbps']:g}",
+                f"{main['calibrated']}",
                 f"{main['assumed']}",
             )
         )
@@ -121,4 +130,6 @@ def _details(target: Target, found: dict[str, Quantity], *, assumed: bool) -> li
 
 
 def _value(value: float) -> str:
-    return str(value).lower() if isinstance(value, bool) else f"{value:.10g}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return str(value) if isinstance(value, int) else f"{value:.10g}"

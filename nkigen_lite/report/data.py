@@ -1,4 +1,8 @@
-"""The report of a compilation as plain data. All times in it are predicted, not measured."""
+"""The report of a compilation as plain data. All times in it are predicted, not measured.
+
+"Predicted" is the time by which the solver chose, a sum of closed forms; "simulated" is what the
+event simulator predicts for the lowered kernel.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,8 @@ from typing import Any
 import solver
 from cost_models import Target, Work, bounds
 from nkigen_lite.core.registry import OpDef
+from nkigen_lite.nki_ir.simulate import simulate_kernel
+from nkigen_lite.report.timeline import TimelineReport, report_of
 from nkigen_lite.tensor_ir.passes.axes import Program, Step
 from nkigen_lite.tensor_ir.passes.layout_solver import cost_of
 from nkigen_lite.tensor_ir.passes.lower_to_nki import Lowered
@@ -38,7 +44,7 @@ class CompileReport:
         best_bound_ns: no plan that the solver knows of is faster; gap: the part of the objective
             above it (0..1).
         predicted_us: the objective in microseconds.
-        simulated_us: of the lowered kernel on the simulator; None: there is none.
+        simulated_us: of the lowered kernel on the simulator; simulated_ratio: over predicted_us.
         bound_us, bound_resource: roofline lower bound and what it is bound by.
         greedy_us: predicted time of the per-op plan through HBM; None if it does not fit.
         engines: predicted busy microseconds of the lowered kernel per engine, ``dma`` (the queues)
@@ -50,6 +56,7 @@ class CompileReport:
         trace_s, build_s, solve_s, lower_s: seconds tracing, pricing candidates, solving, lowering.
         seed, deterministic_s, variables, constraints, candidates: of the solver's run.
         greedy: the baseline's figures.
+        timeline: of the simulation.
     """
 
     kernel: str
@@ -59,7 +66,8 @@ class CompileReport:
     best_bound_ns: int
     gap: float
     predicted_us: float
-    simulated_us: float | None
+    simulated_us: float
+    simulated_ratio: float
     bound_us: float
     bound_resource: str
     greedy_us: float | None
@@ -81,6 +89,7 @@ class CompileReport:
     constraints: int
     candidates: int
     greedy: GreedyReport | None
+    timeline: TimelineReport
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -110,6 +119,7 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
     compulsory = sum(s.size_bytes for s in (*lowered.program.inputs, *lowered.program.outputs))
     roof = bounds(target, work_of(lowered.program, compulsory))
     greedy = _greedy(answer.greedy)
+    simulated = report_of(simulate_kernel(solved.kernel, target))
     return CompileReport(
         kernel=lowered.program.name,
         target=target.name,
@@ -118,7 +128,8 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
         best_bound_ns=answer.best_bound_ns,
         gap=answer.gap,
         predicted_us=answer.objective_ns / 1000,
-        simulated_us=None,
+        simulated_us=simulated.time_us,
+        simulated_ratio=1000 * simulated.time_us / answer.objective_ns,
         bound_us=roof.ns / 1000,
         bound_resource=roof.resource,
         greedy_us=greedy.predicted_us if greedy else None,
@@ -140,6 +151,7 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
         constraints=answer.constraints,
         candidates=len(solved.problem.candidates),
         greedy=greedy,
+        timeline=simulated,
     )
 
 

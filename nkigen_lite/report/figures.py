@@ -18,11 +18,21 @@ def micros(us: float) -> str:
     return f"{us:,.0f}" if us >= 10_000 else f"{us:.2f}"
 
 
+def duration(ns: float) -> str:
+    """A short time in the unit that suits it: ``820 ns``, ``3.95 us``."""
+    return f"{ns:.3g} ns" if ns < 999.5 else f"{micros(ns / 1000)} us"
+
+
 def percent(part: float) -> str:
     """A share of one as a percentage: ``98.4%``; small ones do not become nothing: ``<0.1%``."""
     if 0 < part < 0.001:
         return "<0.1%"
     return f"{part:.1%}"
+
+
+def difference(of: float, to: float) -> str:
+    """How much more than ``to`` ``of`` is, with its sign: ``+35.3%``, ``-2.0%``."""
+    return f"{of / to - 1:+.1%}" if to else "-"
 
 
 def ratio(of: float, to: float) -> str:

@@ -13,7 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 # What a terminal without these characters shows instead, one for one, so that columns stay in line.
-_PLAIN = str.maketrans({"·": "|", "…": "~", "█": "#", "─": "-", "≤": "<", "—": "-"})
+_PLAIN = str.maketrans(
+    {"·": "|", "…": "~", "█": "#", "▓": "+", "▒": ":", "░": ".", "─": "-", "≤": "<", "—": "-"}
+)
+LEAST_WIDTH = 40
+"""Characters of the narrowest text: what is asked to be narrower is that wide."""
 T = TypeVar("T")
 _GAP = 2  # blanks between columns: one of padding, one of the box's divider
 _NARROWEST = 6

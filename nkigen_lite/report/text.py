@@ -1,4 +1,4 @@
-"""The report of a compilation as text for a terminal. All times in it are predicted."""
+"""The report of a compilation as text for a terminal. No time in it is measured."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from rich.text import Text
 from cost_models import Target
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.report.data import CompileReport, GreedyReport
-from nkigen_lite.report.figures import bar, micros, percent, ratio, size
-from nkigen_lite.report.tables import Column, render, shortened, table
+from nkigen_lite.report.figures import bar, difference, micros, percent, ratio, size
+from nkigen_lite.report.tables import LEAST_WIDTH, Column, render, shortened, table
+from nkigen_lite.report.timeline_text import counted, section, utilisation, waits
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
 from nkigen_lite.tensor_ir.passes.layout_solver.plan import DimPlan, SegmentPlan, ValuePlan
 
 ROWS = 12  # of a long table, unless all are asked for
-LEAST_WIDTH = 40
+_WAITS = 6  # of all engines together
 _MOST_BAR = 40
 
 _RESOURCES = {
@@ -56,8 +57,11 @@ def report_text(
     limit = None if full else ROWS
     items = [
         *_headline(report),
+        *_times(report, columns),
         *_figures(report, Limits.of(target), columns),
         *_engines(report, columns),
+        *waits(report.timeline, columns, None if full else _WAITS),
+        *_simulated(report),
         *_segments(plan, columns, limit, hint),
         *_values(plan, columns, limit, hint),
         *_effort(report),
@@ -65,15 +69,11 @@ def report_text(
     return render(items, columns, colour=colour, encoding=encoding)
 
 
-def _section(title: str) -> Iterator[RenderableType]:
-    yield Text()
-    yield Text(title, style="bold")
-
-
 def _headline(report: CompileReport) -> Iterator[RenderableType]:
     yield Text.assemble(
         (report.kernel, "bold"),
-        f" on {report.target}: predicted {micros(report.predicted_us)} us, not measured",
+        f" on {report.target}: predicted {micros(report.predicted_us)} us, simulated "
+        f"{micros(report.simulated_us)} us, not measured",
     )
     yield Text.assemble(
         (report.status, _STATUS_STYLE.get(report.status, "bold")),
@@ -93,6 +93,39 @@ def _verdict(report: CompileReport) -> str:
     return "the time limit ended the search; the plan is legal"
 
 
+def _times(report: CompileReport, width: int) -> Iterator[RenderableType]:
+    """The times that are known of the kernel, each against the one that the plan was chosen by."""
+    yield from section("Times")
+    known = [
+        ("roofline", report.bound_us),
+        ("predicted", report.predicted_us),
+        ("simulated", report.simulated_us),
+        ("simulated, and the launch", report.timeline.host_us),
+    ]
+    if report.greedy_us is not None:
+        known.append(("greedy, predicted", report.greedy_us))
+    longest = max(us for _, us in known) or 1.0
+    length = min(_MOST_BAR, max(8, width - 60))
+    rows = [
+        (
+            name,
+            micros(us),
+            ratio(us, report.predicted_us),
+            "" if name == "predicted" else difference(us, report.predicted_us),
+            bar(us / longest, length),
+        )
+        for name, us in known
+    ]
+    columns = (
+        Column("", least=12),
+        Column("us", right=True),
+        Column("of predicted", right=True, drop=1),
+        Column("", right=True, drop=2),
+        Column("", least=8, drop=3),
+    )
+    yield table(columns, rows, width)
+
+
 def _figures(report: CompileReport, limits: Limits, width: int) -> Iterator[RenderableType]:
     """The plan's totals beside those of the greedy plan."""
     greedy = report.greedy
@@ -100,7 +133,7 @@ def _figures(report: CompileReport, limits: Limits, width: int) -> Iterator[Rend
     def beside(figure: Callable[[GreedyReport], str]) -> str:
         return figure(greedy) if greedy else "-"
 
-    yield from _section("Totals")
+    yield from section("Totals")
     compulsory = f"the compulsory {size(report.compulsory_bytes)}"
     rows = [
         (
@@ -146,32 +179,48 @@ def _banks(count: int) -> str:
 
 
 def _engines(report: CompileReport, width: int) -> Iterator[RenderableType]:
-    """Predicted busy time per engine, with a bar as long as its share of the predicted time."""
-    yield from _section("Predicted busy time by engine")
+    """Predicted busy time per engine, with a bar as long as its share of the predicted time, and
+    how long the simulated engine is busy."""
+    yield from section("Predicted busy time by engine")
     of_greedy = report.greedy.engines if report.greedy else {}
+    simulated = _simulated_busy(report)
     names = sorted({*report.engines, *of_greedy}, key=lambda n: -report.engines.get(n, 0.0))
-    length = min(_MOST_BAR, max(8, width - 46))
+    length = min(_MOST_BAR, max(8, width - 60))
     rows = []
     for name in names:
         us = report.engines.get(name, 0.0)
         share = us / report.predicted_us if report.predicted_us else 0.0
         theirs = micros(of_greedy[name]) if name in of_greedy else "-"
-        rows.append(
-            (_RESOURCES.get(name, name), micros(us), percent(share), bar(share, length), theirs)
-        )
+        mine = micros(simulated[name]) if name in simulated else "-"
+        known = _RESOURCES.get(name, name), micros(us), percent(share)
+        rows.append((*known, bar(share, length), mine, theirs))
     columns = (
         Column("engine"),
         Column("us", right=True),
         Column("of time", right=True, drop=1),
         Column("", least=8, drop=2),
-        Column("greedy us", right=True, drop=3),
+        Column("simulated us", right=True, drop=3),
+        Column("greedy us", right=True, drop=4),
     )
     yield table(columns, rows, width)
 
 
+def _simulated_busy(report: CompileReport) -> dict[str, float]:
+    """Simulated busy microseconds by the names of ``report.engines``."""
+    engines = report.timeline.engines
+    return {"dma": report.timeline.dma_active_us, **{n: e.busy_us for n, e in engines.items()}}
+
+
+def _simulated(report: CompileReport) -> Iterator[RenderableType]:
+    """What else the simulation says."""
+    yield from section("Simulated use of device memory and the PE array")
+    yield from utilisation(report.timeline)
+    yield Text(counted(report.timeline))
+
+
 def _segments(plan: Plan, width: int, limit: int | None, hint: str) -> Iterator[RenderableType]:
     """What runs, in order: loops, predicted time and what bounds it."""
-    yield from _section("Segments")
+    yield from section("Segments")
     shown, left = shortened(plan.segments, limit, lambda s: s.ns)
     columns = (
         Column("makes", least=10),
@@ -219,7 +268,7 @@ def _trips(extent: int, block: int) -> str:
 
 def _values(plan: Plan, width: int, limit: int | None, hint: str) -> Iterator[RenderableType]:
     """Where every value lives, and the role and tile of each of its dimensions."""
-    yield from _section("Values")
+    yield from section("Values")
     shown, left = shortened(plan.values, limit, lambda v: v.bytes)
     columns = (
         Column("value", least=8),
