@@ -4,6 +4,7 @@
 PYTHON ?= python3
 PYTEST ?= -n 2
 BENCH ?=
+VALIDATE ?=
 
 SHELL := /bin/sh
 VENV := .venv
@@ -12,7 +13,7 @@ READY := $(VENV)/.ready
 LINTED := nkigen_lite solver cost_models tests examples $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint format bench clean
+.PHONY: help setup demo test test-fast lint format bench validate clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -54,6 +55,9 @@ format: $(READY) ## rewrite the sources in the project's format
 
 bench: $(READY) ## run the benchmarks
 	@$(PY) benchmarks/run.py $(BENCH)
+
+validate: $(READY) ## compare predictions with published hardware measurements
+	@$(PY) benchmarks/validate.py $(VALIDATE)
 
 clean: ## remove .venv, caches and what runs leave behind
 	rm -rf $(VENV) out build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
