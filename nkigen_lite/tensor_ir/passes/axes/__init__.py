@@ -7,6 +7,14 @@ storages and write one.
 """
 
 from nkigen_lite.tensor_ir.passes.axes.analyse import analyse
-from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes.program import (
+    Axis,
+    Coord,
+    Program,
+    Stage,
+    Step,
+    Storage,
+    View,
+)
 
-__all__ = ["Axis", "Coord", "Program", "Step", "Storage", "View", "analyse"]
+__all__ = ["Axis", "Coord", "Program", "Stage", "Step", "Storage", "View", "analyse"]

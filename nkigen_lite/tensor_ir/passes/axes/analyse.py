@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nkigen_lite.core.ir import Graph, Op, Value
+from nkigen_lite.tensor_ir.passes.axes.casts import fold_casts
+from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.refine import Link, Node, Refinement, refine
@@ -27,7 +29,7 @@ def analyse(graph: Graph) -> Program:
     for op in graph.ops:
         builder.visit(op)
     program = builder.finish()
-    return merge_axes(program)
+    return fuse_pairs(fold_casts(merge_axes(program)))
 
 
 @dataclass

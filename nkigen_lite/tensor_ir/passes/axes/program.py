@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -113,6 +114,18 @@ class View:
         return f"{self.storage.name}[{inner}]"
 
 
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """One op of a step that computes several, one after the other.
+
+    ``operands`` are positions in the step's reads; None stands for the result of the stage before.
+    """
+
+    opcode: str
+    attrs: Mapping[str, Any]
+    operands: tuple[int | None, ...]
+
+
 @dataclass(eq=False, slots=True)
 class Step:
     """One thing to do: read views, compute, write a view.
@@ -122,6 +135,7 @@ class Step:
         kind: "pointwise", "reduce", "matmul", "fill", "ramp", "copy" or "hbm_copy".
         op: the tensor_ir op it comes from (None for copies).
         attrs: what the kind needs: "value" of a fill, the regions of an hbm_copy.
+        stages: of a pointwise step that computes more than ``op``, its last: all ops in order.
     """
 
     name: str
@@ -131,6 +145,7 @@ class Step:
     write: View
     attrs: dict[str, Any] = field(default_factory=dict)
     loc: Location | None = None
+    stages: tuple[Stage, ...] = ()
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -148,6 +163,7 @@ class Step:
 
     def __repr__(self) -> str:
         what = self.op.opcode if self.op else self.kind
+        what = "+".join(s.opcode for s in self.stages) or what
         return f"{self.write!r} = {what}({', '.join(map(repr, self.reads))})"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Rows,
     for_blocks,
     for_instructions,
+    for_tiles,
     full,
     new_buffer,
     row_groups,
@@ -53,7 +55,8 @@ def pointwise(
 ) -> None:
     """One pass over the block, an instruction for as much of it as possible."""
     order = [a for a in step.write.axes if a != impl.partition]
-    for group in row_groups(impl.partition, ranges, _rows(s, impl)):
+
+    def parts(group: Rows) -> None:
         for_instructions(
             s.b,
             group,
@@ -61,6 +64,27 @@ def pointwise(
             ranges,
             lambda rows, inner: _pointwise_part(s, step, impl, dst, coords, rows, order, inner),
         )
+
+    for group in row_groups(impl.partition, ranges, _rows(s, impl)):
+        if _pays_by_tile(step, order, ranges):
+            for_tiles(s.b, group, parts)
+        else:
+            parts(group)
+
+
+_LONG_ROW = 32  # elements from which an instruction per tile costs less than a broadcast operand
+
+
+def _pays_by_tile(step: Step, order: Sequence[Axis], ranges: Ranges) -> bool:
+    """Whether an operand is one value per partition of each tile: an instruction takes the column
+    of a single tile as a pointer, at twice to four times the rate of two full operands."""
+    sizes = {a: ranges.get(a, full(a)).size for a in order}
+    varying = [
+        any(sizes.get(a, 1) > 1 for a in view.axes)
+        for view in step.reads
+        if view.storage.kind != "constant"
+    ]
+    return any(varying) and not all(varying) and math.prod(sizes.values()) >= _LONG_ROW
 
 
 def _rows(s: SegmentLowering, impl: Impl) -> int:

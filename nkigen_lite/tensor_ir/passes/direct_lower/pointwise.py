@@ -11,7 +11,7 @@ from nkigen_lite.core.ir import Value
 from nkigen_lite.errors import NotSupported
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import MemorySpace
-from nkigen_lite.tensor_ir.passes.axes import Step
+from nkigen_lite.tensor_ir.passes.axes import Stage, Step
 
 _NATIVE = (DType.I32, DType.U32)
 Operand = Value | float | int | bool
@@ -45,6 +45,9 @@ def emit_pointwise(b: Builder, step: Step, args: Args) -> None:
     Raises:
         NotSupported: no engine has the op (decompose should have removed it).
     """
+    if step.stages:
+        emit_stages(b, step.stages, args)
+        return
     opcode = step.op.opcode if step.op and step.kind == "pointwise" else "copy"
     emit = EMITTERS.get(opcode)
     if emit is None:
@@ -218,6 +221,109 @@ EMITTERS: dict[str, Emit] = {
     **{name: arith(alu) for name, alu in _ARITHMETIC.items()},
     **{name: bits(name) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
 }
+
+
+def emit_stages(b: Builder, stages: Sequence[Stage], args: Args) -> None:
+    """Two ops in one instruction if their operands allow it, else one after the other."""
+    first, second = stages
+    before = _of_stage(first, args, None, args.dst)
+    if _as_activation(b, first, second, before) or _as_tensor_scalar(b, stages, args):
+        return
+    between = b.alloc(args.dst.type.shape, DType.F32, MemorySpace.SBUF, name="between")
+    EMITTERS[first.opcode](b, _of_stage(first, args, None, between))
+    EMITTERS[second.opcode](b, _of_stage(second, args, between, args.dst))
+
+
+def _of_stage(stage: Stage, args: Args, previous: Value | None, dst: Value) -> Args:
+    """The arguments of one stage; the result before it is f32 and no column."""
+    srcs: list[Operand] = []
+    columns: list[Value | None] = []
+    dtypes: list[DType] = []
+    for k in stage.operands:
+        if k is None:
+            assert previous is not None
+            srcs.append(previous)
+        else:
+            srcs.append(args.srcs[k])
+        columns.append(None if k is None else args.columns[k])
+        dtypes.append(DType.F32 if k is None else args.dtypes[k])
+    return Args(dst, tuple(srcs), tuple(columns), tuple(dtypes), dict(stage.attrs))
+
+
+def _column_f32(b: Builder, column: Value, sign: float = 1.0) -> Value:
+    """One f32 value per partition, negated with ``sign`` -1."""
+    if sign == 1.0 and column.type.dtype is DType.F32:
+        return column
+    made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, name="column")
+    if sign == 1.0:
+        b.tensor_copy(made, column)
+    else:
+        b.tensor_scalar_arith(made, column, op0="multiply", imm0=sign)
+    return made
+
+
+def _as_activation(b: Builder, first: Stage, second: Stage, a: Args) -> bool:
+    """f(x * number), f(x + column), f(x - column) or f(column - x) on ScalarE."""
+    if second.opcode not in _ACTIVATIONS:
+        return False
+    for position in (1, 0):
+        tile, column = a.srcs[1 - position], a.columns[position]
+        other = a.srcs[position]
+        if not isinstance(tile, Value):
+            continue
+        if first.opcode == "mul" and not isinstance(other, Value):
+            b.activation(a.dst, tile, op=second.opcode, scale=float(other))
+            return True
+        if first.opcode in ("add", "sub") and column is not None:
+            reverse = first.opcode == "sub" and position == 0
+            sign = -1.0 if first.opcode == "sub" and not reverse else 1.0
+            bias = _column_f32(b, column, sign)
+            b.activation(a.dst, tile, bias, op=second.opcode, scale=-1.0 if reverse else 1.0)
+            return True
+    return False
+
+
+def _as_tensor_scalar(b: Builder, stages: Sequence[Stage], args: Args) -> bool:
+    """(x op0 s0) op1 s1 on VectorE, each s a number or a column."""
+    tile: Value | None = None
+    pointers: list[Value] = []
+    attrs: dict[str, Any] = {}
+    for number, stage in enumerate(stages):
+        if stage.opcode not in _ARITHMETIC:
+            return False
+        found = _tile_and_scalar(stage, args, number > 0)
+        if found is None:
+            return False
+        taken, scalar, reverse = found
+        tile = tile or taken
+        attrs |= {f"op{number}": _ARITHMETIC[stage.opcode], f"reverse{number}": reverse}
+        if isinstance(scalar, Value):
+            pointers.append(scalar)
+        else:
+            attrs[f"imm{number}"] = float(scalar)
+    assert tile is not None
+    wide = [_column_f32(b, column) for column in pointers]
+    b.tensor_scalar_arith(args.dst, tile, *wide, **attrs)
+    return True
+
+
+def _tile_and_scalar(
+    stage: Stage, args: Args, chained: bool
+) -> tuple[Value | None, Operand, bool] | None:
+    """(tile, number or column, whether the scalar comes first) of a stage, or None."""
+    for position in (1, 0):
+        scalar, tile = stage.operands[position], stage.operands[1 - position]
+        if scalar is None or (tile is not None) == chained:
+            continue
+        given = args.columns[scalar] or args.srcs[scalar]
+        if isinstance(given, Value) and args.columns[scalar] is None:
+            continue
+        if tile is None:
+            return None, given, position == 0
+        source = args.srcs[tile]
+        if isinstance(source, Value):
+            return source, given, position == 0
+    return None
 
 
 def has_emitter(opcode: str) -> bool:

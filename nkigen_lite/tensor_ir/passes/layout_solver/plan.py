@@ -175,7 +175,7 @@ def _segment(item: Segment, term: solver.Step) -> SegmentPlan:
 def _step(step: Step, impl: Impl) -> StepPlan:
     return StepPlan(
         writes=repr(step.write),
-        op=step.op.opcode if step.op else step.kind,
+        op=" ".join(s.opcode for s in step.stages) or (step.op.opcode if step.op else step.kind),
         reads=tuple(repr(v) for v in step.reads),
         how=_how(step, impl),
         line=str(step.loc) if step.loc else None,

@@ -15,9 +15,9 @@ from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.rows import NKI
-from nkigen_lite.nki_ir.simulate import simulate_kernel, trigger
+from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.nki_ir.types import MemorySpace
-from nkigen_lite.nki_ir.work import instruction, transfer
+from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
 DMA = "dma"
 

@@ -1,0 +1,144 @@
+"""Casts that take no step of their own, and two ops in one instruction."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from lowering import BF16, arrays, assert_lowers, compiled
+
+from nkigen_lite.frontend import trace
+from nkigen_lite.tensor_ir.passes.axes import Program, analyse
+from nkigen_lite.tensor_ir.passes.lower_to_nki import simplify
+
+F32 = np.float32
+
+
+def program(fn: Callable[..., Any], *specs: str) -> Program:
+    """The axis program of a function."""
+    graph = trace(fn, list(specs)).graph
+    simplify(graph)
+    return analyse(graph)
+
+
+def opcodes(made: Program) -> list[str]:
+    return [
+        "+".join(s.opcode for s in step.stages) or (step.op.opcode if step.op else step.kind)
+        for step in made.steps
+    ]
+
+
+def kernel_text(fn: Callable[..., Any], *specs: str) -> str:
+    return str(compiled(fn, *specs).nki)
+
+
+# --- casts
+
+
+def mean_square(x: Any) -> Any:
+    wide = x.astype(F32)
+    return (wide * wide).mean(-1).astype(x.dtype)
+
+
+def test_a_widening_cast_is_read_through_and_a_narrowing_one_is_written_at_once() -> None:
+    made = program(mean_square, "300x500:bf16")
+    assert "cast" not in opcodes(made)
+    assert {s.name for s in made.storages if s.dtype.value == "bf16"} == {"x", "output"}
+    (x,) = arrays([(300, 500)], BF16)
+    assert_lowers(mean_square, x)
+
+
+def test_a_value_that_is_also_wanted_wide_is_written_wide() -> None:
+    def fn(x: Any) -> Any:
+        y = np.exp(x)
+        return y, y.astype(ml_dtypes.bfloat16)
+
+    assert opcodes(program(fn, "100x70")).count("cast") == 1
+
+
+@pytest.mark.parametrize("kinds", [("bf16", "bf16"), ("f16", "f16")])
+def test_a_product_of_widened_operands_multiplies_them_as_they_were(kinds: tuple[str, str]) -> None:
+    def fn(a: Any, b: Any) -> Any:
+        return a.astype(F32) @ b.astype(F32)
+
+    made = program(fn, f"64x200:{kinds[0]}", f"200x96:{kinds[1]}")
+    assert opcodes(made) == ["matmul"]
+    a, b = arrays([(64, 200), (200, 96)], BF16)
+    assert_lowers(fn, a, b)
+
+
+def test_a_product_with_one_widened_operand_keeps_the_cast() -> None:
+    def fn(a: Any, b: Any) -> Any:
+        return a.astype(F32) @ b
+
+    assert "cast" in opcodes(program(fn, "64x200:bf16", "200x96:f32"))
+
+
+def test_a_narrowing_cast_to_an_integer_keeps_its_step() -> None:
+    assert "cast" in opcodes(program(lambda x: (x * 2).astype(np.int32), "64x96"))
+
+
+def test_a_cast_of_a_slice_is_read_through_at_its_place() -> None:
+    def fn(x: Any) -> Any:
+        part = x[10:110, ::2].astype(F32)
+        return np.exp(part[5:, 3:]) + part[:-5, :-3]
+
+    assert "cast" not in opcodes(program(fn, "130x90:bf16"))
+    (x,) = arrays([(130, 90)], BF16)
+    assert_lowers(fn, x)
+
+
+# --- two ops in one instruction
+
+PAIRS: dict[str, tuple[Callable[[Any], Any], str]] = {
+    "exp of a difference to a column": (lambda x: np.exp(x - x.max(-1, keepdims=True)), "exp"),
+    "exp of a column less a tile": (lambda x: np.exp(x.min(-1, keepdims=True) - x), "exp"),
+    "activation of a multiple": (lambda x: np.tanh(x * 0.5), "tanh"),
+    "activation of a sum": (lambda x: np.square(x + x.mean(-1, keepdims=True)), "square"),
+    "multiply, then add": (lambda x: x * 2.0 + 1.0, "op1"),
+    "subtract from, then scale": (lambda x: (3.0 - x) * x.max(-1, keepdims=True), "op1"),
+    "clip": (lambda x: np.minimum(np.maximum(x, -1.0), x.mean(-1, keepdims=True)), "op1"),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+@pytest.mark.parametrize("shape", [(300, 70), (1, 129), (127, 1), (2, 130, 33)])
+def test_a_fused_pair_computes_what_its_two_ops_do(name: str, shape: tuple[int, ...]) -> None:
+    fn, _ = PAIRS[name]
+    (x,) = arrays([shape])
+    assert_lowers(fn, x)
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_a_pair_with_a_column_or_a_number_is_one_instruction(name: str) -> None:
+    fn, shown = PAIRS[name]
+    assert any("+" in code for code in opcodes(program(fn, "256x512")))
+    text = kernel_text(fn, "256x512")
+    whole = [line for line in text.splitlines() if "between" in line]
+    assert whole == []
+    assert shown in text
+
+
+def test_a_pair_whose_operand_is_no_column_in_the_layout_becomes_two_instructions() -> None:
+    def fn(x: Any) -> Any:
+        return np.exp(x - x.max(0))
+
+    (x,) = arrays([(120, 400)])
+    assert_lowers(fn, x)
+
+
+def test_a_value_that_two_ops_read_is_not_fused_away() -> None:
+    def fn(x: Any) -> Any:
+        y = x - x.mean(-1, keepdims=True)
+        return y * np.exp(y)
+
+    made = opcodes(program(fn, "64x96"))
+    assert "sub" in made
+    assert not any("sub+" in code for code in made)
+
+
+def test_integers_are_not_fused() -> None:
+    assert not any("+" in code for code in opcodes(program(lambda x: x * 2 + 1, "64x96:i32")))
