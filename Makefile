@@ -10,6 +10,7 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
+TYPED := benchmarks/measured benchmarks/validate.py benchmarks/simulate_speed.py
 LINTED := nkigen_lite solver cost_models tests examples $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help
@@ -48,6 +49,7 @@ lint: $(READY) ## ruff check, ruff format --check, mypy --strict
 	@$(PY) -m ruff check --quiet $(LINTED)
 	@$(PY) -m ruff format --quiet --check $(LINTED)
 	@$(PY) -m mypy --strict --no-error-summary
+	@$(PY) -m mypy --strict --no-error-summary --explicit-package-bases $(TYPED)
 
 format: $(READY) ## rewrite the sources in the project's format
 	@$(PY) -m ruff check --quiet --fix $(LINTED)

@@ -90,10 +90,19 @@ class DmaPrice:
 
 _TRANSPOSED_BYTES: Final = (2, 4)
 
+
+def peak_gbps(target: Target) -> float:
+    """What all queues of a core reach together, loads and stores mixed: the larger of their caps.
+
+    A copy within one memory is taken to reach it, too; no source times one.
+    """
+    return max(target.dma.load_cap_gbps, target.dma.store_cap_gbps)
+
+
 _CAP_GBPS: Final[Mapping[str, Callable[[Target], float]]] = {
     "load": lambda t: t.dma.load_cap_gbps,
     "store": lambda t: t.dma.store_cap_gbps,
-    "copy": lambda t: max(t.dma.load_cap_gbps, t.dma.store_cap_gbps),
+    "copy": peak_gbps,
 }
 
 _TRANSPOSE_FACTOR: Final[Mapping[str, Callable[[Target], float]]] = {

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
 
+from .dma import peak_gbps
 from .engine_rates import matmul_cycles_per_row
 from .errors import PriceError
 from .schema import fields as profile_fields
@@ -104,7 +105,7 @@ def bounds(target: Target, work: Work) -> Bounds:
     )
     rates = {engine: peak_elems_per_ns(target, engine) for engine in _ENGINES}
     by_resource = {
-        "hbm": work.hbm_bytes / max(dma.load_cap_gbps, dma.store_cap_gbps),
+        "hbm": work.hbm_bytes / peak_gbps(target),
         "hbm_load": work.hbm_load_bytes / dma.load_cap_gbps,
         "tensor": _tensor_ns(target, work.macs),
         **{engine: elems[engine] / rates[engine] for engine in _ENGINES},

@@ -16,9 +16,9 @@ from ..dma import Transfer
 from ..instructions import Instruction, activation_table
 from ..target import Target
 from .prices import Prices, picoseconds
-from .program import Step
+from .program import TRIGGERS, Step
 from .queues import Endless, Queues
-from .tiles import DMA, ENGINES, GPSIMD, NEVER, PARTS, SCALAR, SYNC, TENSOR, Tiles
+from .tiles import DMA, ENGINES, NEVER, PARTS, SCALAR, TENSOR, Tiles
 
 Go = Callable[[], None]
 
@@ -97,7 +97,7 @@ class Machine:
         self.table: list[str | None] = [None]
         # PE array: when its last instruction started and ended, its heat, whether it is warm.
         self.array = [NEVER, NEVER, 0, 0]
-        self.triggers: tuple[int, ...] = (SYNC, SCALAR, GPSIMD)
+        self.triggers = tuple(ENGINES.index(name) for name in TRIGGERS)
         self.record = record
         self.events: list[tuple[int, int, int, str]] = []
 

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from ..dma import Transfer, dma_price, queue_work_ns
+from ..dma import Transfer, dma_price, peak_gbps, queue_work_ns
 from ..instructions import Instruction
 from ..pricing import instruction_price, weight_load_price
 from ..target import Target
@@ -87,7 +87,8 @@ class Prices:
         """What a transfer asks of the queues."""
         dma = self.target.dma
         duration = max(picoseconds(transfer_ns), 1)
-        all_ns = work.total_bytes / max(dma.load_cap_gbps, dma.store_cap_gbps)
+        is_store = work.direction == "store"
+        all_ns = work.total_bytes / (dma.store_cap_gbps if is_store else peak_gbps(self.target))
         load_ns = work.total_bytes / dma.load_cap_gbps
         used = max(queue_work_ns(self.target, work) / dma.queues, all_ns)
         share = min(FULL, max(1, math.ceil(used * 1000 / duration * FULL)))

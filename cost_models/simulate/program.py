@@ -20,8 +20,9 @@ from ..errors import PriceError
 from ..instructions import Instruction
 
 MEMORIES = ("sbuf", "psum", "hbm")
-TRIGGERS = ("sync", "scalar", "gpsimd", "vector", "tensor")
-"""Engines whose instruction stream may hold DMA triggers."""
+TRIGGERS = ("sync", "scalar", "gpsimd")
+"""Engines whose instruction stream may hold DMA triggers: the first two have the hardware generate
+descriptors, GpSimd generates them itself."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,13 +126,14 @@ Item: TypeAlias = Step | Fresh | Loop
 
 @dataclass(slots=True)
 class Extent:
-    """What a stretch of a program consists of, loops multiplied out or not as named.
+    """What a stretch of a program consists of.
 
     Attributes:
         steps: instructions executed, loops multiplied out.
-        engines: engines that execute something.
+        engines: engines that execute or trigger something.
         triggers: engines that trigger DMAs.
-        factors: per buffer used, the factors that its uses have on a given index.
+        uses: what its steps read and write, once per step.
+        fresh: buffers that rotate.
     """
 
     steps: int = 0

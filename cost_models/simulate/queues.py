@@ -22,8 +22,8 @@ SLIVER = FULL // 64
 """Capacity too small to be worth telling apart: what is left below it counts as taken."""
 
 MOST_INTERVALS = 1024
-"""Busy intervals remembered; a trigger that lags behind the newest of them finds older capacity
-taken."""
+"""Busy intervals remembered; a transfer that arrives before the oldest of them finds all older
+capacity taken."""
 
 
 def _rounded(taken: int) -> int:
@@ -59,19 +59,21 @@ class Demand:
 class Queues:
     """Busy intervals, sorted and disjoint, with the capacity that is taken in each.
 
-    ``active_ps`` is the time with anything in flight in intervals that are no longer remembered.
+    ``active_ps`` is the time with anything in flight in intervals that are no longer remembered;
+    ``floor`` is the end of the last of them that was still to be found.
     """
 
     starts: list[int] = field(default_factory=list)
     ends: list[int] = field(default_factory=list)
     taken: list[tuple[int, int]] = field(default_factory=list)
     active_ps: int = 0
+    floor: int = 0
 
     def place(self, arrival: int, demand: Demand) -> int:
         """Take capacity from ``arrival`` (ps) on; when the transfer's last byte has moved."""
         starts, ends, taken = self.starts, self.ends, self.taken
         share, load_share = demand.share, demand.load_share
-        left, now = demand.duration_ps, arrival
+        left, now = demand.duration_ps, max(arrival, self.floor)
         at = bisect_right(ends, now)
         while left > 0:
             if at == len(starts) or now < starts[at]:
@@ -127,6 +129,8 @@ class Queues:
         # Only the newest copies can be found again.
         shown = min(times, MOST_INTERVALS // max(len(period), 1) + 1)
         self.active_ps += times * active - shown * sum(end - start for start, end, _ in period)
+        if shown < times:
+            self.floor = max(self.floor, low + (times - shown + 1) * by)
         made = clipped(known, NEVER, high)
         for copy in range(times - shown + 1, times + 1):
             made += [(start + copy * by, end + copy * by, took) for start, end, took in period]
@@ -144,7 +148,10 @@ class Queues:
     def forget(self, before: int) -> None:
         """Nothing arrives before a time (ps) any more."""
         done = bisect_right(self.ends, before)
-        done = max(done, len(self.ends) - MOST_INTERVALS)
+        crowd = len(self.ends) - MOST_INTERVALS
+        if crowd > done:
+            done = crowd
+            self.floor = self.ends[done - 1]
         if done > 0:
             self.active_ps += sum(self.ends[:done]) - sum(self.starts[:done])
             del self.starts[:done], self.ends[:done], self.taken[:done]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from ..dma import peak_gbps
 from ..target import Target
 from .machine import Machine
 from .tiles import ENGINES, PARTS, UNITS
@@ -102,12 +103,11 @@ def timeline_of(machine: Machine) -> Timeline:
     time_ns = machine.end / 1000
     active_ns = machine.queues.total_active_ps() / 1000
     moved = sum(totals.bytes_of.values())
-    dma = target.dma
     return Timeline(
         time_ns=time_ns,
         engines={name: _engine(machine, unit) for unit, name in enumerate(ENGINES)},
         dma_active_ns=active_ns,
-        dma_efficiency=_part(moved, active_ns * max(dma.load_cap_gbps, dma.store_cap_gbps)),
+        dma_efficiency=_part(moved, active_ns * peak_gbps(target)),
         transfers=totals.count[PARTS - 1],
         bytes_by_tensor=dict(totals.bytes_of),
         macs=totals.macs,

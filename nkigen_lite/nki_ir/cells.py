@@ -49,22 +49,23 @@ class Line:
 
     def covered(self, span: Span, loops: Mapping[Value, Loops]) -> Cover:
         """The cells of a walk: start and index factors in cells, and offsets from there."""
-        exact, rest = [], span.offset.const % self.cell
-        reach = rest
+        exact = []
+        low = high = span.offset.const % self.cell
         for value, factor in span.offset.terms:
             if factor % self.cell == 0:
                 exact.append((value, factor // self.cell))
             else:
-                reach += factor * loops[value].last
+                low += min(0, factor * loops[value].last)
+                high += max(0, factor * loops[value].last)
         wide = [(extent, stride) for extent, stride in span.dims if stride % self.cell]
-        reach += sum((extent - 1) * stride for extent, stride in wide)
+        high += sum((extent - 1) * stride for extent, stride in wide)
         steps = [
             range(0, extent * stride // self.cell, stride // self.cell)
             for extent, stride in span.dims
             if stride and stride % self.cell == 0
         ]
-        near = reach // self.cell + 1
-        offsets = {sum(at) + k for at in product(*steps) for k in range(near)}
+        near = range(low // self.cell, high // self.cell + 1)
+        offsets = {sum(at) + k for at in product(*steps) for k in near}
         return Cover(span.offset.const // self.cell, tuple(exact), tuple(sorted(offsets)))
 
 

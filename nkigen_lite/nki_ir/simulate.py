@@ -12,7 +12,7 @@ from nkigen_lite.nki_ir.access import Access, Accesses
 from nkigen_lite.nki_ir.cells import Grid, Loops, grid
 from nkigen_lite.nki_ir.rows import NKI
 from nkigen_lite.nki_ir.types import MemorySpace
-from nkigen_lite.nki_ir.work import instruction, transfer
+from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
 
 def simulate_kernel(
@@ -99,16 +99,6 @@ class _Translation:
             tuple(writes),
             tensor=_hbm_name(op, self.accesses),
         )
-
-
-def trigger(op: Op) -> str:
-    """The engine that triggers a dma_copy: as it says, or Sync for loads and Scalar for stores."""
-    engine: str = op.attrs["engine"]
-    if engine != "dma":
-        return engine
-    dst, src = op.inputs
-    is_store = dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM
-    return "scalar" if is_store else "sync"
 
 
 def _hbm_name(op: Op, accesses: Accesses) -> str:

@@ -38,9 +38,16 @@ def instruction(op: Op, accesses: Accesses) -> Instruction:
         memories=tuple(v.type.memory.value for v in full),
         pointer=pointer,
         contiguous=all(_is_contiguous(accesses.of(v)) for v in full),
-        function=op.attrs["op"] if op.opcode == "activation" else "",
+        function=_function(op),
         columns=columns,
     )
+
+
+def _function(op: Op) -> str:
+    """The activation function; of a memset, "zero" if that is what it writes."""
+    if op.opcode == "memset":
+        return "zero" if op.attrs["value"] == 0 else ""
+    return op.attrs["op"] if op.opcode == "activation" else ""
 
 
 def _is_contiguous(access: Access) -> bool:
@@ -68,6 +75,16 @@ def transfer(op: Op, accesses: Accesses) -> Transfer:
         rows,
         software=op.attrs["engine"] == "gpsimd",
     )
+
+
+def trigger(op: Op) -> str:
+    """The engine that triggers a dma_copy: as it says, or Sync for loads and Scalar for stores."""
+    engine: str = op.attrs["engine"]
+    if engine != "dma":
+        return engine
+    dst, src = op.inputs
+    is_store = dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM
+    return "scalar" if is_store else "sync"
 
 
 def _run(dims: tuple[tuple[int, int], ...]) -> int:
