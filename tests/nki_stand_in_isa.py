@@ -205,6 +205,26 @@ class Isa:
             value = _number(ARITHMETIC[op.name](*pair)).astype(np.float32)
         dst.write(value, self.rounding)
 
+    def scalar_tensor_tensor(
+        self,
+        dst: Tensor,
+        data: Tensor,
+        op0: Any,
+        operand0: Any,
+        op1: Any,
+        operand1: Tensor,
+        reverse0: bool,
+        reverse1: bool,
+    ) -> None:
+        _operands(dst, data, operand1)
+        _same_shape(dst, data, operand1)
+        _one_psum(data, operand1)
+        other = _per_partition(operand0, data, "float32")
+        pair = (other, _f32(data)) if reverse0 else (_f32(data), other)
+        between = _number(ARITHMETIC[op0.name](*pair)).astype(np.float32)
+        last = (_f32(operand1), between) if reverse1 else (between, _f32(operand1))
+        dst.write(_number(ARITHMETIC[op1.name](*last)).astype(np.float32), self.rounding)
+
     def tensor_reduce(
         self, dst: Tensor, op: Any, data: Tensor, axis: Any, negate: bool, keepdims: bool
     ) -> None:

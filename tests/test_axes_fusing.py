@@ -122,6 +122,16 @@ def test_a_pair_with_a_column_or_a_number_is_one_instruction(name: str) -> None:
     assert shown in text
 
 
+def test_a_scale_and_a_sum_of_tiles_are_one_instruction() -> None:
+    def fn(x: Any, y: Any) -> Any:
+        return x * x.max(-1, keepdims=True) + y
+
+    x, y = arrays([(300, 70), (300, 70)])
+    assert "scalar_tensor_tensor_arith" in str(assert_lowers(fn, x, y).nki)
+    assert_lowers(lambda x, y: y - (2.0 - x), x, y)
+    assert_lowers(lambda x, y: np.maximum(y, x - x.mean(0)), x, y)
+
+
 def test_a_pair_whose_operand_is_no_column_in_the_layout_becomes_two_instructions() -> None:
     def fn(x: Any) -> Any:
         return np.exp(x - x.max(0))

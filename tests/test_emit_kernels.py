@@ -313,6 +313,20 @@ def two_scalars() -> Graph:
     return k.graph
 
 
+def scalar_and_two_tiles() -> Graph:
+    k = Kernel()
+    x, y = (k.load(k.add_input(n, (32, 2, 7))) for n in "xy")
+    s = k.load(k.add_input("s", (32, 1)))
+    first, second = (k.alloc((32, 2, 7), F32) for _ in range(2))
+    k.scalar_tensor_tensor_arith(first, x, y, s, op0="multiply", op1="add", reverse1=True)
+    k.scalar_tensor_tensor_arith(
+        second, x, y, op0="subtract", op1="maximum", imm0=0.5, reverse0=True
+    )
+    for name, tile in (("first", first), ("second", second)):
+        k.store(name, tile)
+    return k.graph
+
+
 def gpsimd_work() -> Graph:
     k = Kernel()
     a, b = (k.load(k.add_input(n, (40, 12), I32)) for n in "ab")
@@ -355,6 +369,7 @@ KERNELS: list[Callable[[], Graph]] = [
     tiles_of_rank_one,
     strided_windows,
     two_scalars,
+    scalar_and_two_tiles,
     gpsimd_work,
     scratch_in_hbm,
 ]

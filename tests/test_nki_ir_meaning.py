@@ -353,3 +353,21 @@ def test_input_of_another_type_is_refused() -> None:
 def test_kernel_without_outputs_does_not_run() -> None:
     with pytest.raises(ValueError, match="has no outputs: @k; call set_outputs first"):
         run(Builder("k").graph, {})
+
+
+@pytest.mark.parametrize("reverse0", [False, True])
+@pytest.mark.parametrize("reverse1", [False, True])
+def test_scalar_tensor_tensor_takes_the_scalar_first(reverse0: bool, reverse1: bool) -> None:
+    s, y = np.float32([[2], [3]]), X[:, ::-1].copy()
+    between = s - X if reverse0 else X - s
+    wanted = y - between if reverse1 else between - y
+    attrs = {"op0": "subtract", "op1": "subtract", "reverse0": reverse0, "reverse1": reverse1}
+    made = outcome(
+        lambda b, d, x, y, s: b.scalar_tensor_tensor_arith(d, x, y, s, **attrs), X, y, s
+    )
+    np.testing.assert_array_equal(made, wanted)
+    made = outcome(
+        lambda b, d, x, y: b.scalar_tensor_tensor_arith(d, x, y, **attrs, imm0=2.0), X, y
+    )
+    between = 2 - X if reverse0 else X - 2
+    np.testing.assert_array_equal(made, y - between if reverse1 else between - y)

@@ -171,6 +171,24 @@ ILLEGAL: dict[str, tuple[Build, str]] = {
         ),
         "operands must have one integer type",
     ),
+    "scalar and two tiles of psum": (
+        lambda b: b.scalar_tensor_tensor_arith(
+            b.tile(4, 4), b.psum(4, 4), b.psum(4, 4), op0="add", op1="add", imm0=1.0
+        ),
+        "2 operands are in psum but at most one may be",
+    ),
+    "scalar and two tiles without the scalar": (
+        lambda b: b.scalar_tensor_tensor_arith(
+            b.tile(4, 4), b.tile(4, 4), b.tile(4, 4), op0="add", op1="add"
+        ),
+        "0 per-partition operands but 1 goes with imm0=None",
+    ),
+    "scalar and two tiles of two shapes": (
+        lambda b: b.scalar_tensor_tensor_arith(
+            b.tile(4, 4), b.tile(4, 4), b.tile(4, 5), op0="add", op1="add", imm0=1.0
+        ),
+        "must be equal",
+    ),
     "missing scalar": (
         lambda b: b.tensor_scalar_arith(b.tile(4, 4), b.tile(4, 4), op0="add"),
         "0 per-partition operands for 1 steps without an immediate",

@@ -12,22 +12,21 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.nki_ir.access import Access, Accesses
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
 
-_TAKES_POINTERS = frozenset({"tensor_scalar_arith", "activation"})
+# Operands after these are one value per partition.
+_TILES = {"tensor_scalar_arith": 2, "activation": 2, "scalar_tensor_tensor_arith": 3}
 
 
 def instruction(op: Op, accesses: Accesses) -> Instruction:
     """The op of a compute engine as the cost model sees it."""
     full = [v for v in op.inputs if v.type.memory in ON_CHIP]
-    pointer = False
-    if op.opcode in _TAKES_POINTERS:
-        pointer = len(full) > 2
-        full = full[:2]
+    tiles = _TILES.get(op.opcode, len(full))
+    pointer, full = len(full) > tiles, full[:tiles]
     rows = max(v.type.partition_size for v in full)
     elems, columns = max(v.type.free_size for v in full), 0
     if op.opcode == "matmul":
         rows = full[1].type.partition_size
         elems, columns = full[2].type.free_size, full[1].type.free_size
-    elif op.opcode == "nc_transpose":
+    elif op.opcode == "nc_transpose" and op.attrs["engine"] == "tensor":
         elems = full[1].type.partition_size
     return Instruction(
         op=op.opcode,

@@ -3,6 +3,14 @@
 from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef
 
 # They fill the table.
-from . import compute, control, memory, statistics, tensor_engine, views  # noqa: F401
+from . import (  # noqa: F401
+    compute,
+    control,
+    memory,
+    statistics,
+    tensor_engine,
+    tensor_scalar,
+    views,
+)
 
 __all__ = ["NKI", "TileOpDef"]

@@ -6,16 +6,14 @@ from typing import Any
 
 import numpy as np
 
-from nkigen_lite.core.dtypes import Array, DType
+from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ACTIVATIONS, ARITHMETIC, BITWISE, REDUCTIONS
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp, NotSupported
 from nkigen_lite.nki_ir.emit.calls import (
-    Argument,
     Spelling,
     column,
-    column_text,
     literal,
     nisa,
     nki_shape,
@@ -25,7 +23,8 @@ from nkigen_lite.nki_ir.emit.calls import (
     token,
     truth_of,
 )
-from nkigen_lite.nki_ir.emit.text import Expr, number_text, shape_text
+from nkigen_lite.nki_ir.emit.text import Expr, shape_text
+from nkigen_lite.nki_ir.rows.pointers import column_of, f32, pointer_ok
 from nkigen_lite.nki_ir.rows.table import (
     ONLY_SBUF,
     PSUM,
@@ -41,22 +40,6 @@ from nkigen_lite.nki_ir.rows.table import (
 _NATIVE = {np.dtype(np.int32), np.dtype(np.uint32)}
 
 
-def _f32(array: Array) -> Array:
-    return array.astype(np.float32, copy=False)
-
-
-def _pointer_ok(name: str, kind: Any, partitions: int) -> None:
-    if kind.free_size != 1 or kind.partition_size != partitions:
-        raise InvalidOp(
-            f"{name}: a per-partition operand is {kind} but must hold one value in each of "
-            f"{partitions} partitions"
-        )
-
-
-def _column(array: Array, rank: int) -> Array:
-    return _f32(array).reshape((array.shape[0],) + (1,) * (rank - 1))
-
-
 # --- activation ----------------------------------------------------------------------------------
 
 
@@ -64,13 +47,13 @@ def _check_activation(types: Types, attrs: Attrs) -> None:
     check_choice("activation", "op", attrs["op"], ACTIVATIONS)
     check_same_shape("activation", types[:2])
     for kind in types[2:]:
-        _pointer_ok("activation", kind, types[0].partition_size)
+        pointer_ok("activation", kind, types[0].partition_size)
 
 
 def _activation(dst: Array, src: Array, *bias: Array, op: str, scale: float, engine: str) -> Array:
-    x = _f32(src) * np.float32(scale)
+    x = f32(src) * np.float32(scale)
     if bias:
-        x = x + _column(bias[0], src.ndim)
+        x = x + column_of(bias[0], src.ndim)
     return ACTIVATIONS[op](x)
 
 
@@ -112,7 +95,7 @@ def _check_pair(name: str, legal: Any) -> Any:
 def _tensor_tensor(dst: Array, a: Array, b: Array, op: str, engine: str) -> Array:
     if engine == "gpsimd" and dst.dtype == a.dtype == b.dtype and a.dtype in _NATIVE:
         return ARITHMETIC[op](a, b)
-    return ARITHMETIC[op](_f32(a), _f32(b))
+    return ARITHMETIC[op](f32(a), f32(b))
 
 
 def _tensor_tensor_engine(op: Op, spelling: Spelling) -> Expr:
@@ -163,108 +146,13 @@ compute(
     nki=nisa("tensor_tensor", dst=operand(0), data1=operand(1), data2=operand(2), op=token("op")),
 )
 
-# --- tensor and scalar ---------------------------------------------------------------------------
-
-# What ScalarE does of tensor_scalar, and GpSimd none of it (aws-neuron-sdk, nki.isa.tensor_scalar).
-_SCALAR_ENGINE_STEPS = frozenset({("multiply", None), ("add", None), ("multiply", "add")})
-
-
-def _scalar_count(attrs: Attrs) -> int:
-    return sum(
-        attrs[i] is None and attrs[o] is not None for i, o in (("imm0", "op0"), ("imm1", "op1"))
-    )
-
-
-def _check_tensor_scalar(types: Types, attrs: Attrs) -> None:
-    name = "tensor_scalar_arith"
-    for op in (attrs["op0"], attrs["op1"]):
-        if op is not None:
-            check_choice(name, "op", op, ARITHMETIC)
-    check_same_shape(name, types[:2])
-    steps = (attrs["op0"], attrs["op1"])
-    if attrs["engine"] == "scalar" and steps not in _SCALAR_ENGINE_STEPS:
-        raise InvalidOp(
-            f"{name}: steps are {' then '.join(filter(None, steps))} but the scalar engine only "
-            "multiplies, adds, or multiplies then adds"
-        )
-    if len(types) - 2 != _scalar_count(attrs):
-        raise InvalidOp(
-            f"{name}: {len(types) - 2} per-partition operands for {_scalar_count(attrs)} steps "
-            "without an immediate"
-        )
-    for kind in types[2:]:
-        _pointer_ok(name, kind, types[0].partition_size)
-        if kind.dtype is not DType.F32:
-            raise InvalidOp(f"{name}: a per-partition operand is {kind.dtype} but must be f32")
-
-
-def _tensor_scalar(dst: Array, x: Array, *pointers: Array, **attrs: Any) -> Array:
-    waiting = list(pointers)
-    value = _f32(x)
-    for op, imm, reverse in (("op0", "imm0", "reverse0"), ("op1", "imm1", "reverse1")):
-        if attrs[op] is None:
-            continue
-        given = attrs[imm]
-        other = _column(waiting.pop(0), x.ndim) if given is None else np.float32(given)
-        pair = (other, value) if attrs[reverse] else (value, other)
-        value = np.asarray(ARITHMETIC[attrs[op]](*pair)).astype(np.float32)
-    return value
-
-
-def _scalar(step: int) -> Argument:
-    """The immediate of a step, or the next per-partition operand."""
-
-    def make(op: Op, spelling: Spelling) -> Expr | None:
-        if op.attrs[f"op{step}"] is None:
-            return None
-        if op.attrs[f"imm{step}"] is not None:
-            return Expr(number_text(op.attrs[f"imm{step}"]))
-        return column_text(op.inputs[-1 if step else 2], spelling)
-
-    return make
-
-
-def _reverse(attr: str) -> Argument:
-    return lambda op, spelling: Expr("True") if op.attrs[attr] else None
-
-
-compute(
-    "tensor_scalar_arith",
-    "(x op0 s0) op1 s1; each s is an immediate or one f32 value per partition (an operand).",
-    _check_tensor_scalar,
-    _tensor_scalar,
-    engines=("vector", "scalar"),
-    arity=(2, 4),
-    attrs=(
-        Attr("op0", str),
-        Attr("imm0", float, None),
-        Attr("reverse0", bool, False),
-        Attr("op1", str, None),
-        Attr("imm1", float, None),
-        Attr("reverse1", bool, False),
-    ),
-    nki=nisa(
-        "tensor_scalar",
-        bools=truth_of("op0", "op1"),
-        dst=operand(0),
-        data=operand(1),
-        op0=token("op0"),
-        operand0=_scalar(0),
-        reverse0=_reverse("reverse0"),
-        op1=token("op1"),
-        operand1=_scalar(1),
-        reverse1=_reverse("reverse1"),
-        engine=on_engine(),
-    ),
-)
-
 # --- one tensor ----------------------------------------------------------------------------------
 
 compute(
     "reciprocal",
     "1 / x, without the input range limits of the activation of that name.",
     lambda types, attrs: check_same_shape("reciprocal", types),
-    lambda dst, src, engine: np.reciprocal(_f32(src)),
+    lambda dst, src, engine: np.reciprocal(f32(src)),
     engines=("vector",),
     arity=(2, 2),
     nki=nisa("reciprocal", bools=lambda op: False, dst=operand(0), data=operand(1)),
@@ -288,7 +176,7 @@ def _check_reduce(types: Types, attrs: Attrs) -> None:
 
 def _tensor_reduce(dst: Array, src: Array, op: str, num_r_dim: int, engine: str) -> Array:
     axes = tuple(range(src.ndim - num_r_dim, src.ndim))
-    return REDUCTIONS[op](_f32(src), axis=axes).reshape(dst.shape)
+    return REDUCTIONS[op](f32(src), axis=axes).reshape(dst.shape)
 
 
 def _reduce_shapes(op: Op) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -344,7 +232,7 @@ compute(
     "cross_lane_reduce_arith",
     "Reduce over partitions into partition 0.",
     _check_cross,
-    lambda dst, src, op, engine: REDUCTIONS[op](_f32(src), axis=0, keepdims=True),
+    lambda dst, src, op, engine: REDUCTIONS[op](f32(src), axis=0, keepdims=True),
     engines=("gpsimd",),
     arity=(2, 2),
     memory=(ONLY_SBUF,),

@@ -110,7 +110,8 @@ class Segment:
         stream: the loop over a contracted axis inside the last contraction, or None.
         reads, writes: the ports, per storage and layout name.
         stored: storages that the segment stores to HBM.
-        buffers: how many copies of each streamed tile rotate.
+        buffers: how many copies of each streamed tile rotate; outer_copies: of those loaded
+            outside the innermost loop.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Segment:
     writes: dict[tuple[Storage, str], Port] = field(default_factory=dict)
     stored: frozenset[Storage] = frozenset()
     buffers: int = 2
+    outer_copies: int = 2
 
 
 @dataclass(frozen=True, slots=True)

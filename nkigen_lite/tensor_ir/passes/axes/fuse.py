@@ -1,7 +1,8 @@
 """Two elementwise ops in one step, where one instruction may compute both.
 
 ScalarE evaluates ``f(x * scale + bias)``; VectorE's tensor_scalar applies two operations, each with
-a number or one value per partition. Whether an operand is such a column depends on the layout, so
+a number or one value per partition, and its scalar_tensor_tensor one of these and then one with
+another tile. Whether an operand is such a column depends on the layout, so
 it is settled when the step is lowered; a pair that has no instruction then becomes two.
 """
 
@@ -45,7 +46,9 @@ def _may_fuse(program: Program, first: Step, second: Step, between: View) -> boo
         return False
     if any(v.storage.dtype.is_float is False for v in (*first.reads, *second.reads)):
         return False
-    return _one_tile(first.reads, storage.axes) and _one_tile(second.reads, storage.axes)
+    if not _one_tile(first.reads, storage.axes):
+        return False
+    return b in ARITHMETIC or _one_tile(second.reads, storage.axes)
 
 
 def _one_tile(reads: tuple[View, ...], axes: tuple[object, ...]) -> bool:

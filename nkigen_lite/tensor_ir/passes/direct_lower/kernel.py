@@ -8,7 +8,7 @@ from nkigen_lite.nki_ir.deallocs import insert_deallocs
 from nkigen_lite.tensor_ir.passes.axes import Coord, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, new_buffer
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, load
-from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
+from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering, load_via
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Schedule, Segment
 
@@ -68,6 +68,4 @@ def lower_conversion(
     if item.via is None:
         load(b, hbm, view, target, coords, {})
         return
-    first = keep(b, storage, item.via)
-    load(b, hbm, view, first, coords, {})
-    convert(b, first, target, {})
+    load_via(b, hbm, view, target, item.via, {})

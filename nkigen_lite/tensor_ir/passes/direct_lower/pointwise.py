@@ -229,6 +229,8 @@ def emit_stages(b: Builder, stages: Sequence[Stage], args: Args) -> None:
     before = _of_stage(first, args, None, args.dst)
     if _as_activation(b, first, second, before) or _as_tensor_scalar(b, stages, args):
         return
+    if _as_scalar_tensor_tensor(b, stages, args):
+        return
     between = b.alloc(args.dst.type.shape, DType.F32, MemorySpace.SBUF, name="between")
     EMITTERS[first.opcode](b, _of_stage(first, args, None, between))
     EMITTERS[second.opcode](b, _of_stage(second, args, between, args.dst))
@@ -304,6 +306,34 @@ def _as_tensor_scalar(b: Builder, stages: Sequence[Stage], args: Args) -> bool:
     assert tile is not None
     wide = [_column_f32(b, column) for column in pointers]
     b.tensor_scalar_arith(args.dst, tile, *wide, **attrs)
+    return True
+
+
+def _as_scalar_tensor_tensor(b: Builder, stages: Sequence[Stage], args: Args) -> bool:
+    """(x op0 s) op1 tile on VectorE, s a number or a column."""
+    first, second = stages
+    found = _tile_and_scalar(first, args, False)
+    if second.opcode not in _ARITHMETIC or first.opcode not in _ARITHMETIC or found is None:
+        return False
+    tile, scalar, reverse = found
+    position = 0 if second.operands[0] is not None else 1
+    other = args.srcs[second.operands[position] or 0]
+    if tile is None or not isinstance(other, Value):
+        return False
+    if tile.type.memory is MemorySpace.PSUM and other.type.memory is MemorySpace.PSUM:
+        other = in_sbuf(b, other)
+    pointers = [_column_f32(b, scalar)] if isinstance(scalar, Value) else []
+    b.scalar_tensor_tensor_arith(
+        args.dst,
+        tile,
+        other,
+        *pointers,
+        op0=_ARITHMETIC[first.opcode],
+        op1=_ARITHMETIC[second.opcode],
+        imm0=None if pointers else float(scalar),  # type: ignore[arg-type]
+        reverse0=reverse,
+        reverse1=position == 0,
+    )
     return True
 
 

@@ -13,6 +13,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Ranges,
     Rows,
     for_blocks,
+    full,
     new_buffer,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
@@ -27,6 +28,38 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     read_layout,
     write_layout,
 )
+
+STAGE_BYTES = 4096  # per partition and DMA: from here on longer runs gain nothing
+STAGES = 2  # tiles that wait to be transposed: one is loaded while the other is turned
+
+
+def stage_rows(view: View, layout: Layout, ranges: Ranges) -> int:
+    """How much of the axis on ``layout``'s partitions a staged tile of the view covers."""
+    others = [a for a in view.axes if a != layout.partition]
+    row_bytes = view.storage.dtype.itemsize
+    for axis in others:
+        row_bytes *= ranges.get(axis, full(axis)).size
+    return layout.rows * max(1, STAGE_BYTES // row_bytes)
+
+
+def load_via(b: Builder, hbm: Hbm, view: View, target: Buffer, via: Layout, ranges: Ranges) -> None:
+    """Fill ``target`` with the present block of a view, loaded in layout ``via`` piece by piece
+    and transposed on chip."""
+    layout = in_view_axes(view, via)
+
+    def piece(inner: Ranges) -> None:
+        name = f"{view.storage.name}_staged"
+        kind = view.storage.dtype
+        first = new_buffer(b, name, view.axes, layout, kind, inner, copies=STAGES)
+        load(b, hbm, view, first, [Coord(a) for a in view.axes], inner)
+        convert(b, first, target, inner)
+
+    if layout.partition is None:
+        piece(ranges)
+    else:
+        rows = stage_rows(view, layout, ranges)
+        for_blocks(b, layout.partition, ranges, rows, piece)
+
 
 Key = tuple[Storage, tuple[Coord, ...], str]  # a streamed block: which window, in which layout
 
@@ -114,15 +147,12 @@ class SegmentLowering:
         key: Key = (view.storage, view.coords, layout.name)
         if key in self.blocks:
             return
-        rotating = self.segment.buffers if self.segment.loops or self.segment.stream else 1
-        buffer = self._block(view, layout, ranges, rotating)
+        buffer = self._block(view, layout, ranges, self._copies_of(view))
         coords = [Coord(a) for a in buffer.axes]
         if port.via is None:
             load(self.b, self.hbm, view, buffer, coords, ranges)
         else:
-            first = self._block(view, in_view_axes(view, port.via), ranges, rotating)
-            load(self.b, self.hbm, view, first, coords, ranges)
-            convert(self.b, first, buffer, ranges)
+            load_via(self.b, self.hbm, view, buffer, port.via, ranges)
         self.blocks[key] = buffer
 
     def _only_transfers(self, depth: int, ranges: Ranges) -> None:
@@ -205,6 +235,15 @@ class SegmentLowering:
         )
         self.local[storage] = buffer
         return buffer, step.write.coords
+
+    def _copies_of(self, view: View) -> int:
+        """How many copies of a loaded tile rotate: one of what is loaded once."""
+        segment, depth = self.segment, self.depth_of(view.axes)
+        if segment.stream and segment.stream.axis in view.axes:
+            return segment.buffers
+        if depth == 0:
+            return 1
+        return segment.buffers if depth == len(segment.loops) else segment.outer_copies
 
     def _copies(self) -> int:
         return self.segment.buffers if self.segment.loops else 1

@@ -51,7 +51,15 @@ class Choice:
 
     def segment(self, name: str) -> Segment:
         """The segment, without its ports."""
-        return Segment(name, self.steps, self.impls, self.shape.loops, self.shape.stream)
+        shape = self.shape
+        return Segment(
+            name,
+            self.steps,
+            self.impls,
+            shape.loops,
+            shape.stream,
+            outer_copies=shape.outer_copies,
+        )
 
 
 def choices_of_unit(unit: Unit, budget: int) -> Iterator[Choice]:

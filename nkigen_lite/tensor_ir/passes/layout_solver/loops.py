@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX, roles
+from nkigen_lite.tensor_ir.passes.direct_lower.segment import STAGE_BYTES, STAGES
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import elements, longest
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
@@ -22,10 +23,26 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """Loops of a candidate: outer ones, and one over a contracted axis."""
+    """Loops of a candidate: outer ones, and one over a contracted axis.
+
+    ``outer_copies`` of a tile that is loaded outside the innermost loop rotate: with one, its next
+    block is loaded when the last of the inner loop is done with it.
+    """
 
     loops: tuple[Loop, ...] = ()
     stream: Loop | None = None
+    outer_copies: int = 2
+
+    def copies(self, view: View, most: int) -> int:
+        """How many copies of a view's tile rotate: one of what is loaded once."""
+        depth = max(
+            (i + 1 for i, loop in enumerate(self.loops) if loop.axis in view.axes), default=0
+        )
+        if self.stream and self.stream.axis in view.axes:
+            return most
+        if depth == 0:
+            return 1
+        return min(most, self.outer_copies) if depth < len(self.loops) else most
 
 
 def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copies: int) -> int:
@@ -41,6 +58,7 @@ def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copie
     outside: dict[tuple[Storage, str], int] = {}
     inside: dict[Storage, int] = {}
     last: dict[Storage, int] = {}
+    staged = 0
     for number, (step, impl) in enumerate(zip(steps, impls, strict=True)):
         views = [(v, read_layout(step, impl, i)) for i, v in enumerate(step.reads)]
         for view, layout in [*views, (step.write, write_layout(step, impl))]:
@@ -53,20 +71,28 @@ def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copie
                 last[storage] = number
             else:
                 key = (storage, layout.name)
-                staged = view is not step.write and _is_staged(storage, layout)
-                outside[key] = max(outside.get(key, 0), size * (1 + staged))
+                if view is not step.write and _is_staged(storage, layout):
+                    staged += min(size, STAGES * _stage_bytes(view, sizes))
+                outside[key] = max(outside.get(key, 0), size * shape.copies(view, copies))
     first = {s.write.storage: i for i, s in reversed(list(enumerate(steps)))}
     live = [
         sum(size for s, size in inside.items() if first[s] <= number <= last[s])
         for number in range(len(steps))
     ]
-    return sum(outside.values()) * copies + max(live)
+    return sum(outside.values()) + staged + max(live)
 
 
 def _is_staged(storage: Storage, layout: Layout) -> bool:
     """Whether a load wants a tile of another layout beside it, to be transposed on chip."""
     axes = storage.axes
     return len(axes) > 1 and layout.partition == axes[-1]
+
+
+def _stage_bytes(view: View, sizes: dict[Axis, int]) -> int:
+    """Bytes per partition of such a tile: one row of the block, or what makes a good DMA."""
+    last = view.axes[-1] if view.axes else None
+    row = sizes.get(last, last.extent) * view.storage.dtype.itemsize if last else 0
+    return max(row, STAGE_BYTES)
 
 
 def _block_elements(view: View, layout: Layout, sizes: dict[Axis, int]) -> int:
@@ -161,7 +187,7 @@ def _stream_shape(
 
 
 _ROW_BLOCKS = (1024, 512, 128)
-_MOVING_BLOCKS = (4096, 2048, MOVING_MAX)
+_MOVING_BLOCKS = (4096, 2048, MOVING_MAX, MOVING_MAX // 2)
 _MOST_SHAPES = 5
 
 
@@ -181,9 +207,11 @@ def _matmul_shapes(
     ):
         for order in ((rows, moving), (moving, rows)):
             for outer in ((), tuple(Loop(a, 1) for a in r.outer if a.extent > 1)):
-                shape = Shape((*outer, *(loop for loop in order if loop)))
-                if shape.loops and tile_bytes(steps, impls, shape, 2) <= budget:
-                    found.setdefault(shape, _traffic(step, shape))
+                loops = (*outer, *(loop for loop in order if loop))
+                for shape in (Shape(loops), Shape(loops, outer_copies=1)):
+                    if loops and tile_bytes(steps, impls, shape, 2) <= budget:
+                        found.setdefault(shape, _traffic(step, shape))
+                        break
     best = sorted(found, key=lambda s: (found[s], len(s.loops)))[:_MOST_SHAPES]
     yield from best
     if not best and not whole and len(steps) == 1 and step.reduced:

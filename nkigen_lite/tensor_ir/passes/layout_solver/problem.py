@@ -278,7 +278,8 @@ class Planner:
         axes = {c.axis for coords in views for c in coords}
         loops = choice.shape.loops
         deep = max((i + 1 for i, p in enumerate(loops) if p.axis in axes), default=0)
-        return info.storage, info.layout, views, loops[:deep], choice.shape.stream, len(loops) > 0
+        inner = deep == len(loops), choice.shape.outer_copies
+        return info.storage, info.layout, views, loops[:deep], choice.shape.stream, inner
 
     def vias(self, info: PortInfo) -> list[Layout]:
         """Layouts to load in when the wanted one means short DMA runs."""
