@@ -286,6 +286,30 @@ class Isa:
             x = x + _per_partition(bias, data, None)
         dst.write(FUNCTIONS[op.name](x), self.rounding)
 
+    def activation_reduce(
+        self,
+        dst: Tensor,
+        op: Any,
+        data: Tensor,
+        reduce_op: Any,
+        reduce_res: Tensor,
+        bias: Any,
+        scale: Any,
+    ) -> None:
+        _operands(dst, data, reduce_res)
+        _same_shape(dst, data)
+        require(reduce_op.name == "add", f"activation_reduce with {reduce_op.name}")
+        require(reduce_res.free_size == 1, f"activation_reduce into {reduce_res}")
+        require(data.free_size <= 16384, f"activation_reduce of {data}")
+        x = _f32(data) * _per_partition(scale, data, "float32")
+        if bias is not None:
+            x = x + _per_partition(bias, data, None)
+        made = FUNCTIONS[op.name](x)
+        dst.write(made, self.rounding)
+        axes = tuple(range(1, made.ndim))
+        sums = made.sum(axis=axes, dtype=np.float32).reshape(reduce_res.shape)
+        reduce_res.write(sums, self.rounding)
+
     def iota(self, dst: Tensor, pattern: Any, offset: int, channel_multiplier: int) -> None:
         _operands(dst, gpsimd=True)
         require(1 <= len(pattern) <= 4, f"iota pattern {pattern}")

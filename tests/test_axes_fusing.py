@@ -132,6 +132,36 @@ def test_a_scale_and_a_sum_of_tiles_are_one_instruction() -> None:
     assert_lowers(lambda x, y: np.maximum(y, x - x.mean(0)), x, y)
 
 
+SUMS: dict[str, Callable[[Any], Any]] = {
+    "softmax": lambda x: (
+        np.exp(x - x.max(-1, keepdims=True))
+        / np.exp(x - x.max(-1, keepdims=True)).sum(-1, keepdims=True)
+    ),
+    "squares": lambda x: x / np.sqrt((x * x).mean(-1, keepdims=True) + 1e-6),
+    "squares alone": lambda x: (x * x).sum(-1),
+}
+
+
+@pytest.mark.parametrize("name", SUMS)
+@pytest.mark.parametrize("shape", [(300, 700), (1, 129), (127, 1), (2, 130, 33), (1000, 3)])
+def test_an_activation_that_adds_up_its_rows_computes_what_two_steps_do(
+    name: str, shape: tuple[int, ...]
+) -> None:
+    (x,) = arrays([shape])
+    assert_lowers(SUMS[name], x)
+
+
+@pytest.mark.parametrize("name", ["softmax", "squares"])
+def test_rows_are_added_up_while_they_are_made(name: str) -> None:
+    text = kernel_text(SUMS[name], "8192x4096")
+    assert "activation_reduce" in text
+    assert not [t for t in text.splitlines() if "tensor_reduce_arith" in t and 'op="add"' in t]
+
+
+def test_rows_too_long_for_one_instruction_are_added_up_by_a_step_of_their_own() -> None:
+    assert "activation_reduce" not in kernel_text(SUMS["squares alone"], "128x20000")
+
+
 def test_a_pair_whose_operand_is_no_column_in_the_layout_becomes_two_instructions() -> None:
     def fn(x: Any) -> Any:
         return np.exp(x - x.max(0))

@@ -327,6 +327,19 @@ def scalar_and_two_tiles() -> Graph:
     return k.graph
 
 
+def activation_with_sums() -> Graph:
+    k = Kernel()
+    x = k.load(k.add_input("x", (32, 2, 7)))
+    bias = k.load(k.add_input("s", (32, 1)))
+    made, again = (k.alloc((32, 2, 7), F32) for _ in range(2))
+    sums, more = (k.alloc((32, 1), F32) for _ in range(2))
+    k.activation_reduce(made, sums, x, op="square")
+    k.activation_reduce(again, more, x, bias, op="exp", scale=0.5)
+    for name, tile in (("made", made), ("sums", sums), ("again", again), ("more", more)):
+        k.store(name, tile)
+    return k.graph
+
+
 def gpsimd_work() -> Graph:
     k = Kernel()
     a, b = (k.load(k.add_input(n, (40, 12), I32)) for n in "ab")
@@ -370,6 +383,7 @@ KERNELS: list[Callable[[], Graph]] = [
     strided_windows,
     two_scalars,
     scalar_and_two_tiles,
+    activation_with_sums,
     gpsimd_work,
     scratch_in_hbm,
 ]

@@ -148,3 +148,23 @@ def test_the_same_input_gives_the_same_kernel() -> None:
     assert first.nki.dump() == second.nki.dump()
     assert first.plan.to_json() == second.plan.to_json()
     assert first.emit() == second.emit()
+
+
+@pytest.mark.parametrize(("extent", "most"), [(2048, 1.5), (4096, 1.25), (8192, 1.15)])
+def test_large_products_are_simulated_near_what_the_array_can_do(extent: int, most: float) -> None:
+    spec = f"{extent}x{extent}:bf16"
+    report = compiled(product, spec, spec).report
+    assert report.bound_resource == "tensor"
+    assert report.simulated_us <= most * report.bound_us
+
+
+@pytest.mark.parametrize("dtype", ["f32", "bf16"])
+def test_softmax_reads_and_writes_each_element_once(dtype: str) -> None:
+    def softmax(x: Any) -> Any:
+        wide = x.astype(np.float32)
+        e = np.exp(wide - wide.max(-1, keepdims=True))
+        return (e / e.sum(-1, keepdims=True)).astype(x.dtype)
+
+    report = compiled(softmax, f"4096x4096:{dtype}").report
+    assert report.hbm_bytes == report.compulsory_bytes
+    assert report.simulated_us <= (1.5 if dtype == "f32" else 3.0) * report.bound_us

@@ -362,12 +362,31 @@ def test_scalar_tensor_tensor_takes_the_scalar_first(reverse0: bool, reverse1: b
     between = s - X if reverse0 else X - s
     wanted = y - between if reverse1 else between - y
     attrs = {"op0": "subtract", "op1": "subtract", "reverse0": reverse0, "reverse1": reverse1}
-    made = outcome(
-        lambda b, d, x, y, s: b.scalar_tensor_tensor_arith(d, x, y, s, **attrs), X, y, s
-    )
+    made = outcome(lambda b, d, x, y, s: b.scalar_tensor_tensor_arith(d, x, y, s, **attrs), X, y, s)
     np.testing.assert_array_equal(made, wanted)
     made = outcome(
         lambda b, d, x, y: b.scalar_tensor_tensor_arith(d, x, y, **attrs, imm0=2.0), X, y
     )
     between = 2 - X if reverse0 else X - 2
     np.testing.assert_array_equal(made, y - between if reverse1 else between - y)
+
+
+def test_activation_reduce_writes_results_and_their_row_sums() -> None:
+    b = Builder("k")
+    x = b.add_input("x", (2, 3, 5), F32)
+    src, made = b.alloc((2, 3, 5), F32), b.alloc((2, 3, 5), F32)
+    sums, bias = b.alloc((2, 1), F32), b.alloc((2, 1), F32)
+    b.memset(bias, 0.5)
+    b.dma_copy(src, x)
+    b.activation_reduce(made, sums, src, bias, op="exp", scale=-2.0)
+    outs = {}
+    for name, tile in (("made", made), ("sums", sums)):
+        outs[name] = b.add_input(f"{name}_out", tile.type.shape, F32)
+        b.dma_copy(outs[name], tile)
+    b.set_outputs(outs)
+    given = np.linspace(-1, 1, 30, dtype=np.float32).reshape(2, 3, 5)
+    buffers = {"made_out": np.zeros((2, 3, 5), "f"), "sums_out": np.zeros((2, 1), "f")}
+    found = run(b.graph, {"x": given, **buffers})
+    wanted = np.exp(given * -2 + 0.5)
+    np.testing.assert_allclose(found["made"], wanted, rtol=1e-6)
+    np.testing.assert_allclose(found["sums"][:, 0], wanted.sum((1, 2)), rtol=1e-6)

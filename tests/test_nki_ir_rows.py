@@ -148,6 +148,14 @@ ILLEGAL: dict[str, tuple[Build, str]] = {
         lambda b: b.activation(b.tile(4, 4), b.tile(4, 4), b.tile(1, 1), op="exp"),
         "must hold one value in each of 4 partitions",
     ),
+    "activation sums": (
+        lambda b: b.activation_reduce(b.tile(4, 4), b.tile(4, 2), b.tile(4, 4), op="exp"),
+        "must hold one value in each of 4 partitions",
+    ),
+    "activation sums of long rows": (
+        lambda b: b.activation_reduce(b.tile(4, 16385), b.tile(4, 1), b.tile(4, 16385), op="exp"),
+        "free size is 16385 but at most 16384",
+    ),
     "pair of psum": (
         lambda b: b.tensor_tensor_arith(b.tile(4, 4), b.psum(4, 4), b.psum(4, 4), op="add"),
         "2 operands are in psum but at most one may be",

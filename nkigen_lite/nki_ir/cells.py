@@ -4,6 +4,8 @@ The simulator tells uses of a buffer apart by cells. A cell is a run of elements
 divides the offsets and strides of the accesses, so that cells follow loop indices exactly; where
 that gives too many cells, the finest offsets are left out and an access covers all that they
 reach. Coarser cells only add dependencies that are not there.
+
+Offsets count loop indices in trips, whatever the step of the loop.
 """
 
 from __future__ import annotations
@@ -19,21 +21,27 @@ from nkigen_lite.nki_ir.access import Access
 from nkigen_lite.nki_ir.types import ON_CHIP, Affine
 
 MOST_CELLS = 1024
+"""Cells of a line; a buffer on chip has a line of partitions and one of free elements."""
+
 MOST_PER_ACCESS = 64
+"""Cells of a line that one access covers: what the simulator looks at for each execution."""
 
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """A strided walk over one line of elements: ``offset`` plus all of ``dims``."""
+    """A strided walk over one line of elements: ``offset``, in trips, plus all of ``dims``."""
 
     offset: Affine
     dims: tuple[tuple[int, int], ...]
 
     def lengths(self) -> Iterable[int]:
-        """Everything that moves the walk."""
+        """Everything that moves the walk, but for steps to the next element.
+
+        Runs that begin where cells do share a cell only if they overlap, wherever they end.
+        """
         yield abs(self.offset.const)
         yield from (abs(factor) for _, factor in self.offset.terms)
-        yield from (stride for extent, stride in self.dims if extent > 1)
+        yield from (stride for extent, stride in self.dims if extent > 1 and stride > 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +79,7 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Loops:
-    """A loop index as the simulator counts it: ``index`` times ``step`` is its value."""
+    """A loop index as the simulator counts it: ``index``, in trips, times ``step`` is its value."""
 
     index: Index
     step: int
@@ -79,8 +87,8 @@ class Loops:
 
     @property
     def last(self) -> int:
-        """The largest value of the index."""
-        return (self.trips - 1) * self.step
+        """The last trip."""
+        return self.trips - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +117,7 @@ class Grid:
         """The cells of an access."""
         rows, elems = (
             line.covered(span, loops)
-            for line, span in zip((self.partitions, self.free), spans(access), strict=True)
+            for line, span in zip((self.partitions, self.free), spans(access, loops), strict=True)
         )
         width = self.free.cells
         terms = [(v, f * width) for v, f in rows.terms] + list(elems.terms)
@@ -117,16 +125,20 @@ class Grid:
             self.buffer,
             tuple(r * width + e for r in rows.offsets for e in elems.offsets),
             rows.start * width + elems.start,
-            tuple((loops[v].index, f * loops[v].step) for v, f in terms),
+            tuple((loops[v].index, f) for v, f in terms),
         )
 
 
-def spans(access: Access) -> tuple[Span, Span]:
+def spans(access: Access, loops: Mapping[Value, Loops]) -> tuple[Span, Span]:
     """The walks of an access over partitions and over free elements (in HBM: all elements)."""
+    elems = Span(_in_trips(access.offset, loops), tuple(access.free_dims()))
     if access.root.type.memory not in ON_CHIP:
-        return Span(Affine(), ()), Span(access.offset, tuple(access.free_dims()))
-    rows = Span(access.partition, (access.dims[0],))
-    return rows, Span(access.offset, tuple(access.free_dims()))
+        return Span(Affine(), ()), elems
+    return Span(_in_trips(access.partition, loops), (access.dims[0],)), elems
+
+
+def _in_trips(offset: Affine, loops: Mapping[Value, Loops]) -> Affine:
+    return Affine(offset.const, tuple((v, f * loops[v].step) for v, f in offset.terms))
 
 
 def grid(
@@ -135,7 +147,7 @@ def grid(
     """Cells for a buffer that is used by ``accesses``."""
     kind = root.type
     on_chip = kind.memory in ON_CHIP
-    walks = [spans(a) for a in accesses]
+    walks = [spans(a, loops) for a in accesses]
     rows = _line(kind.partition_size if on_chip else 1, [w[0] for w in walks], loops)
     elems = _line(kind.free_size if on_chip else kind.num_elements, [w[1] for w in walks], loops)
     return Grid(Buffer(name, kind.memory.value, rows.cells * elems.cells, copies), rows, elems)

@@ -15,7 +15,7 @@ from threadpoolctl import threadpool_limits
 from nkigen_lite.core.dtypes import Array, DType, round_to
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidInput
-from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.rows import NKI, written_operands
 
 Step = Callable[[], None]
 
@@ -119,7 +119,18 @@ def _engine_op(op: Op, env: dict[int, Any]) -> Step:
         arrays = [env[o] for o in operands]
         arrays[0][...] = round_to(np.asarray(evaluate(*arrays, **attrs)), dtype)
 
-    return run_op
+    written = written_operands(op)
+    if written == (0,):
+        return run_op
+    dtypes = [op.inputs[at].type.dtype for at in written]
+
+    def run_several() -> None:
+        arrays = [env[o] for o in operands]
+        results = evaluate(*arrays, **attrs)
+        for at, result, kind in zip(written, results, dtypes, strict=True):
+            arrays[at][...] = round_to(np.asarray(result), kind)
+
+    return run_several
 
 
 _MAKERS: dict[str, Callable[[Op, dict[int, Any]], Step]] = {

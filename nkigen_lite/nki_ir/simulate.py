@@ -10,7 +10,7 @@ from cost_models.simulate import Fresh, Index, Item, Loop, Step, Timeline, Use, 
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.nki_ir.access import Access, Accesses
 from nkigen_lite.nki_ir.cells import Grid, Loops, grid
-from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.rows import NKI, written_operands
 from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
@@ -92,13 +92,9 @@ class _Translation:
         if NKI[op.opcode].engine != "dma":
             work = instruction(op, self.accesses)
             return Step(work, work.engine, tuple(reads), tuple(writes))
-        return Step(
-            transfer(op, self.accesses),
-            trigger(op),
-            tuple(reads),
-            tuple(writes),
-            tensor=_hbm_name(op, self.accesses),
-        )
+        moved, tensor = transfer(op, self.accesses), _hbm_name(op, self.accesses)
+        label = f"{moved.direction} {tensor}"
+        return Step(moved, trigger(op), tuple(reads), tuple(writes), tensor, label)
 
 
 def _hbm_name(op: Op, accesses: Accesses) -> str:
@@ -115,12 +111,14 @@ def _operands(op: Op) -> Iterator[tuple[Value, bool]]:
     row = NKI[op.opcode]
     if not row.engines:
         return
+    written = written_operands(op)
     tiles = [v for v in op.inputs if v.type.memory is not MemorySpace.REG]
-    if "read 0" in (row.effects or ()) and op.opcode != "matmul":
-        yield tiles[0], False
-    for value in tiles[1:]:
-        yield value, False
-    yield tiles[0], True
+    for at, value in enumerate(tiles):
+        also_read = f"read {at}" in (row.effects or ()) and op.opcode != "matmul"
+        if at not in written or also_read:
+            yield value, False
+    for at in written:
+        yield tiles[at], True
 
 
 def _ops(graph: Graph) -> Iterator[Op]:

@@ -18,7 +18,7 @@ from nkigen_lite.core.verify import problems as structural_problems
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.limits import Limits
-from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.rows import NKI, written_operands
 from nkigen_lite.nki_ir.types import ON_CHIP, Affine, MemorySpace
 
 MAX_FREE_DIMS = 4
@@ -87,16 +87,17 @@ class _Walk:
         row = NKI[op.opcode]
         if not row.engines:
             return
-        written = self.accesses.of(op.inputs[0])
-        if any(extent > 1 and stride == 0 for extent, stride in written.dims):
-            yield f"{op.opcode}: the destination is a broadcast view of %{written.root.name}"
+        for at in written_operands(op):
+            written = self.accesses.of(op.inputs[at])
+            if any(extent > 1 and stride == 0 for extent, stride in written.dims):
+                yield f"{op.opcode}: the destination is a broadcast view of %{written.root.name}"
         if row.engine == "dma":
             return
         for operand in op.inputs:
             if operand.type.memory in ON_CHIP:
                 yield from self.operand(op, self.accesses.of(operand))
         if op.opcode == "matmul":
-            yield from self.bank(written)
+            yield from self.bank(self.accesses.of(op.inputs[0]))
 
     def allocate(self, op: Op) -> Iterator[str]:
         value, kind = op.result, op.result.type

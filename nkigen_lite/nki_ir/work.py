@@ -13,12 +13,19 @@ from nkigen_lite.nki_ir.access import Access, Accesses
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
 
 # Operands after these are one value per partition.
-_TILES = {"tensor_scalar_arith": 2, "activation": 2, "scalar_tensor_tensor_arith": 3}
+_TILES = {
+    "tensor_scalar_arith": 2,
+    "activation": 2,
+    "activation_reduce": 2,
+    "scalar_tensor_tensor_arith": 3,
+}
 
 
 def instruction(op: Op, accesses: Accesses) -> Instruction:
     """The op of a compute engine as the cost model sees it."""
     full = [v for v in op.inputs if v.type.memory in ON_CHIP]
+    if op.opcode == "activation_reduce":
+        del full[1]
     tiles = _TILES.get(op.opcode, len(full))
     pointer, full = len(full) > tiles, full[:tiles]
     rows = max(v.type.partition_size for v in full)
@@ -46,7 +53,7 @@ def _function(op: Op) -> str:
     """The activation function; of a memset, "zero" if that is what it writes."""
     if op.opcode == "memset":
         return "zero" if op.attrs["value"] == 0 else ""
-    return op.attrs["op"] if op.opcode == "activation" else ""
+    return op.attrs["op"] if op.opcode in ("activation", "activation_reduce") else ""
 
 
 def _is_contiguous(access: Access) -> bool:

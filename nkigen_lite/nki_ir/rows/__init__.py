@@ -1,6 +1,6 @@
 """The op table of nki_ir, one row per op; each module holds one engine's or family's ops."""
 
-from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef
+from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef, written_operands
 
 # They fill the table.
 from . import (  # noqa: F401
@@ -13,4 +13,4 @@ from . import (  # noqa: F401
     views,
 )
 
-__all__ = ["NKI", "TileOpDef"]
+__all__ = ["NKI", "TileOpDef", "written_operands"]

@@ -40,6 +40,9 @@ from nkigen_lite.nki_ir.rows.table import (
 _NATIVE = {np.dtype(np.int32), np.dtype(np.uint32)}
 
 
+# What an accumulating activation sums at most, of each partition (nki-autotune @d57bcc3).
+SUMMED_FREE_MAX = 16384
+
 # --- activation ----------------------------------------------------------------------------------
 
 
@@ -76,6 +79,48 @@ compute(
         op=token("op"),
         data=operand(1),
         bias=column(2),
+        scale=literal("scale", omit=1.0),
+    ),
+)
+
+
+def _check_activation_reduce(types: Types, attrs: Attrs) -> None:
+    name = "activation_reduce"
+    check_choice(name, "op", attrs["op"], ACTIVATIONS)
+    check_same_shape(name, (types[0], types[2]))
+    for kind in (types[1], *types[3:]):
+        pointer_ok(name, kind, types[0].partition_size)
+    if types[0].free_size > SUMMED_FREE_MAX:
+        raise InvalidOp(f"{name}: free size is {types[0].free_size} but at most {SUMMED_FREE_MAX}")
+
+
+def _activation_reduce(
+    dst: Array, sums: Array, src: Array, *bias: Array, op: str, scale: float, engine: str
+) -> tuple[Array, Array]:
+    made = _activation(dst, src, *bias, op=op, scale=scale, engine=engine)
+    axes = tuple(range(1, made.ndim))
+    return made, made.sum(axis=axes, dtype=np.float32).reshape(sums.shape)
+
+
+compute(
+    "activation_reduce",
+    "dst = op(src * scale + bias), and sums = its sum over the free dimensions, one value per "
+    "partition. Operands: dst, sums, src and, if given, bias.",
+    _check_activation_reduce,
+    _activation_reduce,
+    engines=("scalar",),
+    arity=(3, 4),
+    attrs=(Attr("op", str), Attr("scale", float, 1.0)),
+    effects=("write 0", "write 1"),
+    nki=nisa(
+        "activation_reduce",
+        bools=_keeps_bools,
+        dst=operand(0),
+        op=token("op"),
+        data=operand(2),
+        reduce_op=lambda op, spelling: Expr("nl.add"),
+        reduce_res=column(1),
+        bias=column(3),
         scale=literal("scale", omit=1.0),
     ),
 )

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Dialect, OpDef, Types
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.emit.calls import Template
@@ -89,6 +90,15 @@ def check_engine(row_engines: tuple[str, ...], name: str, types: Types, attrs: A
     check_choice(name, "engine", engine, row_engines)
     if engine == "gpsimd" and any(t.memory is PSUM for t in types):
         raise InvalidOp(f"{name}: an operand is in psum but gpsimd cannot reach psum")
+
+
+def written_operands(op: Op) -> tuple[int, ...]:
+    """Positions of the operands that an op of an engine writes."""
+    return tuple(
+        int(effect.split()[1])
+        for effect in NKI[op.opcode].effects or ()
+        if effect.startswith("write")
+    )
 
 
 Check = Callable[[Types, Attrs], None]

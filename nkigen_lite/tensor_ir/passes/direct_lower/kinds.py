@@ -65,8 +65,9 @@ def pointwise(
             lambda rows, inner: _pointwise_part(s, step, impl, dst, coords, rows, order, inner),
         )
 
+    sums = s.sums_of(step)
     for group in row_groups(impl.partition, ranges, _rows(s, impl)):
-        if _pays_by_tile(step, order, ranges):
+        if sums or _pays_by_tile(step, order, ranges):
             for_tiles(s.b, group, parts)
         else:
             parts(group)
@@ -121,7 +122,9 @@ def _pointwise_part(
             if not varying and rows.tiles == 1:
                 columns[-1] = tile_view(s.b, buffer, at, rows, [], ranges)
     attrs = step.op.attrs if step.op else {}
-    emit_pointwise(s.b, step, Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs))
+    wanted = s.sums_of(step)
+    sums = tile_view(s.b, *wanted, rows, [], ranges) if wanted else None
+    emit_pointwise(s.b, step, Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums))
 
 
 def matmul(

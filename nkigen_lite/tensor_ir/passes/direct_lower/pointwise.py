@@ -27,6 +27,8 @@ class Args:
         columns: per operand, its view as one value per partition where it is no more than that.
         dtypes: per operand, its element type.
         attrs: the tensor_ir op's attributes.
+        sums: where the sum over the free dimensions of what an activation writes is wanted, too:
+            one value per partition.
     """
 
     dst: Value
@@ -34,6 +36,7 @@ class Args:
     columns: tuple[Value | None, ...]
     dtypes: tuple[DType, ...]
     attrs: dict[str, Any]
+    sums: Value | None = None
 
 
 Emit = Callable[[Builder, Args], None]
@@ -86,9 +89,17 @@ def activation(name: str) -> Emit:
     """One ScalarE activation."""
 
     def emit(b: Builder, a: Args) -> None:
-        b.activation(a.dst, whole_tile(b, a.srcs[0], a.dst, a.dtypes[0]), op=name)
+        _activate(b, a, whole_tile(b, a.srcs[0], a.dst, a.dtypes[0]), op=name)
 
     return emit
+
+
+def _activate(b: Builder, a: Args, *operands: Value, **attrs: Any) -> None:
+    """The activation, with the sums of its results if they are wanted."""
+    if a.sums is None:
+        b.activation(a.dst, *operands, **attrs)
+    else:
+        b.activation_reduce(a.dst, a.sums, *operands, **attrs)
 
 
 def gelu(b: Builder, a: Args) -> None:
@@ -249,7 +260,8 @@ def _of_stage(stage: Stage, args: Args, previous: Value | None, dst: Value) -> A
             srcs.append(args.srcs[k])
         columns.append(None if k is None else args.columns[k])
         dtypes.append(DType.F32 if k is None else args.dtypes[k])
-    return Args(dst, tuple(srcs), tuple(columns), tuple(dtypes), dict(stage.attrs))
+    sums = args.sums if dst is args.dst else None
+    return Args(dst, tuple(srcs), tuple(columns), tuple(dtypes), dict(stage.attrs), sums)
 
 
 def _column_f32(b: Builder, column: Value, sign: float = 1.0) -> Value:
@@ -274,13 +286,13 @@ def _as_activation(b: Builder, first: Stage, second: Stage, a: Args) -> bool:
         if not isinstance(tile, Value):
             continue
         if first.opcode == "mul" and not isinstance(other, Value):
-            b.activation(a.dst, tile, op=second.opcode, scale=float(other))
+            _activate(b, a, tile, op=second.opcode, scale=float(other))
             return True
         if first.opcode in ("add", "sub") and column is not None:
             reverse = first.opcode == "sub" and position == 0
             sign = -1.0 if first.opcode == "sub" and not reverse else 1.0
             bias = _column_f32(b, column, sign)
-            b.activation(a.dst, tile, bias, op=second.opcode, scale=-1.0 if reverse else 1.0)
+            _activate(b, a, tile, bias, op=second.opcode, scale=-1.0 if reverse else 1.0)
             return True
     return False
 
@@ -354,6 +366,13 @@ def _tile_and_scalar(
         if isinstance(source, Value):
             return source, given, position == 0
     return None
+
+
+def is_activation(step: Step) -> bool:
+    """Whether the last thing a pointwise step does is an activation of ScalarE."""
+    if step.kind != "pointwise" or step.op is None:
+        return False
+    return step.op.opcode in _ACTIVATIONS
 
 
 def has_emitter(opcode: str) -> bool:

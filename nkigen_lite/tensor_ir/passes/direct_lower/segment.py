@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.rows.compute import SUMMED_FREE_MAX
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
+    MAX_FREE_DIMS,
     Buffer,
     Ranges,
     Rows,
@@ -18,6 +22,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, hbm_copy, load, store
+from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import is_activation
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
@@ -84,6 +89,7 @@ class SegmentLowering:
     local: dict[Storage, Buffer] = field(default_factory=dict)
     blocks: dict[Key, Buffer] = field(default_factory=dict)
     psum: dict[Storage, tuple[Value, Rows]] = field(default_factory=dict)
+    summed: dict[Step, tuple[Buffer, Sequence[Coord]]] = field(default_factory=dict)
 
     def lower(self, segment: Segment) -> None:
         """Emit the whole segment."""
@@ -209,12 +215,44 @@ class SegmentLowering:
         if step.kind == "hbm_copy":
             hbm_copy(self.b, self.hbm, step)
             return
+        if step in self.summed:
+            target, coords = self.summed.pop(step)
+            self._store(step, impl, target, coords, ranges)
+            return
         following = position + 1
         drains_into = following < len(self.segment.steps) and self._is_epilogue(following)
         writer = following if drains_into else position
         target, coords = self._target(writer, ranges)
+        reader = self._sum_of(position, ranges) if writer == position else None
+        if reader is not None:
+            self.summed[self.segment.steps[reader]] = self._target(reader, ranges)
         EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
         self._store(self.segment.steps[writer], self.segment.impls[writer], target, coords, ranges)
+
+    def _sum_of(self, position: int, ranges: Ranges) -> int | None:
+        """The later step whose sums over rows ScalarE can add up while it makes the rows."""
+        segment, step = self.segment, self.segment.steps[position]
+        made, axis = step.write, segment.impls[position].partition
+        if not is_activation(step) or segment.stream or made.storage.dtype is not DType.F32:
+            return None
+        free = math.prod(ranges.get(a, full(a)).size for a in made.axes if a != axis)
+        if axis is None or free > SUMMED_FREE_MAX or len(made.axes) > MAX_FREE_DIMS:
+            return None
+        for later in range(position + 1, len(segment.steps)):
+            reader, impl = segment.steps[later], segment.impls[later]
+            same = [v.coords for v in reader.reads if v.storage is made.storage] == [made.coords]
+            sums = reader.kind == "reduce" and reader.op and reader.op.attrs["kind"] == "sum"
+            if same and sums and reader.write.axes == (axis,) and impl.partition == axis:
+                deep = self.step_depth(later) == self.step_depth(position)
+                return later if deep and impl.method == "free" else None
+        return None
+
+    def sums_of(self, step: Step) -> tuple[Buffer, Sequence[Coord]] | None:
+        """Where the row sums of what a step writes are wanted, if it is to make them."""
+        for reader, target in self.summed.items():
+            if reader.reads[0].storage is step.write.storage:
+                return target
+        return None
 
     def _target(self, position: int, ranges: Ranges) -> tuple[Buffer, Sequence[Coord]]:
         """The buffer that a step writes, and its coords in the step's axes."""
