@@ -8,7 +8,7 @@ has a unit, a source and a status, and every price follows from a profile.
 >>> round(instruction_price(target, copy).latency_ns)
 425
 >>> round(dma_price(target, Transfer("load", 128, 2048, rows=128)).total_ns)
-2564
+2550
 """
 
 from .dma import DmaPrice, Transfer, dma_price

@@ -16,10 +16,14 @@ from .target import Target
 Stream = Callable[[Target, Instruction], float]
 
 
+def _fast_dtypes(target: Target) -> frozenset[str]:
+    """The dtypes of the Vector engine's 16-bit modes."""
+    return FLOATS_16BIT | FLOATS_8BIT if target.vector.fp8_in_16bit_modes else FLOATS_16BIT
+
+
 def _fast(target: Target, instr: Instruction, operands: int) -> bool:
     """Whether the leading operands all have dtypes of the Vector engine's 16-bit modes."""
-    wide = FLOATS_16BIT | FLOATS_8BIT if target.vector.fp8_in_16bit_modes else FLOATS_16BIT
-    return wide.issuperset(instr.dtypes[:operands])
+    return _fast_dtypes(target).issuperset(instr.dtypes[:operands])
 
 
 def _psum_sources(instr: Instruction) -> int:
@@ -122,11 +126,11 @@ def vector_copy(target: Target, instr: Instruction) -> float:
 
 
 def vector_tensor_tensor(target: Target, instr: Instruction) -> float:
-    """Two full-size sources: fast when one is in PSUM, or with 16-bit floats in SBUF."""
+    """Two full-size sources: fast when one is in PSUM, or with 16-bit floats all in SBUF."""
     vector = target.vector
     if _psum_sources(instr) == 1:
         rate = vector.tensor_tensor_psum_elems_per_cycle
-    elif _psum_sources(instr) or not _fast(target, instr, 3):
+    elif "psum" in instr.memories[:3] or not _fast(target, instr, 3):
         rate = vector.tensor_tensor_sbuf_elems_per_cycle
     elif instr.contiguous:
         rate = vector.tensor_tensor_16bit_elems_per_cycle
@@ -157,9 +161,9 @@ def vector_select_reduce(target: Target, instr: Instruction) -> float:
 
 
 def vector_reduce(target: Target, instr: Instruction) -> float:
-    """Reduction along the free dimension."""
+    """Reduction along the free dimension; what is read sets the rate, whatever the result is."""
     vector = target.vector
-    fast = _fast(target, instr, 2)
+    fast = instr.dtypes[-1] in _fast_dtypes(target)
     return instr.elems / (vector.reduce_16bit_elems_per_cycle if fast else vector.elems_per_cycle)
 
 
@@ -260,6 +264,14 @@ def gpsimd_local_gather(target: Target, instr: Instruction) -> float:
 def gpsimd_gather(target: Target, instr: Instruction) -> float:
     """N gathered elements per partition."""
     return instr.elems * target.gpsimd.gather_cycles_per_elem
+
+
+def gpsimd_topk(target: Target, instr: Instruction) -> float:
+    """4 n + K: N elements of a group of 16 partitions, of which ``columns`` are selected.
+
+    Source: aws-neuron-sdk nki/api/nki/isa/__init__.py topk.
+    """
+    return instr.elems * target.gpsimd.topk_cycles_per_elem + instr.columns
 
 
 def gather_instructions(target: Target, instr: Instruction) -> int:

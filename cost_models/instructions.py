@@ -63,13 +63,17 @@ class Instruction:
 
     ``rows`` is the number of partitions touched (at most 128; it does not change the price).
     ``elems`` is the number of elements per partition of the longest operand; for matmul the free
-    size of the moving operand, for nc_transpose on the tensor engine the rows that move through.
+    size of the moving operand, for nc_transpose on the tensor engine the rows that move through,
+    for topk what a group of 16 partitions selects from.
     ``dtypes`` and ``memories`` tell the full-size operands, destination first, then the sources in
     the order of the instruction (predicate before data); one value per partition, as a bias or
     scale tile has, is told by ``pointer`` alone. ``contiguous`` is False when the innermost free
     dimension of some operand is strided. ``function`` is an activation's function under its name
     in nki.language, or "zero" for a memset to zero. ``columns`` is the free size of the stationary
-    operand of a matmul or of a transpose on the tensor engine, 0 when unknown.
+    operand of a matmul or of a transpose on the tensor engine, or how many values a topk selects; 0
+    when unknown.
+
+    More operations have prices than nki_ir has ops: it cannot express the others yet.
 
     Raises PriceError for sizes below 1, unknown dtypes or memories, or unequal operand lists.
     """

@@ -3,7 +3,8 @@
 interval = (streaming cycles + overhead cycles) / clock, at least the minimum issue interval;
 latency = streaming cycles / clock + a fixed time. An operation that the hardware splits into
 several instructions pays the overhead for each. While the PE array is cold, its clock counts
-``cold_rate`` times, which hides the overhead: interval = streaming cycles / cold clock.
+``cold_rate`` times, which hides the overhead: interval = streaming cycles / cold clock. Whatever
+the numbers of a profile, cold is never faster than warm.
 """
 
 from __future__ import annotations
@@ -64,12 +65,26 @@ def _scalar_has_tensor_ops(target: Target) -> bool:
     return target.scalar.runs_tensor_ops
 
 
+def _vector_has_range_select(target: Target) -> bool:
+    return target.vector.has_range_select
+
+
+def _gpsimd_has_topk(target: Target) -> bool:
+    return target.gpsimd.has_topk
+
+
 def _everywhere(target: Target) -> bool:
     return True
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
+    """How one engine's form of an operation is priced.
+
+    ``stream`` gives the cycles that its data take to stream through, ``fixed`` what it costs
+    besides, ``instructions`` how many hardware instructions it is, ``on`` whether a target has it.
+    """
+
     op: str
     engine: str
     stream: rates.Stream
@@ -113,7 +128,7 @@ _ROWS: Final = (
     _Row("dropout", "vector", rates.vector_default, _vector),
     _Row("iota", "gpsimd", rates.gpsimd_default, _gpsimd),
     _Row("affine_select", "gpsimd", rates.gpsimd_default, _gpsimd),
-    _Row("range_select", "vector", rates.vector_default, _vector),
+    _Row("range_select", "vector", rates.vector_default, _vector, on=_vector_has_range_select),
     _Row("bn_stats", "vector", rates.vector_default, _vector_reduce),
     _Row("bn_aggr", "vector", rates.vector_bn_aggr, _vector_reduce),
     _Row("tensor_tensor_scan", "vector", rates.vector_scan, _vector),
@@ -128,6 +143,7 @@ _ROWS: Final = (
         _gpsimd,
         instructions=rates.gather_instructions,
     ),
+    _Row("topk", "gpsimd", rates.gpsimd_topk, _gpsimd, on=_gpsimd_has_topk),
     _Row("stream_shuffle", "vector", rates.vector_default, _vector),
 )
 
@@ -170,7 +186,7 @@ def _row(target: Target, instr: Instruction) -> _Row:
     if instr.engine not in engines:
         raise PriceError(
             f"{instr.op}: engine is {instr.engine!r} but {target.name} runs it on"
-            f" {' or '.join(engines)}"
+            f" {' or '.join(engines) or 'no engine'}"
         )
     if instr.engine == "gpsimd" and "psum" in instr.memories:
         raise PriceError(
@@ -219,7 +235,8 @@ def instruction_price(target: Target, instr: Instruction, cold: bool = False) ->
         tensor = target.tensor
         ratio = tensor.cold_latency_ratio if parts == 1 else tensor.cold_latency_ratio_f32
         part_ns = max(part_ns, _cold_ns(target, max(min_cycles, stream_cycles)))
-        last_ns = tensor.cold_latency_ns + ratio * _cold_ns(target, stream_cycles)
+        cold_ns = tensor.cold_latency_ns + ratio * _cold_ns(target, stream_cycles)
+        last_ns = max(last_ns, cold_ns)
     return _price(parts, instr.count, part_ns, last_ns)
 
 
@@ -241,5 +258,6 @@ def weight_load_price(target: Target, dtype: str, columns: int, cold: bool = Fal
     last_ns = stream_cycles / ghz + tensor.weight_load_latency_ns
     if cold:
         part_ns = max(part_ns, _cold_ns(target, stream_cycles))
-        last_ns = _cold_ns(target, stream_cycles) + tensor.weight_load_cold_latency_ns
+        cold_ns = _cold_ns(target, stream_cycles) + tensor.weight_load_cold_latency_ns
+        last_ns = max(last_ns, cold_ns)
     return _price(parts, 1, part_ns, last_ns)

@@ -58,7 +58,8 @@ class Bounds:
     """Lower bounds in ns per resource; ``resource`` is the one with the largest, ``ns``.
 
     The resources are hbm (all DMA traffic), hbm_load (its loads), tensor, vector, scalar, gpsimd,
-    and elementwise (the last three engines together).
+    and elementwise (the last three engines together); of a given stream of instructions also
+    critical_path (:func:`cost_models.simulate.bounds_of`).
     """
 
     by_resource: Mapping[str, float]
@@ -82,12 +83,14 @@ def peak_elems_per_ns(target: Target, engine: str) -> float:
     return target.memory.partitions * per_cycle * ghz
 
 
-def _tensor_ns(target: Target, macs: Mapping[str, int]) -> float:
-    cells = target.tensor.pe_rows * target.tensor.pe_cols
-    cycles = sum(
-        count * matmul_cycles_per_row(target, (dtype,)) / cells for dtype, count in macs.items()
-    )
-    return cycles / target.clock.tensor_ghz
+def peak_macs_per_ns(target: Target, dtype: str) -> float:
+    """Multiply-adds per ns of the PE array, with sources of a dtype.
+
+    Raises PriceError for a dtype that the array does not multiply.
+    """
+    tensor = target.tensor
+    cells = tensor.pe_rows * tensor.pe_cols
+    return cells * target.clock.tensor_ghz / matmul_cycles_per_row(target, (dtype,))
 
 
 def bounds(target: Target, work: Work) -> Bounds:
@@ -107,7 +110,7 @@ def bounds(target: Target, work: Work) -> Bounds:
     by_resource = {
         "hbm": work.hbm_bytes / peak_gbps(target),
         "hbm_load": work.hbm_load_bytes / dma.load_cap_gbps,
-        "tensor": _tensor_ns(target, work.macs),
+        "tensor": sum(n / peak_macs_per_ns(target, dtype) for dtype, n in work.macs.items()),
         **{engine: elems[engine] / rates[engine] for engine in _ENGINES},
         "elementwise": (sum(elems.values()) + work.any_elems) / sum(rates.values()),
     }

@@ -78,7 +78,6 @@ class Memory:
     psum_bank_bytes: Bytes
     hbm_chip_gbps: GBps
     hbm_stack_gbps: GBps
-    hbm_core_gbps: GBps
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +106,6 @@ class TensorEngine:
     pe_rows: Count
     pe_cols: Count
     stationary_free_max: Elems
-    moving_free_max: Elems
-    contraction_max: Elems
     cycles_per_row_bf16: CyclesPerRow
     cycles_per_row_f16: CyclesPerRow
     cycles_per_row_tf32: CyclesPerRow
@@ -138,6 +135,7 @@ class VectorEngine:
 
     "copy" rates hold for tensor_copy and tensor_scalar. "other" is any mix of dtypes with all
     operands contiguous in SBUF. "psum" of a two-source instruction means exactly one source there.
+    ``has_range_select`` says whether the engine has that instruction.
     """
 
     elems_per_cycle: ElemsPerCycle
@@ -158,6 +156,7 @@ class VectorEngine:
     scan_cycles_per_elem: CyclesPerElem
     reciprocal_cycles_per_elem: CyclesPerElem
     bn_aggr_cycles_per_elem: CyclesPerElem
+    has_range_select: Flag
     fp8_in_16bit_modes: Flag
     overhead_cycles: Cycles
     pointer_overhead_cycles: Cycles
@@ -195,7 +194,8 @@ class ScalarEngine:
 class GpSimdEngine:
     """The eight general processors; every instruction pays ``start_cycles`` first.
 
-    ``latency_ns`` is all that passes besides streaming, the start included.
+    ``latency_ns`` is all that passes besides streaming, the start included. ``has_topk`` says
+    whether the engine has that instruction.
     """
 
     elems_per_cycle: ElemsPerCycle
@@ -206,6 +206,8 @@ class GpSimdEngine:
     cross_lane_cycles_per_elem: CyclesPerElem
     local_gather_cycles_per_elem: CyclesPerElem
     gather_cycles_per_elem: CyclesPerElem
+    has_topk: Flag
+    topk_cycles_per_elem: CyclesPerElem
     gather_elems_per_instruction: Elems
     start_cycles: Cycles
     min_interval_cycles: Cycles
@@ -247,7 +249,6 @@ class Dma:
     transpose_load_gbps: GBps
     transpose_copy_gbps: GBps
     cast_factor: Ratio
-    min_efficient_bytes: Bytes
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from math import prod
 
 from hypothesis import strategies as st
 
@@ -13,19 +14,23 @@ _OPS = {"vector": "tensor_copy", "scalar": "activation", "gpsimd": "iota"}
 _BYTES = (4, 256, 2048, 8192)
 _ELEMS = (1, 64, 512, 2000)
 
+MOST_STEPS = 40_000
+"""Instructions of a stream, loops multiplied out."""
+
 
 @dataclass
 class Drawing:
-    """Draws a stream over a few buffers; ``loops`` are those around what is drawn next."""
+    """Draws a stream over a few buffers.
+
+    ``loops`` are those around what is drawn next; ``left`` instructions may still be drawn.
+    """
 
     draw: st.DrawFn
     depth: int
     trips: tuple[int, ...]
     buffers: list[Buffer] = field(default_factory=list)
     loops: list[tuple[Index, int]] = field(default_factory=list)
-
-    def pick(self, *choices: object) -> object:
-        return self.draw(st.sampled_from(choices))
+    left: int = MOST_STEPS
 
     def use(self) -> Use:
         """Some cells of some buffer; in a loop they may move with its index."""
@@ -75,10 +80,14 @@ class Drawing:
 
     def items(self, depth: int) -> list[Item]:
         made: list[Item] = []
+        around = prod(trips for _, trips in self.loops)
         for _ in range(self.draw(st.integers(1, 4))):
+            if around > self.left:
+                break
             kind = self.draw(st.integers(0, 9))
             if depth < self.depth and kind < 3:
-                index, trips = Index(), self.draw(st.sampled_from(self.trips))
+                fitting = [t for t in self.trips if around * t <= self.left]
+                index, trips = Index(), self.draw(st.sampled_from(fitting))
                 self.loops.append((index, trips))
                 made.append(Loop(index, trips, self.items(depth + 1)))
                 self.loops.pop()
@@ -86,6 +95,7 @@ class Drawing:
                 made.append(Fresh(self.draw(st.sampled_from(self.buffers))))
             else:
                 made.append(self.step())
+                self.left -= around
         return made
 
 
@@ -93,7 +103,7 @@ class Drawing:
 def streams(
     draw: st.DrawFn, depth: int = 2, trips: tuple[int, ...] = (1, 2, 3, 7, 16, 100)
 ) -> list[Item]:
-    """A stream of at most about 40,000 instructions."""
+    """A stream of no more than :data:`MOST_STEPS` instructions."""
     drawing = Drawing(draw, depth, trips)
     for k in range(draw(st.integers(2, 5))):
         memory = draw(st.sampled_from(("sbuf", "psum")))

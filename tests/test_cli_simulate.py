@@ -14,7 +14,8 @@ from nkigen_lite.commands import terminal
 from nkigen_lite.report.figures import micros
 
 KEYS = {
-    *("kernel", "target", "predicted_us", "simulated_us", "simulated_ratio", "timeline", "events"),
+    *("kernel", "target", "predicted_us", "simulated_us", "simulated_ratio"),
+    *("bounds", "timeline", "events"),
 }
 
 
@@ -37,8 +38,9 @@ def test_simulate_prints_the_time_line(run: Run, kernels: str) -> None:
     code, out, err = run(*_words(kernels))
     assert (code, err) == (0, "")
     assert out.startswith("softmax on trn2: simulated ")
-    assert "us for the launch" in out
+    assert "\nwith the launch " in out
     assert "the plan was predicted at" in out
+    assert "no schedule of these instructions takes less: " in out
     for section in ("Engines", "Why engines were idle", "Device memory and the PE array"):
         assert f"\n{section}\n" in out
     assert "|0 " in out
@@ -56,8 +58,17 @@ def test_json_has_the_figures_of_the_report_and_the_first_events(run: Run, kerne
     for name in ("kernel", "target", "predicted_us", "simulated_us", "simulated_ratio"):
         assert data[name] == report[name]
     assert len(data["events"]) == 7
-    assert all(set(e) == {"unit", "start_ns", "end_ns", "label"} for e in data["events"])
+    assert all(set(e) == {"unit", "kind", "start_ns", "end_ns", "label"} for e in data["events"])
     assert all(a["start_ns"] <= b["start_ns"] for a, b in pairwise(data["events"]))
+
+
+def test_json_has_the_bounds_and_the_time_is_not_below_them(run: Run, kernels: str) -> None:
+    data = json.loads(run(*_words(kernels, "--json"))[1])
+    bounds = data["bounds"]
+    assert bounds["us"] == bounds["by_resource_us"][bounds["resource"]]
+    assert bounds["us"] == max(bounds["by_resource_us"].values())
+    assert 0 < bounds["by_resource_us"]["critical_path"] <= data["simulated_us"] + 1e-6
+    assert 0 < bounds["us"] <= data["simulated_us"] + 1e-6
 
 
 def test_json_goes_alone_to_stdout(run: Run, kernels: str, tmp_path: Path) -> None:
@@ -110,7 +121,7 @@ def test_the_launch_is_set_apart_from_the_device_window(run: Run, kernels: str) 
     out = run(*words)[1]
     data = json.loads(run(*words, "--json")[1])["timeline"]
     assert data["host_us"] == pytest.approx(data["time_us"] + 5)
-    assert f"a host sees {micros(data['host_us'])} us" in out
+    assert f"with the launch {micros(data['host_us'])} us: 5.00 us more" in out
 
 
 def test_what_the_user_got_wrong_is_told_as_by_compile(run: Run, kernels: str) -> None:

@@ -42,6 +42,7 @@ ELEMENTWISE = [
     "max8",
     "local_gather",
     "gather",
+    "topk",
     "stream_shuffle",
 ]
 TARGETS = [
@@ -59,7 +60,7 @@ dtypes = st.sampled_from(("f32", "bf16", "fp8_e4m3", "u8"))
 
 @st.composite
 def elementwise(draw: st.DrawFn, target: Target) -> Instruction:
-    op = draw(st.sampled_from(ELEMENTWISE))
+    op = draw(st.sampled_from([op for op in ELEMENTWISE if engines_for(op, target)]))
     engine = draw(st.sampled_from(engines_for(op, target)))
     memory = st.just("sbuf") if engine == "gpsimd" else st.sampled_from(("sbuf", "psum"))
     return Instruction(

@@ -50,6 +50,7 @@ OPS = [
     "match_replace8",
     "local_gather",
     "gather",
+    "topk",
     "stream_shuffle",
 ]
 EVERY = [(op, engine) for op in OPS for engine in engines_for(op)]
@@ -219,6 +220,7 @@ def test_vector_copies_stream_at_the_documented_mode(
     [
         ("tensor_tensor_arith", ("bf16 sbuf",) * 3, False, 0.5),
         ("tensor_tensor_arith", ("bf16 sbuf",) * 3, True, 1),
+        ("tensor_tensor_arith", ("bf16 psum", "bf16 sbuf", "bf16 sbuf"), False, 2),
         ("tensor_tensor_arith", ("f32 sbuf",) * 3, False, 2),
         ("tensor_tensor_arith", ("f32 sbuf", "f32 psum", "f32 sbuf"), False, 1),
         ("tensor_tensor_arith", ("f32 sbuf", "f32 psum", "f32 psum"), False, 2),
@@ -279,6 +281,34 @@ def test_a_gather_pays_the_start_of_each_hardware_instruction() -> None:
 )
 def test_engines_for_lists_who_runs_it(op: str, engines: tuple[str, ...]) -> None:
     assert engines_for(op) == engines
+
+
+@pytest.mark.parametrize("op", ["range_select", "topk"])
+def test_instructions_that_came_with_trn2_have_no_price_on_trn1(op: str) -> None:
+    assert engines_for(op, TRN1) == ()
+    assert engines_for(op, TRN2) == engines_for(op) != ()
+    (engine,) = engines_for(op)
+    with pytest.raises(PriceError, match=f"{op}: .* but trn1 runs it on no engine"):
+        instruction_price(TRN1, elementwise(op, engine, 512, "bf16 sbuf", "bf16 sbuf"))
+
+
+def test_topk_takes_four_cycles_per_element_and_one_per_result() -> None:
+    # aws-neuron-sdk nki/api/nki/isa/__init__.py topk: 4 n + K.
+    instr = replace(elementwise("topk", "gpsimd", 1000, "bf16 sbuf", "bf16 sbuf"), columns=64)
+    cycles = TRN2.gpsimd.start_cycles + 4 * 1000 + 64
+    assert instruction_price(TRN2, instr).interval_ns == pytest.approx(
+        cycles / TRN2.clock.gpsimd_ghz
+    )
+
+
+@pytest.mark.parametrize("result", ["bf16", "f32"])
+def test_trn1_reduces_bf16_at_two_elements_per_cycle_whatever_the_result(result: str) -> None:
+    few, many = (
+        elementwise("tensor_reduce_arith", "vector", n, f"{result} sbuf", "bf16 sbuf")
+        for n in (4096, 8192)
+    )
+    prices = [instruction_price(TRN1, instr).interval_ns for instr in (few, many)]
+    assert prices[1] - prices[0] == pytest.approx(4096 / 2 / TRN1.clock.vector_ghz)
 
 
 def test_engines_for_a_target_drops_what_its_generation_lacks() -> None:

@@ -12,7 +12,14 @@ from statistics import median
 
 import pytest
 
-from benchmarks.measured.instructions import InstructionRow, error, predicted_ns, rows
+from benchmarks.measured.instructions import (
+    UNITS,
+    InstructionRow,
+    error,
+    outside,
+    predicted,
+    rows,
+)
 from cost_models import Instruction, PriceError, instruction_price, load_target
 from cost_models.schema import fields
 
@@ -28,18 +35,19 @@ def name(row: InstructionRow) -> str:
 
 @pytest.mark.parametrize("row", [r for r in rows() if not r.listed_miss], ids=name)
 def test_predictions_are_near_the_published_times(row: InstructionRow) -> None:
-    assert abs(error(row)) <= TOLERANCE, (predicted_ns(row), row)
+    assert abs(outside(row)) <= TOLERANCE, (predicted(row), row)
 
 
 @pytest.mark.parametrize("row", [r for r in rows() if r.listed_miss], ids=name)
-def test_listed_misses_stay_within_a_quarter(row: InstructionRow) -> None:
-    assert abs(error(row)) <= 0.25, (predicted_ns(row), row)
+def test_listed_misses_are_misses_or_were_used_for_calibration(row: InstructionRow) -> None:
+    assert abs(outside(row)) > TOLERANCE or row.calibrates, (predicted(row), row)
 
 
 def test_rows_that_no_constant_was_read_from_are_met_as_well() -> None:
     judges = [row for row in rows() if not row.calibrates]
-    assert len(judges) >= 20
-    assert median(abs(error(row)) for row in judges) <= 0.02
+    assert len(judges) >= 40
+    assert median(abs(error(row)) for row in judges) <= 0.05
+    assert median(abs(error(row)) for row in judges if not row.listed_miss) <= 0.02
 
 
 def test_the_data_set_is_read_whole() -> None:
@@ -52,7 +60,7 @@ def test_every_row_says_where_it_comes_from_and_what_it_was_used_for() -> None:
     for row in rows(unpriced=True):
         assert row.source
         assert row.low <= row.value <= row.high
-        assert row.what in ("latency_ns", "interval_ns")
+        assert row.what in UNITS
         assert row.calibrates == "" or row.calibrates in fields()
 
 
@@ -64,13 +72,18 @@ def test_no_row_is_listed_twice() -> None:
 def test_an_unpriced_row_has_no_prediction() -> None:
     unpriced = next(row for row in rows(unpriced=True) if row.op == "event_semaphore")
     with pytest.raises(PriceError):
-        predicted_ns(unpriced)
+        predicted(unpriced)
 
 
-def test_an_error_is_measured_from_the_value_and_is_none_inside_the_range() -> None:
+def test_errors_are_from_the_value_and_from_the_nearer_end_of_the_range() -> None:
     row = next(r for r in rows() if r.op == "table_load" and r.device == "trn2")
-    assert error(row) == 0
-    assert error(replace(row, value=1000, low=1000, high=1000)) == pytest.approx(0.305)
+    found = [
+        (round(error(r), 3), round(outside(r), 3))
+        for low, value, high in ((1200, 1250, 1400), (900, 1000, 1200), (1500, 1600, 1800))
+        for r in [replace(row, value=value, low=low, high=high)]
+    ]
+    assert predicted(row) == 1305
+    assert found == [(0.044, 0), (0.305, 0.087), (-0.184, -0.13)]
 
 
 def test_a_long_matmul_chain_runs_at_the_published_kernel_rate() -> None:

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 import cost_models
+from benchmarks.measured.instructions import rows as instruction_rows
 from cost_models import ProfileError, Target, load_target, targets
 from cost_models.schema import STATUSES, fields
 
@@ -101,9 +102,17 @@ def test_inf2_is_the_core_of_trn1_with_other_links() -> None:
         path for path in fields() if inf2.provenance(path).value != trn1.provenance(path).value
     ]
     assert different == ["chip.link_gbps"]
-    assert inf2.calibrated() == []
-    assert inf2.provenance("dma.load_cap_gbps").status == "inferred"
-    assert "same NeuronCore-v2 as trn1" in inf2.provenance("dma.load_cap_gbps").note
+    assert inf2.calibrated() == trn1.calibrated() != []
+    for path in inf2.calibrated():
+        assert inf2.provenance(path) == trn1.provenance(path)
+
+
+def test_trn2_load_cap_is_the_middle_of_the_published_load_bursts() -> None:
+    (burst,) = [row for row in instruction_rows() if row.calibrates == "dma.load_cap_gbps"]
+    cap = load_target("trn2").provenance("dma.load_cap_gbps")
+    assert cap.value == (burst.low + burst.high) // 2
+    assert (cap.status, burst.device) == ("inferred", "trn2")
+    assert f"{burst.low:.0f} to {burst.high:.0f}" in cap.note
 
 
 @pytest.mark.parametrize("name", ["trn1", "inf2"])

@@ -85,6 +85,22 @@ def test_weight_loads_that_cannot_be_are_refused() -> None:
         weight_load_price(TRN2, "i32", 128)
 
 
+@pytest.mark.parametrize("dtype", ["bf16", "f32"])
+def test_no_profile_makes_a_cold_array_faster_than_a_warm_one(dtype: str) -> None:
+    quick_when_cold = {
+        "tensor.cold_latency_ns": 0,
+        "tensor.cold_latency_ratio": 0.1,
+        "tensor.cold_latency_ratio_f32": 0.1,
+        "tensor.weight_load_cold_latency_ns": 0,
+    }
+    target = load_target("trn2", quick_when_cold)
+    instr = matmul(dtype, 512)
+    warm, cold = (instruction_price(target, instr, cold=c).latency_ns for c in (False, True))
+    assert cold >= warm
+    warm, cold = (weight_load_price(target, dtype, 128, cold=c).latency_ns for c in (False, True))
+    assert cold >= warm
+
+
 @pytest.mark.parametrize("function", ["", *sorted(TABLE_FREE)])
 def test_functions_of_every_table_set_need_no_load(function: str) -> None:
     assert activation_table(function) is None

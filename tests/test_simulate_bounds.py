@@ -8,7 +8,10 @@ from stream_strategy import streams
 
 from cost_models import Instruction, Transfer, dma_price, instruction_price, load_target
 from cost_models.simulate import (
+    CRITICAL_PATH,
+    MOST_STEPS,
     Buffer,
+    Fresh,
     Index,
     Item,
     Loop,
@@ -63,3 +66,26 @@ def test_the_critical_path_is_the_longest_chain_of_data() -> None:
     # A second chain over the same buffers needs nothing of the first.
     assert critical_path_ns(TRN2, chain * 3) == pytest.approx(one, abs=0.01)
     assert simulate(TRN2, chain * 3).time_ns > 1.5 * one
+
+
+def test_the_critical_path_follows_loops_and_the_copies_of_buffers() -> None:
+    i, x = Index("i"), Buffer("x", "sbuf", 4, copies=2)
+    step = Step(COPY, "vector", (Use(x, start=0, terms=((i, 1),)),), (Use(x, start=1),))
+    latency = instruction_price(TRN2, COPY).latency_ns
+    hand = TRN2.sync.semaphore_ns
+    # Of the first three trips only the second reads what one before it has written.
+    assert critical_path_ns(TRN2, [Loop(i, 3, [step])]) == pytest.approx(
+        2 * latency + hand, abs=0.01
+    )
+    # With a new copy for each trip none does.
+    assert critical_path_ns(TRN2, [Loop(i, 2, [Fresh(x), step])]) == pytest.approx(
+        latency, abs=0.01
+    )
+
+
+def test_a_stream_that_is_too_long_has_no_critical_path_among_its_bounds() -> None:
+    def found(trips: int) -> set[str]:
+        return set(bounds_of(TRN2, [Loop(Index(), trips, [Step(COPY, "vector")])]).by_resource)
+
+    assert CRITICAL_PATH in found(100)
+    assert found(100) - found(MOST_STEPS + 1) == {CRITICAL_PATH}

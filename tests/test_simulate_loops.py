@@ -8,36 +8,12 @@ import pytest
 from hypothesis import given, settings
 from stream_strategy import streams
 
+from benchmarks.simulate_speed import tiled
 from cost_models import Instruction, Transfer, load_target
 from cost_models.simulate import Buffer, Fresh, Index, Item, Loop, Step, Timeline, Use, simulate
 
 TRN2 = load_target("trn2")
-MATMUL = Instruction(
-    "matmul", "tensor", 128, 512, ("f32", "bf16", "bf16"), ("psum", "sbuf", "sbuf"), columns=128
-)
 COPY = Instruction("tensor_copy", "vector", 128, 512, ("bf16", "f32"), ("sbuf", "psum"))
-
-
-def blocked_matmul(m: int, n: int, k: int, copies: int = 4) -> list[Item]:
-    """Two loads and a matmul per k step; a copy and a store per tile of the result."""
-    i, j, p = Index("m"), Index("n"), Index("k")
-    a, b = Buffer("a", "sbuf", 1, copies), Buffer("b", "sbuf", 1, copies)
-    sums, out = Buffer("sums", "psum", 1, 2), Buffer("out", "sbuf", 1, 2)
-    inner: list[Item] = [
-        Fresh(a),
-        Fresh(b),
-        Step(Transfer("load", 128, 256, 128), "sync", writes=(Use(a),), tensor="a"),
-        Step(Transfer("load", 128, 1024, 128), "sync", writes=(Use(b),), tensor="b"),
-        Step(MATMUL, "tensor", (Use(a), Use(b)), (Use(sums),)),
-    ]
-    tile: list[Item] = [
-        Fresh(sums),
-        Loop(p, k, inner),
-        Fresh(out),
-        Step(COPY, "vector", (Use(sums),), (Use(out),)),
-        Step(Transfer("store", 128, 1024, 128), "scalar", (Use(out),), tensor="c"),
-    ]
-    return [Loop(i, m, [Loop(j, n, tile)])]
 
 
 def same(exact: Timeline, short: Timeline) -> bool:
@@ -54,14 +30,14 @@ def test_leaving_out_trips_of_settled_loops_gives_the_same_time_line(stream: lis
 
 
 def test_a_blocked_matmul_is_the_same_in_a_fraction_of_the_steps() -> None:
-    program = blocked_matmul(8, 16, 64)
+    program = tiled(8, 16, 64)
     exact, short = simulate(TRN2, program, extrapolate=False), simulate(TRN2, program)
     assert same(exact, short)
     assert short.simulated < exact.simulated / 15
 
 
 def test_work_does_not_grow_with_the_trips_of_a_settled_loop() -> None:
-    short, long = (simulate(TRN2, blocked_matmul(1, 1, k)) for k in (2_000, 200_000))
+    short, long = (simulate(TRN2, tiled(1, 1, k)) for k in (2_000, 200_000))
     assert long.simulated == pytest.approx(short.simulated, abs=20)
     assert long.instructions == 600_000 + 2
 
@@ -98,3 +74,42 @@ def test_a_loop_over_a_buffer_used_in_two_ways_is_simulated_to_the_end() -> None
     exact, short = simulate(TRN2, program, extrapolate=False), simulate(TRN2, program)
     assert same(exact, short)
     assert short.simulated == short.instructions
+
+
+def test_a_window_that_is_written_ahead_of_where_it_is_read_leaves_its_times_behind() -> None:
+    i, j = Index("i"), Index("j")
+    ahead, last = Buffer("ahead", "sbuf", 1200), Buffer("last", "sbuf")
+    copy = replace(COPY, memories=("sbuf", "sbuf"))
+    write = Step(
+        replace(copy, op="activation", engine="scalar"),
+        "scalar",
+        writes=(Use(ahead, start=100, terms=((i, 1),)),),
+    )
+    read = Step(copy, "vector", (Use(ahead, terms=((i, 1),)),))
+    late = Step(replace(copy, op="iota", engine="gpsimd"), "gpsimd", (Use(ahead, start=700),))
+    after = Step(replace(copy, op="iota", engine="gpsimd"), "gpsimd", (), (Use(last),))
+    program = [Loop(i, 1000, [write, read]), late, Loop(j, 600, [after])]
+    exact, short = simulate(TRN2, program, extrapolate=False), simulate(TRN2, program)
+    assert same(exact, short)
+    assert short.simulated < exact.simulated / 2
+
+
+@pytest.mark.parametrize("distance", [1, 2, 7, 40])
+def test_a_loop_that_loads_ahead_is_the_same_when_settled(distance: int) -> None:
+    i = Index()
+    x, y = Buffer("x", "sbuf", 600), Buffer("y", "sbuf", 1, 2)
+    load = Step(
+        Transfer("load", 128, 512, 128), "sync", writes=(Use(x, start=distance, terms=((i, 1),)),)
+    )
+    read = Step(
+        replace(COPY, elems=300, memories=("sbuf", "sbuf")),
+        "vector",
+        (Use(x, terms=((i, 1),)),),
+        (Use(y),),
+    )
+    on_gpsimd = replace(COPY, op="iota", engine="gpsimd", memories=("sbuf", "sbuf"))
+    probe = Step(on_gpsimd, "gpsimd", (Use(x, start=311),))
+    program = [Loop(i, 500, [Fresh(y), load, read]), probe]
+    exact, short = simulate(TRN2, program, extrapolate=False), simulate(TRN2, program)
+    assert same(exact, short)
+    assert short.simulated < exact.simulated / 2

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 import pytest
@@ -17,6 +17,8 @@ from cost_models import (
     weight_load_price,
 )
 from cost_models.simulate import Buffer, Fresh, Index, Item, Loop, Step, Use, simulate
+from cost_models.simulate.machine import Machine
+from cost_models.simulate.tiles import ENGINES
 
 TRN2 = load_target("trn2")
 WARM = load_target("trn2", {"tensor.cold_rate": 1})
@@ -127,6 +129,35 @@ def test_weights_that_load_longer_than_a_matmul_streams_set_its_pace() -> None:
     assert (simulate(WARM, steps).time_ns - one) / 100 == pytest.approx(weights, rel=0.001)
 
 
+def test_weights_load_slowly_into_a_cold_array() -> None:
+    tiny = replace(MATMUL, elems=1, dtypes=("f32", "f32", "f32"))
+    cold, warm = (weight_load_price(TRN2, "f32", 128, c).interval_ns for c in (True, False))
+    assert cold > 1.5 * warm
+    assert cold > instruction_price(TRN2, tiny, cold=True).interval_ns
+    steps = [Step(tiny, "tensor", (Use(X), Use(Y)), (Use(P),))] * 11
+    made = simulate(TRN2, steps)
+    assert made.cold_ns == pytest.approx(made.busy_ns["tensor"])
+    one = simulate(TRN2, steps[:1]).time_ns
+    assert (made.time_ns - one) / 10 == pytest.approx(cold, rel=0.001)
+
+
+@pytest.mark.parametrize(("loaded", "waits"), [(X, True), (Y, False)])
+def test_weights_begin_to_load_when_they_are_there_but_the_moving_operand_just_streams(
+    loaded: Buffer, waits: bool
+) -> None:
+    # X is stationary, Y moves.
+    made = simulate(
+        WARM,
+        [
+            Step(LOAD, "sync", writes=(Use(loaded),)),
+            Step(MATMUL, "tensor", (Use(X), Use(Y)), (Use(P),)),
+        ],
+    )
+    weights = weight_load_price(WARM, "bf16", 128).interval_ns if waits else 0
+    wanted = dma_price(WARM, LOAD).total_ns + weights + instruction_price(WARM, MATMUL).latency_ns
+    assert made.time_ns == pytest.approx(wanted, abs=0.01)
+
+
 def test_the_array_is_slow_until_it_has_worked_for_a_while_and_again_after_a_pause() -> None:
     matmul = Step(MATMUL, "tensor", (), (Use(P),))
     cold, warm = (instruction_price(TRN2, MATMUL, cold=c).interval_ns for c in (True, False))
@@ -169,6 +200,44 @@ def test_loads_that_want_more_than_the_cap_take_the_bytes_over_the_cap() -> None
     assert made.mbu == pytest.approx(
         made.hbm_bytes / made.time_ns / TRN2.memory.hbm_stack_gbps, rel=1e-6
     )
+
+
+def test_a_tile_that_two_transfers_fill_is_there_when_both_are() -> None:
+    # One row on one queue takes long, and leaves room for a short transfer beside it.
+    long, short = Transfer("load", 1, 65536, 1), Transfer("load", 64, 64, 64)
+    fill = [Step(long, "sync", writes=(Use(X),)), Step(short, "gpsimd", writes=(Use(X),))]
+    price = dma_price(TRN2, long)
+    assert dma_price(TRN2, replace(short, software=True)).total_ns < price.total_ns
+    made = simulate(TRN2, [*fill, Step(COPY, "vector", (Use(X),), (Use(Y),))])
+    latency = instruction_price(TRN2, COPY).latency_ns
+    assert made.time_ns == pytest.approx(price.total_ns + latency, abs=0.01)
+
+
+def test_short_runs_take_all_of_the_queues_though_they_move_few_bytes() -> None:
+    short = Transfer("load", 128 * 32, 4, 128)
+    price = dma_price(TRN2, short)
+    assert short.total_bytes / price.transfer_ns < 0.1 * TRN2.dma.load_cap_gbps
+    made = simulate(TRN2, [Step(short, "sync"), Step(short, "scalar")])
+    both = price.total_ns + price.transfer_ns
+    assert made.time_ns == pytest.approx(both, rel=0.01)
+
+
+def test_one_row_leaves_the_other_queues_to_others() -> None:
+    row = Transfer("load", 1, 65536, 1)
+    made = simulate(TRN2, [Step(row, "sync"), Step(row, "scalar")])
+    assert made.time_ns == pytest.approx(dma_price(TRN2, row).total_ns, rel=0.001)
+    assert made.transfer_ns == pytest.approx(2 * made.dma_active_ns, rel=0.001)
+
+
+def test_transfers_that_are_over_are_forgotten() -> None:
+    machine = Machine(TRN2)
+    machine.triggers = (ENGINES.index("sync"),)
+    load = machine.step(Step(LOAD, "sync", writes=(Use(X),)))
+    read = machine.step(Step(replace(COPY, elems=9000), "vector", (Use(X),), (Use(Y),)))
+    for _ in range(50):
+        load()
+        read()
+    assert len(machine.queues.intervals()) <= 2
 
 
 def test_busy_and_idle_make_up_the_whole_time_of_every_engine() -> None:
@@ -214,8 +283,7 @@ def test_events_are_kept_up_to_the_number_asked_for() -> None:
         (lambda: Loop(Index("k"), 0, []), "loop k: trips is 0 but must be"),
     ],
 )
-def test_a_wrong_stream_is_refused(make: object, said: str) -> None:
-    assert callable(make)
+def test_a_wrong_stream_is_refused(make: Callable[[], object], said: str) -> None:
     with pytest.raises(PriceError, match=said):
         make()
 
@@ -224,3 +292,34 @@ def test_an_instruction_that_the_target_cannot_run_is_refused() -> None:
     on_scalar = replace(COPY, engine="scalar")
     with pytest.raises(PriceError, match="trn1 runs it on vector"):
         simulate(load_target("trn1"), [Step(on_scalar, "scalar")])
+
+
+@pytest.mark.parametrize(
+    ("use", "said"),
+    [
+        (Use(X, (1,)), "buffer x: cells 1 to 1 are used but it has 1"),
+        (Use(X, (0,), -1), "buffer x: cells -1 to -1 are used"),
+        (Use(X, terms=((Index("k"), 1),)), "buffer x: index k is used but no loop around counts"),
+    ],
+)
+def test_a_use_outside_its_buffer_is_refused(use: Use, said: str) -> None:
+    with pytest.raises(PriceError, match=said):
+        simulate(TRN2, [Step(COPY, "vector", (use,))])
+
+
+def test_a_use_that_leaves_its_buffer_in_some_trip_is_refused() -> None:
+    index, buffer = Index("k"), Buffer("b", "sbuf", 10)
+    step = Step(COPY, "vector", (Use(buffer, terms=((index, 2),)),))
+    simulate(TRN2, [Loop(index, 5, [step])])
+    with pytest.raises(PriceError, match="buffer b: cells 0 to 10 are used but it has 10"):
+        simulate(TRN2, [Loop(index, 6, [step])])
+
+
+def test_a_loop_body_that_can_be_run_only_once_is_refused() -> None:
+    with pytest.raises(PriceError, match="body is a generator but must be a list or tuple"):
+        Loop(Index("k"), 5, (item for item in []))  # type: ignore[arg-type]
+
+
+def test_what_is_no_item_is_refused() -> None:
+    with pytest.raises(PriceError, match="a stream holds 3 but takes steps"):
+        simulate(TRN2, [3])  # type: ignore[list-item]

@@ -21,12 +21,12 @@ from nkigen_lite.report.timeline_lanes import (
     KIND_NAMES,
     Lane,
     excerpt,
-    kind_of,
     lanes_of,
     tick_labels,
     ticks,
 )
 from nkigen_lite.report.timeline_svg import timeline_svg
+from nkigen_lite.report.timeline_text import timeline_text
 from nkigen_lite.report.timeline_trace import timeline_trace
 
 _SVG = "{http://www.w3.org/2000/svg}"
@@ -122,11 +122,17 @@ def test_ticks_read_well(end_ns: float, labels: list[str]) -> None:
 
 
 def test_events_have_kinds_that_are_named() -> None:
-    kinds = {kind_of(event) for event in rows_copied().events}
+    kinds = {event.kind for event in rows_copied().events}
     assert kinds == {"vector", "trigger", "load", "store"}
-    assert kind_of(Event("dma", 0, 1, "copy")) == "dma"
-    assert kind_of(Event("dma", 0, 1, "load x")) == "load"
     assert kinds <= set(KIND_NAMES) == set(svg_module._COLOURS)
+
+
+def test_a_transfer_is_drawn_by_its_direction_whatever_its_label_says() -> None:
+    event = Event("dma", "load", 0.0, 500.0, "store of weights")
+    timeline = with_events(event)
+    assert "event load" in timeline_svg(timeline)
+    assert "DMA load" in timeline_text(timeline)
+    assert timeline_trace(timeline)["traceEvents"][-1]["cat"] == "load"
 
 
 # --- SVG -----------------------------------------------------------------------------------------
@@ -170,16 +176,16 @@ def test_svg_of_a_whole_kernel_is_to_scale() -> None:
 
 
 def test_svg_tooltips_say_what_where_and_when() -> None:
-    document = timeline_svg(with_events(Event("vector", 1500.0, 2750.0, "tensor_copy")))
+    document = timeline_svg(with_events(Event("vector", "vector", 1500.0, 2750.0, "tensor_copy")))
     (rect,) = _rects(document)
     assert rect[-1] == "tensor_copy on VectorE\n1.500 to 2.750 us (1.25 us)"
 
 
 def test_svg_labels_are_no_wider_than_their_events() -> None:
     events = [
-        Event("vector", 0.0, 9000.0, "tensor_scalar_arith"),
-        Event("vector", 9000.0, 9600.0, "tensor_scalar_arith"),
-        Event("vector", 9600.0, 9700.0, "tensor_scalar_arith"),
+        Event("vector", "vector", 0.0, 9000.0, "tensor_scalar_arith"),
+        Event("vector", "vector", 9000.0, 9600.0, "tensor_scalar_arith"),
+        Event("vector", "vector", 9600.0, 9700.0, "tensor_scalar_arith"),
     ]
     root = ET.fromstring(timeline_svg(with_events(*events)))
     labels = [t.text for t in root.iter(f"{_SVG}text") if "label" in t.get("class", "")]
@@ -202,7 +208,7 @@ def test_svg_without_events_says_so() -> None:
 
 
 def test_svg_with_many_transfers_in_flight_stays_low() -> None:
-    events = [Event("dma", float(k), 10_000.0 + k, "load") for k in range(30)]
+    events = [Event("dma", "load", float(k), 10_000.0 + k, "load") for k in range(30)]
     root = ET.fromstring(timeline_svg(with_events(*events)))
     assert float(root.attrib["height"]) < 350
 
@@ -276,7 +282,8 @@ def test_trace_of_a_simulation_adds_up_and_stays_within_it() -> None:
 
 
 def test_threads_come_in_the_order_of_the_engines() -> None:
-    events = [Event(unit, 0.0, 1.0, "x") for unit in ("dma", *reversed(ENGINES))]
+    units = [("dma", "load"), *((unit, unit) for unit in reversed(ENGINES))]
+    events = [Event(u, kind, 0.0, 1.0, "x") for u, kind in units]
     assert list(_threads(timeline_trace(with_events(*events)))) == [
         *("TensorE", "VectorE", "ScalarE", "GpSimd", "Sync", "DMA")
     ]

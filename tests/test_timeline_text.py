@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from timelines import rows_copied, timelines, with_events
 
+from cost_models import Bounds
 from cost_models.simulate import Event, Timeline
 from nkigen_lite.report.figures import difference, duration, micros, percent
 from nkigen_lite.report.timeline import reason, report_of
@@ -50,7 +51,7 @@ def test_the_launch_has_its_own_line_beside_the_device_window() -> None:
     timeline = rows_copied()
     line = timeline_text(timeline).splitlines()[1]
     assert micros(timeline.host_ns / 1000) in line
-    assert f"{micros(timeline.launch_ns / 1000)} us for the launch" in line
+    assert f"{micros(timeline.launch_ns / 1000)} us more" in line
 
 
 def test_simulated_is_compared_with_predicted() -> None:
@@ -58,6 +59,27 @@ def test_simulated_is_compared_with_predicted() -> None:
     text = timeline_text(timeline, predicted_us=10.0)
     assert "the plan was predicted at 10.00 us; simulated is 1.50x that (+50.0%)" in text
     assert "predicted" not in timeline_text(timeline)
+
+
+def test_the_time_is_compared_with_what_no_schedule_goes_below() -> None:
+    timeline = replace(rows_copied(), time_ns=15_000.0)
+    busy = {"hbm": 12_000.0, "vector": 3000.0}
+    bounds = Bounds({**busy, "critical_path": 10_000.0}, "hbm", 12_000.0)
+    text = timeline_text(timeline, bounds=bounds, width=200)
+    assert (
+        "no schedule of these instructions takes less: 12.00 us by HBM traffic; "
+        "critical path 10.00 us; the simulated time is 1.25x the larger\n"
+    ) in text
+    assert "no schedule" not in timeline_text(timeline)
+
+
+def test_a_kernel_too_large_for_its_critical_path_says_so() -> None:
+    timeline = replace(rows_copied(), time_ns=15_000.0)
+    text = timeline_text(timeline, bounds=Bounds({"vector": 3000.0}, "vector", 3000.0), width=200)
+    assert (
+        "3.00 us by VectorE; no critical path beyond 300,000 instructions; "
+        "the simulated time is 5.00x the first\n"
+    ) in text
 
 
 def test_instructions_that_follow_from_settled_loops_are_counted_apart() -> None:
@@ -142,7 +164,7 @@ def test_the_drawing_shows_no_more_events_than_columns() -> None:
 
 @given(st.floats(1.0, 1e9), st.integers(24, 200))
 def test_times_below_the_drawing_are_apart_and_fit(end_ns: float, cells: int) -> None:
-    event = Event("vector", 0.0, end_ns, "x")
+    event = Event("vector", "vector", 0.0, end_ns, "x")
     timeline = replace(with_events(event), instructions=1, transfers=0, time_ns=end_ns)
     width = cells + len("VectorE ")
     (axis,) = [line for line in timeline_text(timeline, width=width).splitlines() if "|0" in line]
@@ -161,10 +183,13 @@ def test_nothing_is_drawn_without_events() -> None:
 
 
 def test_cells_are_as_full_as_their_time_is_busy() -> None:
-    events = [Event("vector", *times, "x") for times in ((0.0, 20.0), (30.0, 35.0), (42.0, 43.0))]
+    events = [
+        Event("vector", "vector", *times, "x")
+        for times in ((0.0, 20.0), (30.0, 35.0), (42.0, 43.0))
+    ]
     assert cells_of(events, 60.0, 6) == "██ ▒░ "
     assert cells_of([], 60.0, 6) == " " * 6
-    assert cells_of([Event("dma", 0.0, 99.0, "load")] * 2, 60.0, 6) == "█" * 6
+    assert cells_of([Event("dma", "load", 0.0, 99.0, "load")] * 2, 60.0, 6) == "█" * 6
 
 
 @settings(max_examples=60)

@@ -42,20 +42,29 @@ def _engine_events(draw: st.DrawFn, unit: str) -> list[Event]:
     """Events of an engine: one after the other, as engines work."""
     found, now = [], 0.0
     for gap, length in draw(st.lists(st.tuples(_TIMES, _LENGTHS), max_size=8)):
-        found.append(Event(unit, now + gap, now + gap + length, draw(_LABELS)))
+        found.append(
+            Event(
+                unit,
+                draw(st.sampled_from((unit, "trigger"))),
+                now + gap,
+                now + gap + length,
+                draw(_LABELS),
+            )
+        )
         now += gap + length
     return found
 
 
 _TIMES = st.integers(0, 50_000).map(float)
 _LENGTHS = st.integers(1, 40_000).map(float)
-_LABELS = st.text(max_size=12) | st.sampled_from(["tensor_copy", "trigger load", "matmul"])
+_LABELS = st.text(max_size=12) | st.sampled_from(["tensor_copy", "load x", "matmul"])
 _TRANSFERS = st.lists(
     st.builds(
-        lambda start, length, label: Event("dma", start, start + length, label),
+        lambda way, start, length, label: Event("dma", way, start, start + length, label),
+        st.sampled_from(DIRECTIONS),
         _TIMES,
         _LENGTHS,
-        st.sampled_from(DIRECTIONS),
+        _LABELS,
     ),
     max_size=12,
 )

@@ -1,19 +1,22 @@
-"""Predicted times beside published ones, and how close they are as a whole."""
+"""Predicted times and rates beside published ones, and how close they are as a whole."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
+from typing import Final
 
 import numpy as np
 
-from cost_models import Target, load_target
+from cost_models import Target
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 
 from . import dataset, instructions
 from .dataset import KernelRow
 from .instructions import InstructionRow
+
+NS_PER_UNIT: Final[Mapping[str, float]] = {"ns": 1, "us": 1000}
+"""The units of times."""
 
 LEAST_RANKED = 3
 """Fewer rows have no rank correlation worth the name."""
@@ -21,20 +24,24 @@ LEAST_RANKED = 3
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A published time and the predicted one.
+    """A published figure and the predicted one, in ``unit``.
 
-    ``error`` is relative, positive where too much is predicted, and 0 inside a published range.
-    ``calibrates`` names the fields of a profile that were read from this row or fitted to it;
-    ``miss`` says that the row was listed from the start as one the model does not meet. A row that
-    is not ``judged`` is only shown, for the ``reason`` given.
+    ``published`` is the median, or the middle of the published range ``low`` to ``high`` where no
+    median is published. ``error`` is relative to it, positive where too much is predicted;
+    ``outside`` is relative to the nearer end of the range, and 0 inside it. ``calibrates`` names
+    what was read from this row or fitted to it; ``miss`` says that the row is listed as one the
+    model does not meet. A row that is not ``judged`` is only shown, for the ``reason`` given.
     """
 
     name: str
     device: str
-    group: str
-    published_us: float
-    predicted_us: float
+    unit: str
+    published: float
+    predicted: float
     error: float
+    outside: float
+    low: float
+    high: float
     calibrates: str = ""
     miss: bool = False
     series: str = ""
@@ -44,7 +51,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """How close rows are: absolute relative errors, and Spearman's rank correlation."""
+    """How close rows are: absolute relative errors, and Spearman's rank correlation of times."""
 
     rows: int
     median: float
@@ -55,14 +62,18 @@ class Summary:
 
 def of_kernel(row: KernelRow) -> Comparison:
     """Simulate a row's kernels on its device."""
-    predicted_us = predict_us(row, _target(row.device))
+    predicted_us = predict_us(row, instructions.target_of(row.device))
+    error = predicted_us / row.time_us - 1
     return Comparison(
         name=row.name,
         device=row.device,
-        group=row.structure,
-        published_us=row.time_us,
-        predicted_us=predicted_us,
-        error=predicted_us / row.time_us - 1,
+        unit="us",
+        published=row.time_us,
+        predicted=predicted_us,
+        error=error,
+        outside=error,
+        low=row.time_us,
+        high=row.time_us,
         calibrates=row.calibrates,
         series=row.series,
         judged=row.judged,
@@ -71,38 +82,46 @@ def of_kernel(row: KernelRow) -> Comparison:
 
 
 def predict_us(row: KernelRow, target: Target) -> float:
-    """The predicted time of a simulated row: its launches, and what a host sees of each."""
+    """The predicted time of a simulated row: its kernels, and what was measured with each.
+
+    Raises KeyError for what is not predicted, such as the time of a host.
+    """
     launches = dataset.graphs(row)
     window_ns = sum(simulate_kernel(graph, target).time_ns for graph in launches)
-    if row.measured == "host visible":
-        window_ns += len(launches) * target.launch.host_overhead_ns
-    return window_ns / 1000
+    return (window_ns + len(launches) * _AROUND_NS[row.measured](target)) / 1000
+
+
+_AROUND_NS: Final[Mapping[str, Callable[[Target], float]]] = {
+    "device window": lambda target: 0,
+    "with the launch": lambda target: target.launch.host_overhead_ns,
+    "profile total": lambda target: target.launch.preamble_ns,
+}
+"""By what was measured: what passes around the device's window of each kernel."""
 
 
 def of_instruction(row: InstructionRow) -> Comparison:
-    """Price a row; times are in microseconds here too."""
+    """Price a row, in the unit that is published."""
     state = " cold" * row.cold + " one pass" * row.one_pass + " pointer" * row.pointer
     operands = " ".join(f"{d}@{m}" for d, m in zip(row.dtypes, row.memories, strict=False))
-    what = row.what.removesuffix("_ns")
+    what = row.what.removesuffix("_ns") if row.what.endswith("_ns") else ""
     size = f" {row.elems}" if row.elems else ""
     if row.transfer is not None:
         size = f" {row.transfer.direction} {row.transfer.descriptors}"
         size += f" x {row.transfer.bytes_per_descriptor} B"
+        size += f", {row.count} times" * (row.count > 1) + " and stores" * row.mixed
     return Comparison(
-        name=f"{row.op}{size} {operands}{state} {what}".replace("  ", " "),
+        name=" ".join(f"{row.op}{size} {operands}{state} {what}".split()),
         device=row.device,
-        group=row.engine,
-        published_us=row.value / 1000,
-        predicted_us=instructions.predicted_ns(row) / 1000,
+        unit=instructions.UNITS[row.what],
+        published=row.value,
+        predicted=instructions.predicted(row),
         error=instructions.error(row),
+        outside=instructions.outside(row),
+        low=row.low,
+        high=row.high,
         calibrates=row.calibrates,
         miss=row.listed_miss,
     )
-
-
-@cache
-def _target(device: str) -> Target:
-    return load_target(device)
 
 
 def summarise(found: Sequence[Comparison]) -> Summary | None:
@@ -110,12 +129,13 @@ def summarise(found: Sequence[Comparison]) -> Summary | None:
     if not found:
         return None
     worst = max(found, key=lambda c: abs(c.error))
+    times = [c for c in found if c.unit in NS_PER_UNIT]
     return Summary(
         rows=len(found),
         median=float(np.median([abs(c.error) for c in found])),
         worst=abs(worst.error),
         worst_name=worst.name,
-        rank_correlation=spearman([c.published_us for c in found], [c.predicted_us for c in found]),
+        rank_correlation=spearman([c.published for c in times], [c.predicted for c in times]),
     )
 
 

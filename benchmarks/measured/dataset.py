@@ -22,7 +22,10 @@ from nkigen_lite.core.ir import Graph
 from .structures import STRUCTURES
 
 KERNELS = Path(__file__).with_name("kernels.json")
-WINDOWS = ("device window", "host visible", "unknown")
+WINDOWS = ("device window", "with the launch", "profile total", "host time", "unknown")
+"""What a time covers. "with the launch" is latency as nki.benchmark counts it: the device's window
+and the launch of each kernel. "profile total" is the window and what passes on the device before
+it. "host time" holds all that a host waits for; no such time is predicted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,16 @@ class KernelRow:
         dtype: of the operands.
         device: a target's name.
         time_us: as published.
-        measured: one of :data:`WINDOWS`; a host sees the launch on top of the device's window.
+        measured: one of :data:`WINDOWS`.
         source: where it is published.
         simulated: whether the time is predicted; if not, ``reason`` says why.
         note: what else the source says, and how the structure departs from it.
         structure: key of :data:`STRUCTURES`, or empty.
         sizes: arguments of the structure.
         judged: whether the prediction counts; if not, it is only shown, and ``reason`` says why.
-        reason: why not simulated or not judged, or empty.
-        calibrates: fields of the profile that were fitted to this row, or empty.
+        reason: why not simulated or not judged, or empty; tables show what precedes its colon.
+        calibrates: fields of the profile that were fitted to this row; or "schedule: " and what of
+            the structure was inferred from this time; or empty.
         series: what it is one of many points of, or empty.
     """
 

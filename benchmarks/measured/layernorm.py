@@ -14,18 +14,13 @@ from collections.abc import Callable
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.nki_ir import Builder, DimSlice, ts
+from nkigen_lite.nki_ir.rows.statistics import STATS, STATS_FREE_MAX
 
 from .matmul import spread
 from .tiles import F32, RESULTS, each_part, part
 
 PARTITIONS = 128
 EPSILON = 1e-5
-
-STATS_COLUMNS = 512
-"""What one bn_stats takes (nl.tile_size.bn_stats_fmax)."""
-
-STATS = 6
-"""What one bn_stats makes."""
 
 TILES = 3
 """Tiles of 128 rows that fit SBUF beside scale and shift, at 8192 columns of f32."""
@@ -103,13 +98,13 @@ def _shift_and_scale(b: Builder, x: Value) -> None:
 
 def _shift_and_scale_at_once(b: Builder, x: Value) -> None:
     rows, columns = x.type.shape
-    groups = -(-columns // STATS_COLUMNS)
+    groups = -(-columns // STATS_FREE_MAX)
     stats = b.alloc((rows, groups * STATS), F32, num_buffers=RESULTS)
 
     def group(j: Value | int, window: DimSlice) -> None:
         b.bn_stats(part(b, stats, ts(j, STATS)), part(b, x, window))
 
-    each_part(b, group, STATS_COLUMNS, group=columns)
+    each_part(b, group, STATS_FREE_MAX, group=columns)
     both = b.bn_aggr(b.alloc((rows, 2), F32, num_buffers=RESULTS), stats)
     mean, variance = (part(b, both, DimSlice(i, 1)) for i in range(2))
     b.tensor_scalar_arith(x, x, mean, _rsqrt(b, variance), op0="subtract", op1="multiply")

@@ -181,27 +181,32 @@ def fully_blocked(
     m_tiles: int,
     n_tiles: int,
     k_tiles: int,
+    lhs_copies: int = 2,
     rhs_copies: int = 2,
     packed: bool = True,
 ) -> Graph:
     """Blocks in all three dimensions; partial sums of a column of blocks are kept in SBUF.
 
     Every DMA moves a tile's rows as wide as its block. ``packed`` results are copied side by side
-    before they are stored; otherwise they lie so already. ``rhs_copies`` blocks of rhs are in SBUF
-    at a time, and two of lhs_t.
+    before they are stored; otherwise they lie so already. ``lhs_copies`` blocks of lhs_t and
+    ``rhs_copies`` of rhs are in SBUF at a time.
     """
     b = Builder("fully_blocked")
     p = product(b, m, k, n, dtype)
-    blocked_product(b, p, (m_tiles, n_tiles, k_tiles), rhs_copies, packed)
+    blocked_product(b, p, (m_tiles, n_tiles, k_tiles), (lhs_copies, rhs_copies), packed)
     b.set_outputs({"out": p.out})
     return b.graph
 
 
 def blocked_product(
-    b: Builder, p: Product, tiles: tuple[int, int, int], rhs_copies: int, packed: bool
+    b: Builder, p: Product, tiles: tuple[int, int, int], copies: tuple[int, int], packed: bool
 ) -> None:
-    """The loops of :func:`fully_blocked`; ``tiles`` are those of a block along m, n and k."""
+    """The loops of :func:`fully_blocked`; ``tiles`` are those of a block along m, n and k.
+
+    ``copies`` are the blocks of lhs_t and of rhs in SBUF at a time.
+    """
     m_tiles, n_tiles, k_tiles = tiles
+    lhs_copies, rhs_copies = copies
     width = n_tiles * TILE_N
 
     def column(j: Value) -> None:
@@ -223,7 +228,9 @@ def blocked_product(
         load_block(right, p.rhs, kb, j)
 
         def row(i: Value) -> None:
-            left = b.alloc((TILE_K, k_tiles, m_tiles * TILE_M), p.lhs_t.type.dtype, num_buffers=2)
+            columns = m_tiles * TILE_M
+            dtype = p.lhs_t.type.dtype
+            left = b.alloc((TILE_K, k_tiles, columns), dtype, num_buffers=lhs_copies)
             load_block(left, p.lhs_t, kb, i)
             for_each(b, lambda bn, bm: tile(left, i, bn, bm), bn=n_tiles, bm=m_tiles)
 

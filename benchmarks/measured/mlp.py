@@ -18,9 +18,11 @@ from nkigen_lite.nki_ir import Builder, DimSlice, MemorySpace, ts
 from .matmul import accumulator, blocked_product, spread
 from .tiles import RESULTS, TILE_M, TILE_N, Product, at, for_each, part
 
-BLOCK = (8, 2, 8)
-"""Tiles of a block along m, n and k. Published are 16, 2, 8: 8 of the 16 at a time move the same
-bytes and leave room in SBUF to load ahead."""
+BLOCK = (16, 2, 8)
+"""Tiles of a block along m, n and k."""
+
+COPIES = (1, 2)
+"""Blocks of lhs_t and of rhs in SBUF at a time: two of both take more than there is."""
 
 GROUP = TILE_N // TILE_M
 """Row tiles that are transposed together, so that stores are as wide as a PSUM bank."""
@@ -38,7 +40,7 @@ def mlp3(tokens: int, features: Sequence[int], dtype: DType) -> Graph:
         weights = b.add_input(f"weights{layer}", (k, n), dtype)
         bias = b.add_input(f"bias{layer}", (n,), dtype)
         source = b.alloc((tokens, n), dtype, MemorySpace.HBM)
-        blocked_product(b, Product(lhs_t, weights, source), BLOCK, rhs_copies=2, packed=False)
+        blocked_product(b, Product(lhs_t, weights, source), BLOCK, COPIES, packed=False)
     assert bias is not None
     log_softmax(b, source, bias, out)
     b.set_outputs({"out": out})

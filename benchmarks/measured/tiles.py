@@ -1,9 +1,10 @@
 """What the hand-written kernels share: tile sizes, parts of tensors, loops, the ends of products.
 
 Every kernel is written as its source has it, loop by loop. Engines run their instructions in
-program order, and loads are triggered by Sync but stores by ScalarE unless a kernel says
-otherwise: loads of later tiles then run ahead of the stores of earlier ones, as in code whose
-independent iterations the vendor's compiler overlaps. How far ahead is the number of buffers.
+program order. Loads are triggered by Sync but stores by ScalarE, as in the traces of
+trainium-kernel-fusion, unless a kernel says otherwise: loads of later tiles then run ahead of the
+stores of earlier ones, as in code whose independent iterations the vendor's compiler overlaps. How
+far ahead is the number of buffers.
 """
 
 from __future__ import annotations

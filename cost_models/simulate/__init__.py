@@ -1,11 +1,13 @@
 """An event-driven simulator of one NeuronCore, on a plain stream of instructions."""
 
-from .bounds import bounds_of, critical_path_ns, work_of
+from .bounds import CRITICAL_PATH, MOST_STEPS, bounds_of, critical_path_ns, work_of
 from .program import Buffer, Fresh, Index, Item, Loop, Step, Use
 from .run import simulate
 from .timeline import EngineTime, Event, Timeline
 
 __all__ = [
+    "CRITICAL_PATH",
+    "MOST_STEPS",
     "Buffer",
     "EngineTime",
     "Event",

@@ -17,8 +17,8 @@ from ..instructions import Instruction, activation_table
 from ..target import Target
 from .prices import Prices, picoseconds
 from .program import TRIGGERS, Step
-from .queues import Endless, Queues
-from .tiles import DMA, ENGINES, NEVER, PARTS, SCALAR, TENSOR, Tiles
+from .queues import NEVER, Queues
+from .tiles import DMA, ENGINES, SCALAR, TENSOR, UNITS, Tiles
 
 Go = Callable[[], None]
 
@@ -31,31 +31,20 @@ class Totals:
     be done with a buffer.
     """
 
-    busy: list[int] = field(default_factory=lambda: [0] * PARTS)
-    count: list[int] = field(default_factory=lambda: [0] * PARTS)
-    waits: list[list[int]] = field(default_factory=lambda: [[0] * (2 * PARTS) for _ in ENGINES])
+    busy: list[int] = field(default_factory=lambda: [0] * len(UNITS))
+    count: list[int] = field(default_factory=lambda: [0] * len(UNITS))
+    waits: list[list[int]] = field(
+        default_factory=lambda: [[0] * (2 * len(UNITS)) for _ in ENGINES]
+    )
     bytes_of: dict[str, int] = field(default_factory=dict)
     macs: int = 0
     table_loads: int = 0
     cold: int = 0
     simulated: int = 0
 
-    def copy(self) -> Totals:
-        """These totals, apart."""
-        return Totals(
-            list(self.busy),
-            list(self.count),
-            [list(row) for row in self.waits],
-            dict(self.bytes_of),
-            self.macs,
-            self.table_loads,
-            self.cold,
-            self.simulated,
-        )
-
     def add_again(self, before: Totals, times: int) -> None:
         """Add what has been counted since ``before`` again, ``times`` times."""
-        for unit in range(PARTS):
+        for unit in range(len(UNITS)):
             self.busy[unit] += times * (self.busy[unit] - before.busy[unit])
             self.count[unit] += times * (self.count[unit] - before.count[unit])
         for row, old in zip(self.waits, before.waits, strict=True):
@@ -68,41 +57,68 @@ class Totals:
         self.cold += times * (self.cold - before.cold)
 
 
-def _semaphore_ps(target: Target, engine: int) -> int:
-    sync = target.sync
-    return picoseconds(sync.semaphore_tensor_ns if engine == TENSOR else sync.semaphore_ns)
+@dataclass(slots=True)
+class PeArray:
+    """When the last instruction of the PE array started and ended (ps), and how warm it is.
 
+    Heat rises by ``gain`` per ps of work, to ``most`` in the time that warms a cold array, and
+    falls by ``loss`` per ps of rest, to nothing in the time that cools a warm one. An array whose
+    ``most`` is 0 stays warm. ``warm`` is 0 or 1, the place in pairs of (cold, warm) prices.
+    """
 
-class _Unused(list[int]):
-    """Times that stay as they are."""
+    loss: int
+    gain: int
+    most: int
+    start: int = NEVER
+    end: int = NEVER
+    heat: int = 0
+    warm: int = 0
 
-    def __setitem__(self, at: object, value: object) -> None:
-        """Nothing."""
+    @classmethod
+    def of(cls, target: Target) -> PeArray:
+        """The array of a target: cold, if it ever is."""
+        tensor = target.tensor
+        loss, gain = map(picoseconds, (tensor.warm_after_ns, tensor.cold_after_idle_ns))
+        most = loss * gain if tensor.cold_rate < 1 else 0
+        return cls(loss, gain, most, warm=int(not most))
+
+    def rest(self, until: int) -> int:
+        """Rest until a time; whether the array is warm then."""
+        if self.most:
+            self.heat -= (until - self.end) * self.loss
+            if self.heat <= 0:
+                self.heat = self.warm = 0
+        return self.warm
+
+    def work(self, start: int, interval: int) -> None:
+        """Work from a time on."""
+        self.start, self.end = start, start + interval
+        if self.most:
+            self.heat += interval * self.gain
+            if self.heat >= self.most:
+                self.heat, self.warm = self.most, 1
 
 
 class Machine:
     """The state of the core: when engines are free, cells written and read, queues taken.
 
-    ``record`` events at most are kept as (unit, start ps, end ps, label). With ``unlimited`` only
-    the need for data holds an instruction up: engines, queues and buffers are never in use.
+    ``table`` is the activation table set that is loaded. ``record`` events at most are kept as
+    (unit, kind, start ps, end ps, label).
     """
 
-    def __init__(self, target: Target, record: int = 0, *, unlimited: bool = False) -> None:
-        self.target, self.unlimited = target, unlimited
+    def __init__(self, target: Target, record: int = 0) -> None:
+        self.target = target
         self.prices = Prices(target)
-        self.free = (_Unused if unlimited else list)([0] * len(ENGINES))
-        self.queues = Endless() if unlimited else Queues()
+        self.free = [0] * len(ENGINES)
+        self.queues = Queues()
+        self.tiles = Tiles(self.prices.handoff)
+        self.array = PeArray.of(target)
+        self.table: str | None = None
         self.totals = Totals()
         self.end = 0
-        self.table: list[str | None] = [None]
-        # PE array: when its last instruction started and ended, its heat, whether it is warm.
-        self.array = [NEVER, NEVER, 0, 0]
         self.triggers = tuple(ENGINES.index(name) for name in TRIGGERS)
         self.record = record
-        self.events: list[tuple[int, int, int, str]] = []
-
-        handoff = [[_semaphore_ps(target, e)] * DMA + [0] for e in range(len(ENGINES))]
-        self.tiles = Tiles(handoff, not unlimited)
+        self.events: list[tuple[int, str, int, int, str]] = []
 
     # --- what runs
 
@@ -122,16 +138,15 @@ class Machine:
         free, busy, count = self.free, self.totals.busy, self.totals.count
         waits = self.totals.waits[engine]
         function = work.function if engine == SCALAR and activation_table(work.function) else ""
-        reload = 0 if self.unlimited else picoseconds(self.target.scalar.table_load_ns)
-        label = step.label or work.op
-        loaded, note = self.table, self._note
+        reload = picoseconds(self.target.scalar.table_load_ns)
+        kind, label, note = ENGINES[engine], step.label or work.op, self._note
 
         def go() -> None:
             now = free[engine]
             if function:
-                table = activation_table(function, loaded[0])
-                if table != loaded[0]:
-                    loaded[0] = table
+                table = activation_table(function, self.table)
+                if table != self.table:
+                    self.table = table
                     self.totals.table_loads += 1
                     busy[engine] += reload
                     now += reload
@@ -144,61 +159,44 @@ class Machine:
             busy[engine] += interval
             count[engine] += 1
             done(start + latency)
-            note(engine, start, start + interval, start + latency, label)
+            note(engine, kind, start, start + interval, start + latency, label)
 
         return go
 
     def _tensor(self, step: Step, work: Instruction) -> Go:
         """A matmul or a transpose: weights load behind the one before; a cold array is slow."""
         price = self.prices.tensor(work)
-        loads = (0, 0) if self.unlimited else price.weights
+        weights, intervals, latencies = price.weights, price.interval, price.latency
         ready, done = self.tiles.use(step.reads, step.writes, TENSOR, TENSOR)
         tiles = self.tiles
         stationary = tiles.cells(step.reads[0]) if step.reads else tuple
         written, writer, handoff = tiles.written, tiles.writer, tiles.handoff[TENSOR]
         free, array, totals = self.free, self.array, self.totals
         waits, busy, count = totals.waits[TENSOR], totals.busy, totals.count
-        tensor, intervals, latencies = self.target.tensor, price.interval, price.latency
-        # Heat rises to its most in the time of work that warms a cold array, and falls to nothing
-        # in the time of rest that cools a warm one.
-        loss, gain = map(picoseconds, (tensor.warm_after_ns, tensor.cold_after_idle_ns))
-        most = loss * gain
-        governed = most > 0 and tensor.cold_rate < 1 and not self.unlimited
         macs = work.rows * work.columns * work.elems * work.count if work.op == "matmul" else 0
-        label = step.label or work.op
-        note = self._note
+        label, note = step.label or work.op, self._note
 
         def go() -> None:
-            last_start, last_end, heat, state = array
-            load = loads[state]
+            loading = array.start
             for c in stationary():
-                last_start = max(last_start, written[c] + handoff[writer[c]])
+                loading = max(loading, written[c] + handoff[writer[c]])
             start, why = ready()
-            start = max(start, last_start + load)
+            start = max(start, loading + weights[array.warm])
             now = free[TENSOR]
             if start > now:
                 waits[why] += start - now
             else:
                 start = now
-            if governed:
-                heat -= (start - last_end) * loss
-                if heat <= 0:
-                    heat = state = 0
-            else:
-                state = 1
-            interval, latency = intervals[state], latencies[state]
-            totals.cold += 0 if state else interval
-            if governed:
-                heat += interval * gain
-                if heat >= most:
-                    heat, state = most, 1
-            array[:] = (start, start + interval, heat, state)
+            warm = array.rest(start)
+            interval, latency = intervals[warm], latencies[warm]
+            totals.cold += 0 if warm else interval
+            array.work(start, interval)
             free[TENSOR] = start + interval
             busy[TENSOR] += interval
             count[TENSOR] += 1
             totals.macs += macs
             done(start + latency)
-            note(TENSOR, start, start + interval, start + latency, label)
+            note(TENSOR, "tensor", start, start + interval, start + latency, label)
 
         return go
 
@@ -212,7 +210,8 @@ class Machine:
         free, queues, totals = self.free, self.queues, self.totals
         waits, busy, count = totals.waits[engine], totals.busy, totals.count
         tensor, moved, triggers = step.tensor or "(unnamed)", work.total_bytes, self.triggers
-        bytes_of, label, note = totals.bytes_of, step.label or work.direction, self._note
+        kind, label = work.direction, step.label or work.direction
+        bytes_of, note = totals.bytes_of, self._note
 
         def go() -> None:
             start, why = ready()
@@ -231,14 +230,14 @@ class Machine:
             count[DMA] += 1
             bytes_of[tensor] = bytes_of.get(tensor, 0) + moved
             done(end + completion)
-            note(engine, start, start + taken, start + taken, "trigger " + label)
-            note(DMA, arrival, end, end + completion, label)
+            note(engine, "trigger", start, start + taken, start + taken, "trigger " + label)
+            note(DMA, kind, arrival, end, end + completion, label)
 
         return go
 
-    def _note(self, unit: int, start: int, end: int, done: int, label: str) -> None:
+    def _note(self, unit: int, kind: str, start: int, end: int, done: int, label: str) -> None:
         """Keep the end of the kernel, and the event if there is room."""
         if done > self.end:
             self.end = done
         if self.record > len(self.events):
-            self.events.append((unit, start, end, label))
+            self.events.append((unit, kind, start, end, label))

@@ -11,6 +11,7 @@ from ..instructions import Instruction
 from ..pricing import instruction_price, weight_load_price
 from ..target import Target
 from .queues import FULL, Demand
+from .tiles import ENGINES, UNITS
 
 KEPT = 1 << 14
 """Kinds of instructions whose prices are kept."""
@@ -19,6 +20,11 @@ KEPT = 1 << 14
 def picoseconds(ns: float) -> int:
     """Nanoseconds as whole picoseconds."""
     return round(ns * 1000)
+
+
+def _semaphore(target: Target, engine: str) -> int:
+    sync = target.sync
+    return picoseconds(sync.semaphore_tensor_ns if engine == "tensor" else sync.semaphore_ns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,15 @@ class TransferPrice:
 
 
 class Prices:
-    """The prices of one target."""
+    """The prices of one target.
+
+    ``handoff[engine][unit]`` (ps) passes from the end of a unit's work until the engine may use
+    its result; of a DMA it is part of the completion.
+    """
 
     def __init__(self, target: Target) -> None:
         self.target = target
+        self.handoff = [[_semaphore(target, e) * (u != "dma") for u in UNITS] for e in ENGINES]
         self.compute = lru_cache(KEPT)(self._compute)
         self.tensor = lru_cache(KEPT)(self._tensor)
         self.transfer = lru_cache(KEPT)(self._transfer)

@@ -11,8 +11,9 @@ instructions depend on each other when they use a cell in common.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeAlias
 
 from ..dma import Transfer
@@ -117,8 +118,15 @@ class Loop:
     body: Sequence[Item]
 
     def __post_init__(self) -> None:
-        if self.trips < 1:
-            raise PriceError(f"loop {self.index.name}: trips is {self.trips} but must be >= 1")
+        if not isinstance(self.trips, int) or self.trips < 1:
+            raise PriceError(
+                f"loop {self.index.name}: trips is {self.trips!r} but must be a whole number from 1"
+            )
+        if not isinstance(self.body, Sequence):
+            raise PriceError(
+                f"loop {self.index.name}: body is a {type(self.body).__name__} but must be a list"
+                " or tuple: it runs many times"
+            )
 
 
 Item: TypeAlias = Step | Fresh | Loop
@@ -165,3 +173,35 @@ def walk(items: Sequence[Item], trips: int = 1) -> Iterator[tuple[Step | Fresh, 
             yield from walk(item.body, trips * item.trips)
         else:
             yield item, trips
+
+
+def check(items: Sequence[Item], last: Mapping[Index, int] = MappingProxyType({})) -> None:
+    """Whether every use stays inside its buffer; ``last`` are the last values of outer indices.
+
+    Raises PriceError, naming the buffer, for cells that it does not have, for an index that no loop
+    around counts, and for what is no item of a stream.
+    """
+    for item in items:
+        if isinstance(item, Loop):
+            check(item.body, {**last, item.index: item.trips - 1})
+        elif isinstance(item, Step):
+            for use in (*item.reads, *item.writes):
+                _check_use(use, last)
+        elif not isinstance(item, Fresh):
+            raise PriceError(f"a stream holds {item!r} but takes steps, loops and fresh buffers")
+
+
+def _check_use(use: Use, last: Mapping[Index, int]) -> None:
+    low, high = use.start + min(use.offsets), use.start + max(use.offsets)
+    for index, factor in use.terms:
+        if index not in last:
+            raise PriceError(
+                f"buffer {use.buffer.name}: index {index.name} is used but no loop around counts it"
+            )
+        low += min(0, factor * last[index])
+        high += max(0, factor * last[index])
+    if low < 0 or high >= use.buffer.cells:
+        raise PriceError(
+            f"buffer {use.buffer.name}: cells {low} to {high} are used but it has"
+            f" {use.buffer.cells}"
+        )

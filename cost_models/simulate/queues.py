@@ -17,6 +17,7 @@ FULL = 1 << 20
 """All of the capacity."""
 
 NEVER = -(10**18)
+"""A time (ps) before all others."""
 
 SLIVER = FULL // 64
 """Capacity too small to be worth telling apart: what is left below it counts as taken."""
@@ -60,7 +61,8 @@ class Queues:
     """Busy intervals, sorted and disjoint, with the capacity that is taken in each.
 
     ``active_ps`` is the time with anything in flight in intervals that are no longer remembered;
-    ``floor`` is the end of the last of them that was still to be found.
+    ``floor`` is the end of the last of them that was still to be found. ``full`` is a stretch of
+    time that is known to be taken, for all transfers and for loads.
     """
 
     starts: list[int] = field(default_factory=list)
@@ -68,28 +70,30 @@ class Queues:
     taken: list[tuple[int, int]] = field(default_factory=list)
     active_ps: int = 0
     floor: int = 0
+    full: list[tuple[int, int]] = field(default_factory=lambda: [(0, 0), (0, 0)])
 
     def place(self, arrival: int, demand: Demand) -> int:
         """Take capacity from ``arrival`` (ps) on; when the transfer's last byte has moved."""
         starts, ends, taken = self.starts, self.ends, self.taken
         share, load_share = demand.share, demand.load_share
         left, now = demand.duration_ps, max(arrival, self.floor)
+        now = self._from_arrival(now, bool(load_share))
         at = bisect_right(ends, now)
         while left > 0:
             if at == len(starts) or now < starts[at]:
                 until = now + left if at == len(starts) else min(now + left, starts[at])
                 at = self._insert(at, now, until, (share, load_share))
                 left -= until - now
-                now = until
+                if left:
+                    now = self._past_full(until, bool(load_share))
+                    at = bisect_right(ends, now)
+                else:
+                    now = until
                 continue
             total, loads = taken[at]
             rate = min(FULL, (FULL - total) * FULL // share)
             if load_share:
                 rate = min(rate, (FULL - loads) * FULL // load_share)
-            if rate < SLIVER:
-                now = ends[at]
-                at += 1
-                continue
             at = self._split(at, now)
             until = min(now + -(-left * FULL // rate), ends[at])
             self._cut(at, until)
@@ -98,8 +102,33 @@ class Queues:
                 _rounded(loads + load_share * rate // FULL),
             )
             left -= (until - now) * rate // FULL
-            now = until
-            at = self._join(at) + 1
+            self._join(at)
+            now = self._past_full(until, bool(load_share))
+            at = bisect_right(ends, now)
+        return now
+
+    def _from_arrival(self, arrival: int, load: bool) -> int:
+        """The first time with capacity left for what arrives then.
+
+        What has once been found full stays so; it is not walked through again.
+        """
+        since, until = self.full[load]
+        now = self._past_full(until if since <= arrival < until else arrival, load)
+        if since <= arrival <= until:
+            self.full[load] = (since, max(until, now))
+        elif now > arrival:
+            self.full[load] = (arrival, now)
+        return now
+
+    def _past_full(self, now: int, load: bool) -> int:
+        """The first time from ``now`` on with capacity left for a load, or for others."""
+        at = bisect_right(self.ends, now)
+        while at < len(self.starts) and self.starts[at] <= now:
+            total, loads = self.taken[at]
+            if total < FULL and not (load and loads == FULL):
+                break
+            now = self.ends[at]
+            at += 1
         return now
 
     def intervals(self) -> list[Interval]:
@@ -126,14 +155,22 @@ class Queues:
         by = high - low
         known = self.intervals()
         period = clipped(known, low, high)
-        # Only the newest copies can be found again.
-        shown = min(times, MOST_INTERVALS // max(len(period), 1) + 1)
-        self.active_ps += times * active - shown * sum(end - start for start, end, _ in period)
-        if shown < times:
-            self.floor = max(self.floor, low + (times - shown + 1) * by)
+        self.full = [(0, 0), (0, 0)]
         made = clipped(known, NEVER, high)
-        for copy in range(times - shown + 1, times + 1):
-            made += [(start + copy * by, end + copy * by, took) for start, end, took in period]
+        if len(period) == 1 and period[0][:2] == (low, high):
+            # One interval goes on for all the time.
+            self.active_ps += times * (active - by)
+            made.append((high, high + times * by, period[0][2]))
+        elif period:
+            # Only the newest copies can be found again.
+            shown = min(times, MOST_INTERVALS // len(period) + 1)
+            self.active_ps += times * active - shown * sum(end - start for start, end, _ in period)
+            if shown < times:
+                self.floor = max(self.floor, low + (times - shown + 1) * by)
+            for copy in range(times - shown + 1, times + 1):
+                made += [(start + copy * by, end + copy * by, took) for start, end, took in period]
+        else:
+            self.active_ps += times * active
         late = times * by
         made += [(start + late, end + late, took) for start, end, took in clipped(known, high)]
         self.starts, self.ends, self.taken = [], [], []
@@ -202,11 +239,3 @@ class Queues:
         self.ends[before] = self.ends[at]
         del self.starts[at], self.ends[at], self.taken[at]
         return before
-
-
-class Endless(Queues):
-    """Queues for every transfer at once."""
-
-    def place(self, arrival: int, demand: Demand) -> int:
-        """When the transfer's last byte has moved: as if it were alone."""
-        return arrival + demand.duration_ps

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Sequence
 
 from ..target import Target
 from .machine import Go, Machine
-from .program import Fresh, Item, Loop, Step, extent_of
-from .steady import LEAST_STEPS, Watch, regions_of
+from .program import Fresh, Item, Loop, Step, check, extent_of
+from .steady import LEAST_STEPS, LEAST_TRIPS, Watch, regions_of
 from .tiles import ENGINES
 from .timeline import Timeline, timeline_of
 
@@ -34,6 +34,7 @@ def simulate(
     machine = Machine(target, record)
     runner = Runner(machine, extrapolate)
     if isinstance(program, Sequence):
+        check(program)
         triggers = sorted(ENGINES.index(e) for e in extent_of(program).triggers)
         machine.triggers = tuple(triggers)
     runner.stream(program)
@@ -52,12 +53,14 @@ class Runner:
         kept, totals = self._kept, self.machine.totals
         for item in items:
             if not isinstance(item, Step):
+                check([item])
                 self.prepare(item)()
                 continue
             go = kept.get(item)
             if go is None:
                 if len(kept) >= KEPT_STEPS:
                     kept.clear()
+                check([item])
                 go = kept[item] = self.prepare(item)
             go()
             totals.simulated += 1
@@ -78,7 +81,7 @@ class Runner:
         direct = sum(isinstance(item, Step) for item in loop.body)
         steps = extent_of(loop.body).steps * trips
         regions = None
-        if self.extrapolate and trips > 3 and steps >= LEAST_STEPS:
+        if self.extrapolate and trips >= LEAST_TRIPS and steps >= LEAST_STEPS:
             regions = regions_of(loop)
 
         def plain() -> None:

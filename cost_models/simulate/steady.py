@@ -11,15 +11,23 @@ that every engine of the loop is beyond it is like any other such time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from copy import copy, deepcopy
+from dataclasses import dataclass, replace
+from typing import TypeAlias
 
-from .machine import Machine, Totals
+from .machine import Machine, PeArray, Totals
 from .program import Buffer, Index, Loop, Use, extent_of
-from .queues import Interval
-from .tiles import ENGINES, NEVER, PARTS, SCALAR, TENSOR
+from .queues import NEVER, Interval
+from .tiles import ENGINES, SCALAR, TENSOR, UNITS
 
 LEAST_STEPS = 400
 """Loops of fewer instructions in all run faster than they are watched."""
+
+LEAST_TRIPS = 4
+"""Loops of fewer trips have none to leave out: two to compare, and one to see them again."""
+
+COMPARED_PER_STEP = 8
+"""Cells that may be compared for each instruction that is run, so that watching stays cheap."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +39,10 @@ class Region:
     uses: tuple[Use, ...]
 
 
+Settled: TypeAlias = tuple[int, int, tuple[int, ...]]
+"""What can matter of a cell: when it was written, by whom, when each unit has read it since."""
+
+
 @dataclass(frozen=True, slots=True)
 class Cell:
     """State of one cell: when it was written and by whom, who read it since and when."""
@@ -40,14 +52,14 @@ class Cell:
     readers: int
     read: tuple[int, ...]
 
-    def settled(self, past: int, by: int) -> tuple[object, ...]:
+    def settled(self, past: int, by: int) -> Settled:
         """What can still matter of the cell, ``by`` later; times up to ``past`` cannot."""
         when = self.written + by
         reads = tuple(
             read + by if self.readers >> k & 1 and read + by > past else NEVER
             for k, read in enumerate(self.read)
         )
-        return (when, self.writer, reads) if when > past else (reads,)
+        return (when, self.writer, reads) if when > past else (NEVER, 0, reads)
 
     def again(self, before: Cell, own: Cell, by: int) -> Cell:
         """The cell that takes this one's place ``by`` later.
@@ -86,11 +98,22 @@ class Cells:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state between two trips, as far as a loop is concerned."""
+    """The state between two trips, as far as a loop is concerned; times in ps.
+
+    Attributes:
+        trips: of the loop, done so far.
+        free: when each engine is free.
+        array, table: of the PE array and the Scalar engine.
+        copies: which copy is in use, of each buffer that the loop rotates.
+        cells: of each buffer that the loop uses.
+        queues: what is taken of the queues from the earliest arrival on that may still come.
+        active: the time with anything in flight before that.
+        totals: what has been counted.
+    """
 
     trips: int
     free: tuple[int, ...]
-    array: tuple[int, ...]
+    array: PeArray
     table: str | None
     copies: tuple[int, ...]
     cells: dict[Buffer, Cells]
@@ -145,7 +168,7 @@ class Watch:
     def after(self, trip: int) -> int:
         """Called after a trip (counted from 0); how many trips to leave out."""
         made = trip + 1
-        self.budget += 8 * self.steps
+        self.budget += COMPARED_PER_STEP * self.steps
         # Events that are to be kept are those of the first instructions, without gaps.
         recording = len(self.machine.events) < self.machine.record
         if self.saved is not None and not recording and self._repeats(self.saved, trip):
@@ -173,13 +196,13 @@ class Watch:
         return Snapshot(
             trips=made,
             free=tuple(m.free),
-            array=tuple(m.array),
-            table=m.table[0],
+            array=copy(m.array),
+            table=m.table,
             copies=tuple(m.tiles.copy[b] for b in self.fresh),
             cells={r.buffer: self._cells(r) for r in self.regions},
             queues=m.queues.since(min((m.free[t] for t in self.triggers), default=m.end)),
             active=self._active(m.free),
-            totals=m.totals.copy(),
+            totals=deepcopy(m.totals),
         )
 
     def _cells(self, region: Region) -> Cells:
@@ -201,7 +224,7 @@ class Watch:
             return False
         if tuple(m.tiles.copy[b] for b in self.fresh) != then.copies:
             return False
-        if SCALAR in self.engines and m.table[0] != then.table:
+        if SCALAR in self.engines and m.table != then.table:
             return False
         if TENSOR in self.engines and not self._same_array(then, by):
             return False
@@ -215,8 +238,8 @@ class Watch:
         return self.machine.free[engine] - then.free[engine]
 
     def _same_array(self, then: Snapshot, by: int) -> bool:
-        start, end, heat, warm = self.machine.array
-        return (start - by, end - by, heat, warm) == then.array
+        old = then.array
+        return self.machine.array == replace(old, start=old.start + by, end=old.end + by)
 
     def _same_queues(self, then: Snapshot, by: int) -> bool:
         if not self.triggers:
@@ -270,28 +293,29 @@ class Watch:
         for e in self.engines:
             m.free[e] += times * by
         if TENSOR in self.engines:
-            start, end, heat, warm = m.array
-            m.array[:] = (start + times * by, end + times * by, heat, warm)
+            m.array.start += times * by
+            m.array.end += times * by
         m.totals.add_again(then.totals, times)
         m.end += times * by
 
     def _skip_cells(self, region: Region, then: Snapshot, trip: int, times: int, by: int) -> None:
         now, old = self._cells(region), then.cells[region.buffer]
         moved = region.factor * (trip + 1 - then.trips)
-        cells = self._to_come(region, trip)
+        changed = [c for c in range(len(old)) if now[c] != old[c]]
+        made: dict[int, Cell] = {}
+        # Every period left out changes what the last one changed, `moved` cells further on and
+        # later. Windows may overlap, so that one cell is changed by several: in their order.
+        for ahead in range(1, times + 1) if moved else (times,):
+            for source in changed:
+                c = source + ahead * moved
+                if 0 <= c < len(old):
+                    own = made.get(c) or now[c]
+                    made[c] = now[source].again(old[source], own, ahead * by)
         t, base = self.machine.tiles, self.machine.tiles.base(region.buffer)
-        for c in cells:
-            ahead = times
-            if moved:
-                gone = c - cells.start if moved > 0 else cells.stop - 1 - c
-                ahead = min(times, gone // abs(moved) + 1)
-            source = c - ahead * moved
-            if not 0 <= source < len(old):
-                continue
-            cell = now[source].again(old[source], now[c], ahead * by)
+        for c, cell in made.items():
             t.written[base + c], t.writer[base + c] = cell.written, cell.writer
             t.readers[base + c] = cell.readers
-            for k in range(PARTS):
+            for k in range(len(UNITS)):
                 t.read[k][base + c] = cell.read[k]
 
     def _skip_queues(self, then: Snapshot, times: int, by: int) -> None:

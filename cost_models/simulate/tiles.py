@@ -6,18 +6,16 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from .program import Buffer, Fresh, Index, Use
+from .queues import NEVER
 
 ENGINES: Final = ("tensor", "vector", "scalar", "gpsimd", "sync")
-TENSOR, VECTOR, SCALAR, GPSIMD, SYNC = range(5)
-DMA: Final = 5
 UNITS: Final = (*ENGINES, "dma")
-PARTS: Final = 6
-NEVER: Final = -(10**18)
+TENSOR, SCALAR, DMA = (UNITS.index(name) for name in ("tensor", "scalar", "dma"))
 
 # Kinds of waits: what was waited for (data, or a buffer to be given up) plus the unit that gave it.
-DATA, BUFFER = 0, PARTS
+DATA, BUFFER = 0, len(UNITS)
 
-Cells = Callable[[], Sequence[int]]
+CellsOf = Callable[[], Sequence[int]]
 Ready = Callable[[], tuple[int, int]]
 Done = Callable[[int], None]
 
@@ -32,7 +30,7 @@ class Tiles:
     ``limited`` false, nothing waits for a buffer to be given up.
     """
 
-    def __init__(self, handoff: list[list[int]], limited: bool) -> None:
+    def __init__(self, handoff: list[list[int]], limited: bool = True) -> None:
         self.handoff, self.limited = handoff, limited
         self.written: list[int] = []
         self.writer: list[int] = []
@@ -65,7 +63,7 @@ class Tiles:
             self.values.append(0)
         return at
 
-    def cells(self, use: Use) -> Cells:
+    def cells(self, use: Use) -> CellsOf:
         """What gives the cells of a use at the moment."""
         buffer = use.buffer
         base = self.base(buffer) + use.start
@@ -117,7 +115,7 @@ class Tiles:
 
         return ready, self._mark(used, len(reads), user)
 
-    def _read_ready(self, uses: list[Cells], used: list[Sequence[int]], engine: int) -> Ready:
+    def _read_ready(self, uses: list[CellsOf], used: list[Sequence[int]], engine: int) -> Ready:
         written, writer, handoff = self.written, self.writer, self.handoff[engine]
 
         def ready() -> tuple[int, int]:
@@ -134,7 +132,7 @@ class Tiles:
         return ready
 
     def _write_ready(
-        self, uses: list[Cells], used: list[Sequence[int]], engine: int, user: int
+        self, uses: list[CellsOf], used: list[Sequence[int]], engine: int, user: int
     ) -> Ready:
         written, writer, handoff = self.written, self.writer, self.handoff[engine]
         readers, read, limited = self.readers, self.read, self.limited

@@ -6,16 +6,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from ..dma import peak_gbps
-from ..target import Target
+from ..roofline import peak_macs_per_ns
 from .machine import Machine
-from .tiles import ENGINES, PARTS, UNITS
+from .tiles import BUFFER, DMA, ENGINES, UNITS
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One instruction on an engine, one DMA trigger, or one transfer (``unit`` "dma")."""
+    """One instruction on an engine, one DMA trigger, or one transfer (``unit`` "dma").
+
+    ``kind`` is the engine of an instruction, "trigger", or the direction of a transfer.
+    """
 
     unit: str
+    kind: str
     start_ns: float
     end_ns: float
     label: str
@@ -45,6 +49,7 @@ class Timeline:
         time_ns: the device window: first instruction to last completion.
         engines: per engine, busy and idle time and why it waited.
         dma_active_ns: time with a transfer in flight.
+        transfer_ns: what the transfers would take one after the other, each alone.
         dma_efficiency: bytes moved, over what the queues move at their cap in ``dma_active_ns``.
         transfers: DMAs.
         bytes_by_tensor: bytes moved, by the tensor in device memory.
@@ -55,13 +60,14 @@ class Timeline:
         cold_ns: how long the PE array worked at its cold rate.
         instructions: executed, DMAs included.
         simulated: of these, how many were simulated one by one; the rest repeat settled loops.
-        launch_ns: what a host sees on top of ``time_ns`` per launch.
+        launch_ns: what a launch adds to latency as nki.benchmark counts it.
         events: the first instructions and transfers, if they were to be recorded.
     """
 
     time_ns: float
     engines: Mapping[str, EngineTime]
     dma_active_ns: float
+    transfer_ns: float
     dma_efficiency: float
     transfers: int
     bytes_by_tensor: Mapping[str, int]
@@ -93,7 +99,7 @@ class Timeline:
 
     @property
     def host_ns(self) -> float:
-        """What a host sees: the device window and one launch."""
+        """Latency as nki.benchmark counts it: the device window and one launch."""
         return self.time_ns + self.launch_ns
 
 
@@ -108,19 +114,20 @@ def timeline_of(machine: Machine) -> Timeline:
         engines={name: _engine(machine, unit) for unit, name in enumerate(ENGINES)},
         dma_active_ns=active_ns,
         dma_efficiency=_part(moved, active_ns * peak_gbps(target)),
-        transfers=totals.count[PARTS - 1],
+        transfer_ns=totals.busy[DMA] / 1000,
+        transfers=totals.count[DMA],
         bytes_by_tensor=dict(totals.bytes_of),
         macs=totals.macs,
-        mfu=_part(totals.macs, time_ns * _peak_macs_per_ns(target)),
+        mfu=_part(totals.macs, time_ns * peak_macs_per_ns(target, "bf16")),
         mbu=_part(moved, time_ns * target.memory.hbm_stack_gbps),
         table_loads=totals.table_loads,
         cold_ns=totals.cold / 1000,
-        instructions=sum(totals.count[: PARTS - 1]),
+        instructions=sum(totals.count[:DMA]),
         simulated=totals.simulated,
         launch_ns=target.launch.host_overhead_ns,
         events=tuple(
-            Event(UNITS[unit], start / 1000, end / 1000, label)
-            for unit, start, end, label in machine.events
+            Event(UNITS[unit], kind, start / 1000, end / 1000, label)
+            for unit, kind, start, end, label in machine.events
         ),
     )
 
@@ -128,9 +135,8 @@ def timeline_of(machine: Machine) -> Timeline:
 def _engine(machine: Machine, unit: int) -> EngineTime:
     totals = machine.totals
     waits = {
-        f"{what} from {UNITS[k % PARTS]}": ps / 1000
+        f"{'buffer' if k >= BUFFER else 'data'} from {UNITS[k % BUFFER]}": ps / 1000
         for k, ps in enumerate(totals.waits[unit])
-        for what in (("data", "buffer")[k // PARTS],)
         if ps
     }
     return EngineTime(
@@ -143,8 +149,3 @@ def _engine(machine: Machine, unit: int) -> EngineTime:
 
 def _part(amount: float, of: float) -> float:
     return amount / of if of else 0.0
-
-
-def _peak_macs_per_ns(target: Target) -> float:
-    tensor = target.tensor
-    return tensor.pe_rows * tensor.pe_cols * target.clock.tensor_ghz / tensor.cycles_per_row_bf16

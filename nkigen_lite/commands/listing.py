@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from cost_models import Quantity, Target, load_target, targets
+from cost_models.roofline import peak_macs_per_ns
 from nkigen_lite.commands import terminal
 from nkigen_lite.report.figures import size
 from nkigen_lite.report.tables import Column, render, table
@@ -59,17 +60,15 @@ def quantities(target: Target, *, assumed: bool = False) -> dict[str, Quantity]:
 
 def _main(target: Target) -> dict[str, float]:
     """What people compare targets by; derived from the profile's numbers."""
-    memory, tensor = target.memory, target.tensor
-    cells = tensor.pe_rows * tensor.pe_cols
-    per_ns = 2 * cells * target.clock.tensor_ghz
+    memory = target.memory
     return {
         "cores_per_chip": target.chip.cores,
         "link_gbps": target.chip.link_gbps,
         "partitions": memory.partitions,
         "sbuf_usable_bytes_per_partition": memory.sbuf_usable_bytes_per_partition,
         "psum_banks": memory.psum_banks,
-        "bf16_tflops": per_ns / tensor.cycles_per_row_bf16 / _TERA,
-        "f32_tflops": per_ns / tensor.cycles_per_row_f32 / _TERA,
+        "bf16_tflops": 2 * peak_macs_per_ns(target, "bf16") / _TERA,
+        "f32_tflops": 2 * peak_macs_per_ns(target, "f32") / _TERA,
         "dma_queues": target.dma.queues,
         "hbm_load_gbps": target.dma.load_cap_gbps,
         "hbm_store_gbps": target.dma.store_cap_gbps,

@@ -7,13 +7,15 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 
-from cost_models.simulate import Timeline
+from cost_models import Bounds
+from cost_models.simulate import CRITICAL_PATH, Timeline
 from nkigen_lite.api import Compiled
 from nkigen_lite.commands import terminal
 from nkigen_lite.commands.arguments import request, target_of
 from nkigen_lite.commands.compiling import compiled
 from nkigen_lite.commands.stages import STAGES, doing_after
 from nkigen_lite.errors import InvalidInput
+from nkigen_lite.nki_ir.simulate import bounds_of_kernel
 from nkigen_lite.report.timeline import report_of
 from nkigen_lite.report.timeline_lanes import excerpt
 from nkigen_lite.report.timeline_svg import timeline_svg
@@ -33,19 +35,21 @@ def simulate_command(args: argparse.Namespace) -> int:
         kernel = compiled(args, wanted, target, lambda stage, _: progress(doing_after(stage)))
         progress("simulating the kernel")
         timeline = kernel.simulate(record=max(RECORDED, 4 * args.first))
+        bounds = bounds_of_kernel(kernel.nki, target)
     title = f"{kernel.report.kernel} on {target.name}"
     if args.svg:
         _write(args.svg, timeline_svg(timeline, title=title, first=args.first))
     if args.trace:
         _write(args.trace, json.dumps(timeline_trace(timeline, title=title)) + "\n")
     if args.json:
-        terminal.write(json.dumps(as_json(kernel, timeline, args.first), indent=1) + "\n")
+        terminal.write(json.dumps(as_json(kernel, timeline, bounds, args.first), indent=1) + "\n")
         return 0
     terminal.write(
         timeline_text(
             timeline,
             title=title,
             predicted_us=kernel.report.predicted_us,
+            bounds=bounds,
             first=args.first,
             width=terminal.width(),
             colour=terminal.colour(),
@@ -56,8 +60,8 @@ def simulate_command(args: argparse.Namespace) -> int:
     return 0
 
 
-def as_json(kernel: Compiled, timeline: Timeline, first: int) -> dict[str, object]:
-    """What ``simulate --json`` prints: the figures, and the first events in time."""
+def as_json(kernel: Compiled, timeline: Timeline, bounds: Bounds, first: int) -> dict[str, object]:
+    """What ``simulate --json`` prints: the figures, bounds, and the first events in time."""
     report = kernel.report
     return {
         "kernel": report.kernel,
@@ -65,6 +69,14 @@ def as_json(kernel: Compiled, timeline: Timeline, first: int) -> dict[str, objec
         "predicted_us": report.predicted_us,
         "simulated_us": report.simulated_us,
         "simulated_ratio": report.simulated_ratio,
+        "bounds": {
+            "us": bounds.ns / 1000,
+            "resource": bounds.resource,
+            "by_resource_us": {
+                CRITICAL_PATH: None,  # of a large kernel
+                **{name: ns / 1000 for name, ns in bounds.by_resource.items()},
+            },
+        },
         "timeline": asdict(report_of(timeline)),
         "events": [asdict(event) for event in excerpt(timeline, first).events],
     }

@@ -48,8 +48,7 @@ class Span:
 class Line:
     """A line of elements in ``cells`` cells of ``cell`` elements.
 
-    There may be more cells than elements need: an access that covers all that its finest offsets
-    reach can seem to go beyond the end.
+    Accesses stay on the line in all trips, as the verifier has found, so their cells do as well.
     """
 
     cell: int
@@ -98,11 +97,6 @@ class Cover:
     start: int
     terms: tuple[tuple[Value, int], ...]
     offsets: tuple[int, ...]
-
-    def end(self, loops: Mapping[Value, Loops]) -> int:
-        """The cell after the last that is ever covered."""
-        most = sum(factor * loops[value].last for value, factor in self.terms if factor > 0)
-        return self.start + most + self.offsets[-1] + 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +157,7 @@ def _line(size: int, walks: Sequence[Span], loops: Mapping[Value, Loops]) -> Lin
             continue
         covers = [line.covered(walk, loops) for walk in walks]
         if all(len(cover.offsets) <= MOST_PER_ACCESS for cover in covers):
-            return Line(cell, max(line.cells, *(cover.end(loops) for cover in covers)))
+            return line
     return Line(size, 1)
 
 

@@ -5,8 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from cost_models import Target
-from cost_models.simulate import Fresh, Index, Item, Loop, Step, Timeline, Use, simulate
+from cost_models import Bounds, Target
+from cost_models.simulate import (
+    Fresh,
+    Index,
+    Item,
+    Loop,
+    Step,
+    Timeline,
+    Use,
+    bounds_of,
+    simulate,
+)
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.nki_ir.access import Access, Accesses
 from nkigen_lite.nki_ir.cells import Grid, Loops, grid
@@ -30,6 +40,15 @@ def simulate_kernel(
         PriceError: the target cannot run an op.
     """
     return simulate(target, program_of(graph), extrapolate=extrapolate, record=record)
+
+
+def bounds_of_kernel(graph: Graph, target: Target) -> Bounds:
+    """Lower bounds of the simulated time of any schedule of a kernel's instructions.
+
+    Raises:
+        PriceError: the target cannot run an op.
+    """
+    return bounds_of(target, program_of(graph))
 
 
 def program_of(graph: Graph) -> list[Item]:

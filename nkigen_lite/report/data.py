@@ -1,6 +1,6 @@
 """The report of a compilation as plain data. All times in it are predicted, not measured.
 
-"Predicted" is the time by which the solver chose, a sum of closed forms; "simulated" is what the
+"Predicted" is the time by which the solver chose, a sum over segments; "simulated" is what the
 event simulator predicts for the lowered kernel.
 """
 
@@ -47,8 +47,8 @@ class CompileReport:
         simulated_us: of the lowered kernel on the simulator; simulated_ratio: over predicted_us.
         bound_us, bound_resource: roofline lower bound and what it is bound by.
         greedy_us: predicted time of the per-op plan through HBM; None if it does not fit.
-        engines: predicted busy microseconds of the lowered kernel per engine, ``dma`` (the queues)
-            and ``sync`` (issuing DMAs).
+        engines: predicted busy microseconds of the lowered kernel per engine and ``dma`` (the
+            queues). ``sync`` triggers loads; ``scalar`` includes the stores it triggers.
         hbm_bytes: moved by the lowered kernel's DMAs; compulsory_bytes: each input and output once.
         instructions, dmas: executed, DMAs included in instructions.
         ir_ops: ops in the text of the kernel, loops not multiplied out.

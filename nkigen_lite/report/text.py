@@ -13,25 +13,14 @@ from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.report.data import CompileReport, GreedyReport
 from nkigen_lite.report.figures import bar, difference, micros, percent, ratio, size
 from nkigen_lite.report.tables import LEAST_WIDTH, Column, render, shortened, table
-from nkigen_lite.report.timeline_text import counted, section, utilisation, waits
+from nkigen_lite.report.timeline import RESOURCE_NAMES
+from nkigen_lite.report.timeline_text import MOST_BAR, counted, section, utilisation, waits
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
 from nkigen_lite.tensor_ir.passes.layout_solver.plan import DimPlan, SegmentPlan, ValuePlan
 
 ROWS = 12  # of a long table, unless all are asked for
 _WAITS = 6  # of all engines together
-_MOST_BAR = 40
 
-_RESOURCES = {
-    "hbm": "HBM traffic",
-    "hbm_load": "HBM loads",
-    "tensor": "TensorE",
-    "vector": "VectorE",
-    "scalar": "ScalarE",
-    "gpsimd": "GpSimd",
-    "elementwise": "VectorE, ScalarE and GpSimd together",
-    "dma": "DMA queues",
-    "sync": "DMA issue",
-}
 _STATUS_STYLE = {"optimal": "bold green", "feasible": "bold yellow"}
 
 
@@ -80,7 +69,7 @@ def _headline(report: CompileReport) -> Iterator[RenderableType]:
         f": {_verdict(report)} (proven bound {micros(report.best_bound_ns / 1000)} us, "
         f"gap {percent(report.gap)})",
     )
-    resource = _RESOURCES.get(report.bound_resource, report.bound_resource)
+    resource = RESOURCE_NAMES.get(report.bound_resource, report.bound_resource)
     yield Text(
         f"roofline: {micros(report.bound_us)} us by {resource}; "
         f"the plan takes {ratio(report.predicted_us, report.bound_us)} that"
@@ -105,7 +94,7 @@ def _times(report: CompileReport, width: int) -> Iterator[RenderableType]:
     if report.greedy_us is not None:
         known.append(("greedy, predicted", report.greedy_us))
     longest = max(us for _, us in known) or 1.0
-    length = min(_MOST_BAR, max(8, width - 60))
+    length = min(MOST_BAR, max(8, width - 60))
     rows = [
         (
             name,
@@ -185,14 +174,14 @@ def _engines(report: CompileReport, width: int) -> Iterator[RenderableType]:
     of_greedy = report.greedy.engines if report.greedy else {}
     simulated = _simulated_busy(report)
     names = sorted({*report.engines, *of_greedy}, key=lambda n: -report.engines.get(n, 0.0))
-    length = min(_MOST_BAR, max(8, width - 60))
+    length = min(MOST_BAR, max(8, width - 60))
     rows = []
     for name in names:
         us = report.engines.get(name, 0.0)
         share = us / report.predicted_us if report.predicted_us else 0.0
         theirs = micros(of_greedy[name]) if name in of_greedy else "-"
         mine = micros(simulated[name]) if name in simulated else "-"
-        known = _RESOURCES.get(name, name), micros(us), percent(share)
+        known = RESOURCE_NAMES.get(name, name), micros(us), percent(share)
         rows.append((*known, bar(share, length), mine, theirs))
     columns = (
         Column("engine"),
@@ -247,7 +236,7 @@ def _segment_row(segment: SegmentPlan) -> tuple[str, ...]:
         "convert" if segment.kind == "conversion" else " ".join(s.op for s in segment.steps),
         _loops(segment),
         micros(segment.ns / 1000),
-        _RESOURCES.get(bound_by, bound_by),
+        RESOURCE_NAMES.get(bound_by, bound_by),
         size(segment.hbm_bytes) if segment.hbm_bytes else "-",
         PurePath(line).name if line else "-",
     )

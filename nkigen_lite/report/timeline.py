@@ -17,6 +17,13 @@ UNIT_NAMES = {
     "sync": "Sync",
     "dma": "DMA",
 }
+RESOURCE_NAMES = {
+    **UNIT_NAMES,
+    "dma": "DMA queues",
+    "hbm": "HBM traffic",
+    "hbm_load": "HBM loads",
+    "elementwise": "VectorE, ScalarE and GpSimd together",
+}
 AFTER = "end"
 """The key, beside the waits of an engine, of its idle time after its last instruction."""
 
@@ -42,7 +49,7 @@ class TimelineReport:
 
     Attributes:
         time_us: the device window: first instruction to last completion.
-        launch_us: what a launch adds for the host; host_us: both together.
+        launch_us: what a launch adds to latency as nki.benchmark counts it; host_us: both.
         engines: by name; all that the core has.
         dma_active_us: time with a transfer in flight; dma_active: its share of ``time_us`` (0..1).
         dma_efficiency: bytes moved, over what the queues can move in ``dma_active_us`` (0..1).

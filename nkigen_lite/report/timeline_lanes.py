@@ -79,23 +79,12 @@ def lanes_of(events: Iterable[Event]) -> list[Lane]:
     return lanes
 
 
-def kind_of(event: Event) -> str:
-    """What an event is, for its colour: its unit, ``trigger``, or the direction of a transfer.
-
-    The first word of a label says whether it is one of the last two.
-    """
-    word = event.label.partition(" ")[0]
-    if event.unit == "dma":
-        return word if word in ("load", "store") else "dma"
-    return "trigger" if word == "trigger" else event.unit
-
-
 KIND_NAMES = {
-    **UNIT_NAMES,
+    **{unit: name for unit, name in UNIT_NAMES.items() if unit != "dma"},
     "trigger": "DMA trigger",
     "load": "DMA load",
     "store": "DMA store",
-    "dma": "DMA copy",
+    "copy": "DMA copy",
 }
 
 

@@ -19,7 +19,6 @@ from nkigen_lite.report.timeline_lanes import (
     Excerpt,
     Lane,
     excerpt,
-    kind_of,
     lanes_of,
     said,
     tick_labels,
@@ -44,7 +43,7 @@ _COLOURS = {
     "trigger": ("#999999", "#000000"),
     "load": ("#56b4e9", "#000000"),
     "store": ("#d55e00", "#000000"),
-    "dma": ("#f0e442", "#000000"),
+    "copy": ("#f0e442", "#000000"),
 }
 _STYLE = """
 .back { fill: #ffffff } .grid { stroke: #dddddd } .lane { fill: #f4f4f4 }
@@ -136,7 +135,7 @@ def _event(root: Element, event: Event, item: _Placed, end_ns: float) -> None:
     scale = (WIDTH - LEFT - RIGHT) / end_ns
     x = LEFT + event.start_ns * scale
     width = (min(event.end_ns, end_ns) - event.start_ns) * scale
-    kind = kind_of(event)
+    kind = event.kind
     rect = _rect(root, f"event {kind}", x, item.y, width, item.height)
     when = f"{event.start_ns / 1000:.3f} to {event.end_ns / 1000:.3f} us"
     label = _legible(event.label)
@@ -160,7 +159,7 @@ def _axis(root: Element, end_ns: float, bottom: float) -> None:
 
 
 def _legend(root: Element, events: Sequence[Event], y: float) -> None:
-    kinds = {kind_of(event) for event in events}
+    kinds = {event.kind for event in events}
     x = float(LEFT)
     for kind in [k for k in _COLOURS if k in kinds]:
         _rect(root, f"event {kind}", x, y - 10, 12, 12)

@@ -7,11 +7,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from rich.console import RenderableType
 from rich.text import Text
 
-from cost_models.simulate import Event, Timeline
+from cost_models import Bounds
+from cost_models.simulate import CRITICAL_PATH, MOST_STEPS, Event, Timeline
 from nkigen_lite.report.figures import bar, difference, duration, micros, percent, ratio, size
 from nkigen_lite.report.tables import LEAST_WIDTH, Column, render, shortened, table
 from nkigen_lite.report.timeline import (
     AFTER,
+    RESOURCE_NAMES,
     UNIT_NAMES,
     EngineReport,
     TimelineReport,
@@ -22,7 +24,6 @@ from nkigen_lite.report.timeline_lanes import (
     DRAWN,
     KIND_NAMES,
     excerpt,
-    kind_of,
     said,
     tick_labels,
     ticks,
@@ -31,7 +32,7 @@ from nkigen_lite.report.timeline_lanes import (
 REASONS = 3  # of an engine that the table of waits has, at most
 _LEAST_WAIT = 0.01  # of the time: shorter waits are not worth a row
 _TENSORS = 8
-_MOST_BAR = 40
+MOST_BAR = 40  # characters
 _CELLS = ((0.9, "█"), (0.6, "▓"), (0.3, "▒"), (0.0, "░"))
 _STYLES = {
     "tensor": "blue",
@@ -41,7 +42,7 @@ _STYLES = {
     "sync": "bright_black",
     "load": "cyan",
     "store": "red",
-    "dma": "cyan",
+    "copy": "cyan",
 }
 
 
@@ -50,6 +51,7 @@ def timeline_text(
     *,
     title: str = "kernel",
     predicted_us: float | None = None,
+    bounds: Bounds | None = None,
     first: int = DRAWN,
     width: int = 100,
     colour: bool = False,
@@ -57,15 +59,15 @@ def timeline_text(
 ) -> str:
     """A time line as text, at most ``width`` (40 or more) characters wide.
 
-    ``title`` names the kernel and its target. ``predicted_us`` is the time that a plan was chosen
-    by, to compare with. Of recorded events the ``first`` are drawn, one lane per engine.
-    ``colour`` adds terminal colour codes. What ``encoding`` lacks is replaced by plainer
-    characters.
+    ``title`` names the kernel and its target. ``predicted_us``, the time that a plan was chosen
+    by, and ``bounds``, what no schedule of the same instructions goes below, are to compare with.
+    Of recorded events the ``first`` are drawn, one lane per engine. ``colour`` adds terminal
+    colour codes. What ``encoding`` lacks is replaced by plainer characters.
     """
     columns = max(width, LEAST_WIDTH)
     report = report_of(timeline)
     items = [
-        *_headline(report, title, predicted_us),
+        *_headline(report, title, predicted_us, bounds),
         *_engines(report, columns),
         *waits(report, columns),
         *_memory(report, columns),
@@ -81,14 +83,14 @@ def section(title: str) -> Iterator[RenderableType]:
 
 
 def _headline(
-    report: TimelineReport, title: str, predicted_us: float | None
+    report: TimelineReport, title: str, predicted_us: float | None, bounds: Bounds | None
 ) -> Iterator[RenderableType]:
     yield Text.assemble(
         (title, "bold"), f": simulated {micros(report.time_us)} us on the device, not measured"
     )
     yield Text(
-        f"a host sees {micros(report.host_us)} us: the device window and "
-        f"{micros(report.launch_us)} us for the launch"
+        f"with the launch {micros(report.host_us)} us: {micros(report.launch_us)} us more, in "
+        "latency as nki.benchmark counts it"
     )
     if predicted_us is not None:
         more = difference(report.time_us, predicted_us)
@@ -96,7 +98,24 @@ def _headline(
             f"the plan was predicted at {micros(predicted_us)} us; simulated is "
             f"{ratio(report.time_us, predicted_us)} that ({more})"
         )
+    if bounds is not None:
+        yield Text(_bounded(report, bounds))
     yield Text(counted(report))
+
+
+def _bounded(report: TimelineReport, bounds: Bounds) -> str:
+    """What holds for any schedule of these instructions, and how far above it the time is."""
+    busy = {name: ns for name, ns in bounds.by_resource.items() if name != CRITICAL_PATH}
+    most = max(busy, key=lambda name: busy[name])
+    path_ns = bounds.by_resource.get(CRITICAL_PATH)
+    path, which = f"critical path {micros((path_ns or 0.0) / 1000)} us", "the larger"
+    if path_ns is None:
+        path, which = f"no critical path beyond {MOST_STEPS:,} instructions", "the first"
+    return (
+        f"no schedule of these instructions takes less: {micros(busy[most] / 1000)} us by "
+        f"{RESOURCE_NAMES[most]}; {path}; the simulated time is "
+        f"{ratio(report.time_us, bounds.ns / 1000)} {which}"
+    )
 
 
 def counted(report: TimelineReport) -> str:
@@ -109,7 +128,7 @@ def counted(report: TimelineReport) -> str:
 def _engines(report: TimelineReport, width: int) -> Iterator[RenderableType]:
     """Busy and idle time per engine; the bars are shares of the simulated time."""
     yield from section("Engines")
-    length = min(_MOST_BAR, max(8, width - 52))
+    length = min(MOST_BAR, max(8, width - 52))
     rows = [
         _use(name, engine, report.time_us, length)
         for name, engine in report.engines.items()
@@ -165,7 +184,7 @@ def waits(report: TimelineReport, width: int, most: int | None = None) -> Iterat
     if not shown:
         return
     yield from section("Why engines were idle")
-    length = min(_MOST_BAR, max(8, width - 60))
+    length = min(MOST_BAR, max(8, width - 60))
     rows = []
     for place, (name, why, us) in enumerate(shown):
         again = place and shown[place - 1][0] == name
@@ -189,7 +208,7 @@ def _memory(report: TimelineReport, width: int) -> Iterator[RenderableType]:
         return
     moved = list(report.bytes_by_tensor.items())
     shown, left = shortened(moved, _TENSORS, lambda item: item[1])
-    length = min(_MOST_BAR, max(8, width - 46))
+    length = min(MOST_BAR, max(8, width - 46))
     rows = []
     for name, nbytes in shown:
         share = nbytes / report.hbm_bytes
@@ -238,8 +257,7 @@ def drawing(timeline: Timeline, width: int, first: int = DRAWN) -> Iterator[Rend
     yield from section("The whole kernel" if part.whole else f"The first {end} us")
     lanes: dict[tuple[str, str], list[Event]] = {}
     for event in part.events:
-        kind = kind_of(event)
-        key = ("dma", KIND_NAMES[kind]) if event.unit == "dma" else (event.unit, "")
+        key = ("dma", KIND_NAMES[event.kind]) if event.unit == "dma" else (event.unit, "")
         lanes.setdefault(key, []).append(event)
     names = {key: key[1] or UNIT_NAMES.get(key[0], key[0]) for key in lanes}
     margin = max(map(len, names.values())) + 1
@@ -247,7 +265,7 @@ def drawing(timeline: Timeline, width: int, first: int = DRAWN) -> Iterator[Rend
     order = list(UNIT_NAMES)
     for key in sorted(lanes, key=lambda k: (order.index(k[0]) if k[0] in order else 9, k[1])):
         drawn = cells_of(lanes[key], part.end_ns, cells)
-        style = _STYLES.get(kind_of(lanes[key][0]), _STYLES.get(key[0], ""))
+        style = _STYLES.get(lanes[key][0].kind, _STYLES.get(key[0], ""))
         yield Text.assemble(names[key].ljust(margin), (drawn, style), no_wrap=True)
     yield Text(" " * margin + _axis(part.end_ns, cells), no_wrap=True)
     yield Text(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from cost_models.simulate import Timeline
-from nkigen_lite.report.timeline_lanes import kind_of, lanes_of
+from nkigen_lite.report.timeline_lanes import lanes_of
 
 _PROCESS = 1
 
@@ -26,7 +26,7 @@ def timeline_trace(timeline: Timeline, *, title: str = "kernel") -> dict[str, An
         events += [
             {
                 "name": event.label,
-                "cat": kind_of(event),
+                "cat": event.kind,
                 "ph": "X",
                 "ts": event.start_ns / 1000,
                 "dur": (event.end_ns - event.start_ns) / 1000,

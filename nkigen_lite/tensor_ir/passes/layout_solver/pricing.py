@@ -1,7 +1,8 @@
 """What lowered tiles cost: every op of an nki_ir graph, priced by ``cost_models``.
 
 The solver's prices come from lowering each candidate and walking the result with these functions,
-so that a plan's predicted time and its kernel's are the same sums.
+so that a plan's busy times and its kernel's are the same sums. What filling and draining a
+candidate's pipeline costs beyond them comes from simulating it on its own.
 """
 
 from __future__ import annotations
