@@ -49,6 +49,8 @@ _VENDOR_GROUPS: Final[Mapping[str, str]] = {
     "sbuf": "memory",
 }
 _QUANTITY_KEYS: Final = ("value", "unit", "source", "status", "note")
+# Beyond these no field of a profile makes sense, and sums of times lose their precision.
+_LEAST, _MOST = 1e-9, 1e15
 _TYPE_NAMES: Final[Mapping[type[Any], str]] = {
     int: "a whole number",
     float: "a finite number",
@@ -111,7 +113,8 @@ def load_target(
 
     A string with a path separator or the ending ``.json`` is a path. To add a profile, copy a
     built-in one, edit it, and pass its path. ``overrides`` maps fields to values, as in
-    ``{"dma.queues": 8}``; they are checked like the profile and get the status "assumed".
+    ``{"dma.queues": 8}``, by our word for a field or the vendor's ("dma.engines"); they are checked
+    like the profile and get the status "assumed".
 
     Raises ProfileError, naming the field, its value and the rule, for anything that is not as
     :mod:`cost_models.schema` says.
@@ -119,7 +122,8 @@ def load_target(
     who, text = _read(name_or_path)
     document = _parse(who, text)
     quantities = _quantities(who, document)
-    for path, value in (overrides or {}).items():
+    for given, value in (overrides or {}).items():
+        path = _VENDOR_NAMES.get(given, given)
         quantities[path] = _overridden(who, path, value, quantities)
     target = _build(_name(who, document), quantities)
     _check_sizes(who, target)
@@ -153,6 +157,8 @@ def _parse(who: str, text: str) -> dict[str, Any]:
         raise ProfileError(
             f"{who}: line {error.lineno} is not JSON: {error.msg} (column {error.colno})"
         ) from None
+    except (ValueError, RecursionError) as error:
+        raise ProfileError(f"{who}: the profile cannot be read: {error}") from None
     return _object(who, "the profile", document)
 
 
@@ -243,6 +249,10 @@ def _value(who: str, path: str, value: object, kind: type[Any], rule: Rule) -> f
     if value < 0 or (rule.positive and value == 0):
         limit = "above 0" if rule.positive else "0 or more"
         raise ProfileError(f"{who}: {path} is {value!r} but must be {limit} ({rule.unit})")
+    if value and not _LEAST <= value <= _MOST:
+        raise ProfileError(
+            f"{who}: {path} is {value!r} but must be between {_LEAST:g} and {_MOST:g} ({rule.unit})"
+        )
     return float(value) if kind is float else value
 
 

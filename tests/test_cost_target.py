@@ -172,7 +172,7 @@ def test_an_override_changes_one_number_and_says_so() -> None:
     ("overrides", "message"),
     [
         ({"dma.queue": 8}, r"field 'dma\.queue' is unknown; did you mean 'dma\.queues'\?"),
-        ({"dma.engines": 8}, r"field 'dma\.engines' is unknown; did you mean 'dma\.queues'\?"),
+        ({"dma.engines": 0}, r"dma\.queues is 0 but must be above 0"),
         ({"queues": 8}, r"field 'queues' is unknown; did you mean 'dma\.queues'\?"),
         ({"tensor.queues": 8}, r"field 'tensor\.queues' is unknown; did you mean 'dma\.queues'\?"),
         ({"pe.cold_rate": 1}, r"'pe\.cold_rate' is unknown; did you mean 'tensor\.cold_rate'\?"),
@@ -278,3 +278,21 @@ def test_the_example_of_the_package_docstring_runs() -> None:
     result = doctest.testmod(cost_models)
     assert result.attempted == 4
     assert result.failed == 0
+
+
+@pytest.mark.parametrize("value", [1e-300, 1e300])
+def test_a_number_that_no_field_can_mean_is_refused(value: float) -> None:
+    with pytest.raises(ProfileError, match=r"dma\.load_cap_gbps is .* but must be between"):
+        load_target("trn2", {"dma.load_cap_gbps": value})
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"name": 1' + "0" * 5000 + "}"])
+def test_a_file_that_no_profile_can_be_is_refused(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "odd.json"
+    file.write_text(text, encoding="utf-8")
+    with pytest.raises(ProfileError, match=r"odd\.json"):
+        load_target(file)
+
+
+def test_an_override_may_use_the_vendors_word_for_a_field() -> None:
+    assert load_target("trn2", {"dma.engines": 8}) == load_target("trn2", {"dma.queues": 8})

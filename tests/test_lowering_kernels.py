@@ -14,7 +14,7 @@ from lowering import BF16, arrays, assert_lowers, compiled
 
 import nkigen_lite
 from cost_models import load_target
-from nkigen_lite.errors import NoPlan
+from nkigen_lite.errors import NoPlan, NotSupported
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.verify import problems
 
@@ -168,3 +168,12 @@ def test_softmax_reads_and_writes_each_element_once(dtype: str) -> None:
     report = compiled(softmax, f"4096x4096:{dtype}").report
     assert report.hbm_bytes == report.compulsory_bytes
     assert report.simulated_us <= (1.5 if dtype == "f32" else 3.0) * report.bound_us
+
+
+@pytest.mark.parametrize(
+    "field", ["memory.partitions", "tensor.pe_rows", "tensor.pe_cols", "tensor.stationary_free_max"]
+)
+def test_a_target_smaller_than_a_tile_is_refused_by_name(field: str) -> None:
+    target = load_target("trn2", {field: 100})
+    with pytest.raises(NotSupported, match=f"trn2: {field} is 100 but lowering makes tiles of 128"):
+        compiled(product, "64x64", "64x64", target=target)

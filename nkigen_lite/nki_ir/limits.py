@@ -5,6 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from nkigen_lite.errors import NotSupported
+
+TILE_ROWS = 128
+"""Partitions of a full tile; every generation has at least as many."""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -24,8 +29,23 @@ class Limits:
 
     @classmethod
     def of(cls, target: Any) -> Limits:
-        """The limits in a ``cost_models`` target."""
-        memory = target.memory
+        """The limits in a ``cost_models`` target.
+
+        Raises:
+            NotSupported: the target has fewer partitions, or a smaller PE array, than the tiles
+                that lowering makes.
+        """
+        memory, tensor = target.memory, target.tensor
+        for field, size in (
+            ("memory.partitions", memory.partitions),
+            ("tensor.pe_rows", tensor.pe_rows),
+            ("tensor.pe_cols", tensor.pe_cols),
+            ("tensor.stationary_free_max", tensor.stationary_free_max),
+        ):
+            if size < TILE_ROWS:
+                raise NotSupported(
+                    f"{target.name}: {field} is {size} but lowering makes tiles of {TILE_ROWS}"
+                )
         return cls(
             partitions=memory.partitions,
             sbuf_bytes=memory.sbuf_usable_bytes_per_partition,
