@@ -21,7 +21,7 @@ from rich.table import Table
 import nkigen_lite
 
 COLUMNS = (
-    *("kernel", "predicted µs", "simulated µs", "bound µs", "simulated/bound", "greedy µs", "gap"),
+    *("kernel", "predicted µs", "simulated µs", "bound µs", "ratio", "greedy µs", "gap"),
     *("HBM/min", "instructions", "DMAs", "ir ops", "SBUF KiB", "compile s"),
 )
 
