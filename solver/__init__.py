@@ -3,11 +3,22 @@
     report = solve(Problem.from_json(text), time_limit=10)
 
 It knows nothing of programs or hardware: `problem` says what it is asked, `report` what it answers,
-and `check` judges an answer without it.
+and `check` judges an answer without it.  `packing` is a second question, with records and a check
+of its own: addresses for buffers with lifetimes.
 """
 
 from .check import check
 from .evaluate import evaluate
+from .packing import (
+    Buffer,
+    Packing,
+    PackingError,
+    PackingProblem,
+    Peak,
+    minimise_height,
+    pack,
+)
+from .packing import check as check_packing
 from .problem import (
     Candidate,
     Conversion,
@@ -24,9 +35,14 @@ from .report import Report, ReportError, Solution, Source, Status, Step, Terms
 from .search import SolverMissing, solve
 
 __all__ = [
+    "Buffer",
     "Candidate",
     "Conversion",
     "DimChoice",
+    "Packing",
+    "PackingError",
+    "PackingProblem",
+    "Peak",
     "Pin",
     "Port",
     "Problem",
@@ -43,6 +59,9 @@ __all__ = [
     "Transfer",
     "Value",
     "check",
+    "check_packing",
     "evaluate",
+    "minimise_height",
+    "pack",
     "solve",
 ]

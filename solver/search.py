@@ -1,6 +1,6 @@
 """Solving a `Problem` with OR-Tools: GLOP for the linear relaxation, CP-SAT for the rest.
 
-This is the only module that imports ortools, when it is first needed.
+It imports ortools when it is first needed; `packing.exact` is the only other module that does.
 """
 
 from __future__ import annotations

@@ -38,7 +38,7 @@ MAY_IMPORT_SOLVER = (
     "nkigen_lite.api",
     "nkigen_lite.cli",
 )
-ORTOOLS_HOME = "solver.search"
+ORTOOLS_HOMES = ("solver.search", "solver.packing.exact")
 VENDOR = ("nki", "neuronxcc", "neuronx_cc")
 
 MAX_FILE_LINES = 400
@@ -169,8 +169,8 @@ def test_only_the_bridge_imports_solver() -> None:
     assert not outside
 
 
-def test_only_search_imports_ortools() -> None:
-    assert _importers(("ortools",)) <= {ORTOOLS_HOME}
+def test_only_the_two_searches_import_ortools() -> None:
+    assert _importers(("ortools",)) <= set(ORTOOLS_HOMES)
 
 
 def test_one_module_at_most_imports_the_vendor_compiler() -> None:
