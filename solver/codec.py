@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import enum
+import json
 import types
 from collections.abc import Callable, Hashable, Mapping
 from functools import cache
@@ -43,6 +44,23 @@ def decode(kind: type[R], data: Any, path: str) -> R:
     """
     read: Callable[[Any, str], R] = _reader(cast(Hashable, kind))
     return read(data, path)
+
+
+def to_text(record: Any) -> str:
+    """The record as JSON text; equal records give equal text."""
+    return json.dumps(encode(record), indent=1)
+
+
+def from_text(kind: type[R], text: str, path: str, error: type[Exception]) -> R:
+    """The record that `to_text` wrote; `path` names it in messages.
+
+    Raises `error`, naming the field at fault, where the text is no JSON or describes no such
+    record.
+    """
+    try:
+        return decode(kind, json.loads(text), path)
+    except (DecodeError, json.JSONDecodeError) as wrong:
+        raise error(str(wrong)) from wrong
 
 
 @cache

@@ -9,12 +9,11 @@ Units: ns are integer nanoseconds; SBUF bytes are per partition; HBM bytes are t
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from .codec import DecodeError, decode, encode
+from .codec import from_text, to_text
 
 HBM = "hbm"
 """The name of the off-chip home of values, where a layout or a location is asked for."""
@@ -163,12 +162,9 @@ class Problem:
 
     def to_json(self) -> str:
         """This problem as JSON text; equal problems give equal text."""
-        return json.dumps(encode(self), indent=1)
+        return to_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> Problem:
         """The problem that `to_json` wrote.  Raises `ProblemError` naming the field at fault."""
-        try:
-            return decode(cls, json.loads(text), "problem")
-        except (DecodeError, json.JSONDecodeError) as error:
-            raise ProblemError(str(error)) from error
+        return from_text(cls, text, "problem", ProblemError)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Literal
 
-from .codec import DecodeError, decode, encode
+from .codec import from_text, to_text
 from .problem import DimChoice
 
 
@@ -117,12 +116,9 @@ class Report:
 
     def to_json(self) -> str:
         """This report as JSON text."""
-        return json.dumps(encode(self), indent=1)
+        return to_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> Report:
         """The report that `to_json` wrote.  Raises `ReportError` naming the field at fault."""
-        try:
-            return decode(cls, json.loads(text), "report")
-        except (DecodeError, json.JSONDecodeError) as error:
-            raise ReportError(str(error)) from error
+        return from_text(cls, text, "report", ReportError)

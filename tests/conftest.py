@@ -1,4 +1,4 @@
-"""What every test module shares: hypothesis profiles, test order and golden files."""
+"""What every test module shares: hypothesis profiles, test order, golden files, the CLI."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pathlib import Path
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 
 import pytest
+from command_line import Run, runner, write_kernels
 from hypothesis import settings
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -52,6 +53,19 @@ def golden(request: pytest.FixtureRequest) -> Callable[[str, str], None]:
             pytest.fail(_explain(name, expected, text, request.node.nodeid), pytrace=False)
 
     return check
+
+
+@pytest.fixture
+def kernels(tmp_path: Path) -> str:
+    """The path of a file of kernels for the command line."""
+    return write_kernels(tmp_path)
+
+
+@pytest.fixture
+def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command line, in lines of 120 characters."""
+    monkeypatch.setenv("COLUMNS", "120")
+    return runner(capsys)
 
 
 def _explain(name: str, expected: str | None, text: str, nodeid: str) -> str:

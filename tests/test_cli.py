@@ -9,7 +9,7 @@ from typing import Any
 import ml_dtypes
 import numpy as np
 import pytest
-from command_line import Run, fails, runner, write_kernels
+from command_line import Run, fails
 
 from cost_models import load_target, targets
 from nkigen_lite.commands import running
@@ -19,17 +19,6 @@ from nkigen_lite.report.agreement import Agreement
 from nkigen_lite.tensor_ir.rows import TENSOR
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def kernels(tmp_path: Path) -> str:
-    return write_kernels(tmp_path)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("COLUMNS", "120")
-    return runner(capsys)
 
 
 # --- compile -------------------------------------------------------------------------------------

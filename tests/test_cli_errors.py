@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from command_line import Run, fails, runner, write_kernels
+from command_line import Run, fails
 
 import nkigen_lite
 from cost_models import targets
@@ -18,17 +18,6 @@ from nkigen_lite.commands import terminal
 from nkigen_lite.commands.stages import ALL, STAGES
 
 ROOT = Path(__file__).parents[1]
-
-
-@pytest.fixture
-def kernels(tmp_path: Path) -> str:
-    return write_kernels(tmp_path)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("COLUMNS", "120")
-    return runner(capsys)
 
 
 # --- errors and exit codes -----------------------------------------------------------------------

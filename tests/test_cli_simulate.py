@@ -8,7 +8,7 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from command_line import Run, fails, runner, write_kernels
+from command_line import Run, fails
 
 from nkigen_lite.commands import terminal
 from nkigen_lite.report.figures import micros
@@ -17,17 +17,6 @@ KEYS = {
     *("kernel", "target", "predicted_us", "simulated_us", "simulated_ratio"),
     *("bounds", "timeline", "events"),
 }
-
-
-@pytest.fixture
-def kernels(tmp_path: Path) -> str:
-    return write_kernels(tmp_path)
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
-    monkeypatch.setenv("COLUMNS", "120")
-    return runner(capsys)
 
 
 def _words(kernels: str, *more: str) -> tuple[str, ...]:

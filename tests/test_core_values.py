@@ -6,28 +6,11 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from free_graphs import T, free_graph, put, tensor_graph
 
-from nkigen_lite.core import DType, Graph, Op, Value, ValueCounter
+from nkigen_lite.core import Graph, Op, Value, ValueCounter
 from nkigen_lite.core.location import Location
-from nkigen_lite.tensor_ir import Builder, TensorType, run
-
-T = TensorType((4,), DType.F32)
-
-
-def free_graph() -> tuple[Graph, Value, Value]:
-    """A graph of ops that no row describes, with inputs x and y."""
-    g = Graph("free")
-    return g, g.add_input("x", T), g.add_input("y", T)
-
-
-def put(g: Graph, opcode: str, *inputs: Value, results: int = 1, **attrs: object) -> Op:
-    return g.append(Op(opcode, inputs, [T] * results, attrs, counter=g.counter))
-
-
-def tensor_graph() -> tuple[Builder, Value]:
-    b = Builder("g")
-    return b, b.add_input("x", (4,))
-
+from nkigen_lite.tensor_ir import Builder, run
 
 # --- values and ops ------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ import sys
 from dataclasses import replace
 
 import pytest
+from hash_seeds import outputs_by_hash_seed
 
 from solver import (
     Candidate,
@@ -135,21 +136,7 @@ def test_the_plan_does_not_depend_on_how_python_hashes_strings() -> None:
         "from solver import solve; from solver.synthetic import layered_problem;"
         "print(solve(layered_problem(15, 4), time_limit=5).solution)"
     )
-    outputs = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={
-                **os.environ,
-                "PYTHONHASHSEED": hash_seed,
-                "PYTHONPATH": os.pathsep.join(sys.path),
-            },
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for hash_seed in ("1", "2")
-    }
-    assert len(outputs) == 1
+    assert len(outputs_by_hash_seed(script)) == 1
 
 
 @pytest.mark.parametrize("seed", [1, 2])

@@ -6,10 +6,9 @@ for SBUF, which gives every partition the same addresses, they are bytes of one 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 
-from ..codec import DecodeError, decode, encode
+from ..codec import from_text, to_text
 from ..problem import ProblemError
 
 
@@ -56,15 +55,12 @@ class PackingProblem:
 
     def to_json(self) -> str:
         """This problem as JSON text; equal problems give equal text."""
-        return json.dumps(encode(self), indent=1)
+        return to_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> PackingProblem:
         """The problem that `to_json` wrote.  Raises `ProblemError` naming the field at fault."""
-        try:
-            return decode(cls, json.loads(text), "problem")
-        except (DecodeError, json.JSONDecodeError) as error:
-            raise ProblemError(str(error)) from error
+        return from_text(cls, text, "problem", ProblemError)
 
 
 def _validate_buffer(buffer: Buffer) -> None:

@@ -3,11 +3,10 @@ way."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from ..codec import DecodeError, decode, encode
+from ..codec import from_text, to_text
 from ..report import Status
 
 
@@ -96,12 +95,9 @@ class Packing:
 
     def to_json(self) -> str:
         """This packing as JSON text."""
-        return json.dumps(encode(self), indent=1)
+        return to_text(self)
 
     @classmethod
     def from_json(cls, text: str) -> Packing:
         """The packing that `to_json` wrote.  Raises `PackingError` naming the field at fault."""
-        try:
-            return decode(cls, json.loads(text), "packing")
-        except (DecodeError, json.JSONDecodeError) as error:
-            raise PackingError(str(error)) from error
+        return from_text(cls, text, "packing", PackingError)

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nkigen_lite.core.dtypes import Array
+from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.errors import InvalidOp
 
 
@@ -22,6 +22,13 @@ def pointer_ok(name: str, kind: Any, partitions: int) -> None:
             f"{name}: a per-partition operand is {kind} but must hold one value in each of "
             f"{partitions} partitions"
         )
+
+
+def f32_pointer_ok(name: str, kind: Any, partitions: int) -> None:
+    """As :func:`pointer_ok`, of an op that takes the values in f32 only."""
+    pointer_ok(name, kind, partitions)
+    if kind.dtype is not DType.F32:
+        raise InvalidOp(f"{name}: a per-partition operand is {kind.dtype} but must be f32")
 
 
 def column_of(array: Array, rank: int) -> Array:

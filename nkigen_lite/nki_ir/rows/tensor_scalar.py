@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from nkigen_lite.core.dtypes import Array, DType
+from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC
 from nkigen_lite.core.registry import Attr, Attrs, Types
@@ -22,7 +22,7 @@ from nkigen_lite.nki_ir.emit.calls import (
     truth_of,
 )
 from nkigen_lite.nki_ir.emit.text import Expr, number_text
-from nkigen_lite.nki_ir.rows.pointers import column_of, f32, pointer_ok
+from nkigen_lite.nki_ir.rows.pointers import column_of, f32, f32_pointer_ok
 from nkigen_lite.nki_ir.rows.table import (
     check_choice,
     check_one_psum,
@@ -58,9 +58,7 @@ def _check_tensor_scalar(types: Types, attrs: Attrs) -> None:
             "without an immediate"
         )
     for kind in types[2:]:
-        pointer_ok(name, kind, types[0].partition_size)
-        if kind.dtype is not DType.F32:
-            raise InvalidOp(f"{name}: a per-partition operand is {kind.dtype} but must be f32")
+        f32_pointer_ok(name, kind, types[0].partition_size)
 
 
 def _tensor_scalar(dst: Array, x: Array, *pointers: Array, **attrs: Any) -> Array:
@@ -139,9 +137,7 @@ def _check_scalar_tensor_tensor(types: Types, attrs: Attrs) -> None:
             f"imm0={attrs['imm0']}"
         )
     for kind in types[3:]:
-        pointer_ok(name, kind, types[0].partition_size)
-        if kind.dtype is not DType.F32:
-            raise InvalidOp(f"{name}: a per-partition operand is {kind.dtype} but must be f32")
+        f32_pointer_ok(name, kind, types[0].partition_size)
 
 
 def _scalar_tensor_tensor(

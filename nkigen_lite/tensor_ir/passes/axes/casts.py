@@ -82,7 +82,7 @@ def _write_narrow(program: Program, cast: Step) -> None:
     if storage.kind != "temp" or storage.dtype is not DType.F32 or len(writers) != 1:
         return
     writer = writers[0]
-    alone = [s for s in program.readers(storage) if s is not cast] == []
+    alone = program.readers(storage) == [cast]
     whole = source.is_whole and target.is_whole and writer.write.is_whole
     if not (alone and whole and writer.kind in _WRITES_ANY and target.storage.dtype.is_float):
         return
