@@ -58,12 +58,16 @@ class Buffer:
 
 @dataclass(frozen=True, slots=True)
 class Use:
-    """The cells ``start + sum(factor * index) + offset`` of a buffer, for each of ``offsets``."""
+    """The cells ``start + sum(factor * index) + offset`` of a buffer, for each of ``offsets``.
+
+    They are cells of the copy that was in use ``back`` rotations ago.
+    """
 
     buffer: Buffer
     offsets: tuple[int, ...] = (0,)
     start: int = 0
     terms: tuple[tuple[Index, int], ...] = ()
+    back: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,6 +196,11 @@ def check(items: Sequence[Item], last: Mapping[Index, int] = MappingProxyType({}
 
 
 def _check_use(use: Use, last: Mapping[Index, int]) -> None:
+    if not 0 <= use.back < use.buffer.copies:
+        raise PriceError(
+            f"buffer {use.buffer.name}: the copy {use.back} rotations ago is used but it has"
+            f" {use.buffer.copies}"
+        )
     low, high = use.start + min(use.offsets), use.start + max(use.offsets)
     for index, factor in use.terms:
         if index not in last:

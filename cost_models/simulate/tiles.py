@@ -72,11 +72,11 @@ class Tiles:
         if buffer.copies == 1 and not terms:
             fixed = tuple(base + o for o in offsets)
             return lambda: fixed
-        copy, size = self.copy, buffer.cells
+        copy, size, copies, back = self.copy, buffer.cells, buffer.copies, use.back
         one = len(offsets) == 1
 
         def cells() -> Sequence[int]:
-            at = base + copy[buffer] * size
+            at = base + (copy[buffer] - back) % copies * size
             for slot, factor in terms:
                 at += values[slot] * factor
             return (at + offsets[0],) if one else [at + o for o in offsets]

@@ -7,7 +7,7 @@ passes and the cost extraction all look at views through it.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.nki_ir.types import ON_CHIP, Affine
@@ -23,12 +23,14 @@ class Access:
         offset: in HBM, elements from the buffer's start; on chip, elements within a partition.
         dims: (extent, stride in elements) per dimension. On chip dimension 0 is the partition
             dimension, whose stride counts partitions.
+        back: of a rotating buffer, how many rotations ago the copy was in use.
     """
 
     root: Value
     partition: Affine
     offset: Affine
     dims: tuple[tuple[int, int], ...]
+    back: int = 0
 
     def free_dims(self) -> list[tuple[int, int]]:
         """The free dimensions (all of them in HBM), neighbours merged where one stride serves."""
@@ -98,7 +100,7 @@ class Accesses:
                 offset = offset + start * stride
             if window.size is not None:
                 dims.append((window.size, stride * window.stride))
-        return Access(base.root, partition, offset, tuple(dims))
+        return replace(base, partition=partition, offset=offset, dims=tuple(dims))
 
     def _reshape(self, op: Op) -> Access:
         base = self.of(op.inputs[0])
@@ -111,14 +113,11 @@ class Accesses:
             step *= extent
         if base.root.type.memory in ON_CHIP:
             strides[0] = 1
-        return Access(
-            base.root, base.partition, base.offset, tuple(zip(shape, strides, strict=True))
-        )
+        return replace(base, dims=tuple(zip(shape, strides, strict=True)))
 
     def _permute(self, op: Op) -> Access:
         base = self.of(op.inputs[0])
-        dims = tuple(base.dims[p] for p in op.attrs["perm"])
-        return Access(base.root, base.partition, base.offset, dims)
+        return replace(base, dims=tuple(base.dims[p] for p in op.attrs["perm"]))
 
     def _broadcast(self, op: Op) -> Access:
         base = self.of(op.inputs[0])
@@ -127,7 +126,11 @@ class Accesses:
         for dim, place in zip(base.dims, op.attrs["dims"], strict=True):
             if dim[0] == shape[place]:
                 dims[place] = dim
-        return Access(base.root, base.partition, base.offset, tuple(dims))
+        return replace(base, dims=tuple(dims))
+
+    def _previous(self, op: Op) -> Access:
+        base = self.of(op.inputs[0])
+        return replace(base, back=base.back + op.attrs["by"])
 
 
 _VIEWS = {
@@ -135,6 +138,7 @@ _VIEWS = {
     "reshape": Accesses._reshape,
     "permute": Accesses._permute,
     "broadcast": Accesses._broadcast,
+    "previous": Accesses._previous,
 }
 
 

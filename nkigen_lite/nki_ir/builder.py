@@ -104,6 +104,14 @@ class Builder(BaseBuilder):
         where = tuple(dims) if dims is not None else None
         return self.emit("broadcast", [base], shape=tuple(shape), dims=where).result
 
+    def rotate(self, buffer: Value) -> None:
+        """From here on ``buffer`` is its next copy."""
+        self.emit("rotate", [buffer])
+
+    def previous(self, buffer: Value, by: int = 1) -> Value:
+        """The copy of ``buffer`` that was in use ``by`` rotations ago; for 0, the present one."""
+        return self.emit("previous", [buffer], by=by).result if by else buffer
+
     def fori_loop(
         self, name: str, extent: int, step: int, body_fn: Callable[[Builder, Value], Any]
     ) -> Op:

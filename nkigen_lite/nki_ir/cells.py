@@ -120,6 +120,7 @@ class Grid:
             tuple(r * width + e for r in rows.offsets for e in elems.offsets),
             rows.start * width + elems.start,
             tuple((loops[v].index, f) for v, f in terms),
+            access.back,
         )
 
 

@@ -19,6 +19,7 @@ from nkigen_lite.nki_ir.access import Accesses, is_reshapable
 from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
 from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.rows.rotation import earlier_name
 from nkigen_lite.nki_ir.types import MemorySpace
 
 _RESERVED = frozenset({"nki", "nisa", "nl", "range", "float", "INF", "NAN"})
@@ -117,6 +118,8 @@ class _Module:
         self.made = [v for v in graph.inputs if made.get(v.name) is v]
         self.parameters = [v for v in graph.inputs if v not in self.made]
         self.returned = {id(v) for v in graph.outputs.values()}
+        self.lags = _lags(graph)
+        self.rotated: dict[int, int] = {}
         self.lines: list[str] = []
         self.level = 1
         self.place = ""
@@ -192,6 +195,17 @@ class _Module:
         name = self.names.of[id(value)]
         self.lines += wrapped(call("nl.ndarray", items), self.level, f"{name} = ")
 
+    def rotate(self, op: Op) -> None:
+        """A new tile under the buffer's name; what it was before keeps a name as well."""
+        value = op.inputs[0]
+        name = self.names.of[id(value)]
+        rotated = self.rotated[id(value)] = self.rotated.get(id(value), 0) + 1
+        for by in range(min(rotated, self.lags.get(id(value), 0)), 0, -1):
+            later = earlier_name(name, by - 1) if by > 1 else name
+            self.lines.append("    " * self.level + f"{earlier_name(name, by)} = {later}")
+        assert value.producer is not None
+        self.buffer(value, _BUFFERS[value.producer.attrs["memory"]])
+
     def loop(self, op: Op) -> None:
         body: Graph = op.attrs["body"]
         extent, step = op.attrs["extent"], op.attrs["step"]
@@ -221,8 +235,22 @@ class _Module:
 _STATEMENTS: dict[str, Callable[[_Module, Op], None]] = {
     "alloc": _Module.alloc,
     "dealloc": _Module.nothing,
+    "rotate": _Module.rotate,
     "fori_loop": _Module.loop,
 }
+
+
+def _lags(graph: Graph) -> dict[int, int]:
+    """How many rotations ago the oldest copy was in use that is still read, by buffer."""
+    found: dict[int, int] = {}
+    for op in graph.ops:
+        if op.opcode == "previous":
+            buffer = id(op.inputs[0])
+            found[buffer] = max(found.get(buffer, 0), op.attrs["by"])
+        for region in op.regions:
+            for buffer, by in _lags(region).items():
+                found[buffer] = max(found.get(buffer, 0), by)
+    return found
 
 
 def _declared(name: str, value: Value) -> str:

@@ -85,8 +85,37 @@ def _alloc(op: Op, env: dict[int, Any]) -> Step:
 
     def alloc() -> None:
         env[result] = np.full(kind.shape, fill, dtype=kind.dtype.np)
+        env[_earlier(op.result)] = []
 
     return alloc
+
+
+def _earlier(buffer: Value) -> int:
+    """Where the copies of a buffer that were in use before are kept, the last one first."""
+    return ~id(buffer)
+
+
+def _rotate(op: Op, env: dict[int, Any]) -> Step:
+    buffer = op.inputs[0]
+    assert buffer.producer is not None
+    copies = buffer.producer.attrs["num_buffers"]
+    fresh = _alloc(buffer.producer, env)
+
+    def rotate() -> None:
+        before = [env[id(buffer)], *env[_earlier(buffer)]]
+        fresh()
+        env[_earlier(buffer)] = before[: copies - 1]
+
+    return rotate
+
+
+def _previous(op: Op, env: dict[int, Any]) -> Step:
+    buffer, result, by = op.inputs[0], id(op.result), op.attrs["by"]
+
+    def previous() -> None:
+        env[result] = env[_earlier(buffer)][by - 1]
+
+    return previous
 
 
 def _dealloc(op: Op, env: dict[int, Any]) -> Step:
@@ -137,6 +166,8 @@ _MAKERS: dict[str, Callable[[Op, dict[int, Any]], Step]] = {
     "fori_loop": _loop,
     "alloc": _alloc,
     "dealloc": _dealloc,
+    "rotate": _rotate,
+    "previous": _previous,
     "slice": _view,
     "reshape": _view,
     "permute": _view,

@@ -96,6 +96,10 @@ class _Translation:
                 found = self.grids.get(op.result)
                 if found is not None and found.buffer.copies > 1:
                     made.append(Fresh(found.buffer))
+            elif op.opcode == "rotate":
+                found = self.grids.get(op.inputs[0])
+                if found is not None:
+                    made.append(Fresh(found.buffer))
             elif NKI[op.opcode].engines:
                 made.append(self._step(op))
         return made

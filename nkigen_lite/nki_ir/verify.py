@@ -78,6 +78,18 @@ class _Walk:
         self.release(op.inputs[0])
         yield from ()
 
+    def copies(self, op: Op) -> Iterator[str]:
+        """A rotating buffer is a whole one, with a copy for all that is still read."""
+        buffer = op.inputs[0]
+        count = self.buffers.get(id(buffer))
+        if count is None:
+            yield f"{op.opcode}: %{buffer.name} is not a buffer that the kernel allocates"
+        elif op.attrs.get("by", 1) >= count:
+            yield (
+                f"{op.opcode}: %{buffer.name} has {count} copies but must have more than "
+                f"{op.attrs.get('by', 1)}"
+            )
+
     def contiguous(self, op: Op) -> Iterator[str]:
         if not is_reshapable(self.accesses.of(op.inputs[0])):
             yield f"reshape: %{op.inputs[0].name} is not one contiguous run"
@@ -197,6 +209,8 @@ class _Walk:
 _CHECKS: dict[str, Callable[[_Walk, Op], Iterator[str]]] = {
     "alloc": _Walk.allocate,
     "dealloc": _Walk.free,
+    "rotate": _Walk.copies,
+    "previous": _Walk.copies,
     "slice": _Walk.bounds,
     "reshape": _Walk.contiguous,
 }

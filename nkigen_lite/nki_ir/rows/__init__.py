@@ -7,6 +7,7 @@ from . import (  # noqa: F401
     compute,
     control,
     memory,
+    rotation,
     statistics,
     tensor_engine,
     tensor_scalar,

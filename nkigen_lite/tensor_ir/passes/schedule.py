@@ -112,6 +112,8 @@ class Segment:
         stored: storages that the segment stores to HBM.
         buffers: how many copies of each streamed tile rotate; outer_copies: of those loaded
             outside the innermost loop.
+        cuts: positions of steps, rising: from each on, steps run one iteration of the innermost
+            loop later than those before, while these go on with the next.
     """
 
     name: str
@@ -124,6 +126,7 @@ class Segment:
     stored: frozenset[Storage] = frozenset()
     buffers: int = 2
     outer_copies: int = 2
+    cuts: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

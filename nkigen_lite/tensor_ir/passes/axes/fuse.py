@@ -53,8 +53,7 @@ def _may_fuse(program: Program, first: Step, second: Step, between: View) -> boo
 
 def _one_tile(reads: tuple[View, ...], axes: tuple[object, ...]) -> bool:
     """Whether all operands but one have fewer axes than the result: a column, perhaps."""
-    full = [v for v in reads if len(v.axes) == len(axes)]
-    return len(full) == 1 and all(len(v.axes) <= 1 for v in reads if v not in full)
+    return sum(len(v.axes) == len(axes) for v in reads) == 1
 
 
 def _fuse(first: Step, second: Step, between: View) -> None:

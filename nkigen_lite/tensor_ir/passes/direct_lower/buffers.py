@@ -237,6 +237,22 @@ def for_tiles(b: Builder, rows: Rows, body: Callable[[Rows], None]) -> None:
     )
 
 
+def for_tile_groups(b: Builder, rows: Rows, most: int, body: Callable[[Rows], None]) -> None:
+    """Run ``body`` for parts of up to ``most`` partition tiles of a group."""
+    if rows.tiles <= most:
+        body(rows)
+        return
+    trips, rest = divmod(rows.tiles, most)
+    step = most * rows.rows
+    for_tiles(
+        b,
+        Rows(rows.axis, rows.start, trips, step),
+        lambda part: body(Rows(rows.axis, part.start, most, rows.rows)),
+    )
+    if rest:
+        body(Rows(rows.axis, rows.start + trips * step, rest, rows.rows))
+
+
 # Two, so that one PSUM tile is taken out while the next is made.
 PSUM_COPIES = 2
 MAX_FREE_DIMS = 4  # access patterns on chip: a partition and up to four free dimensions

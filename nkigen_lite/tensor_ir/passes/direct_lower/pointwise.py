@@ -268,7 +268,7 @@ def _column_f32(b: Builder, column: Value, sign: float = 1.0) -> Value:
     """One f32 value per partition, negated with ``sign`` -1."""
     if sign == 1.0 and column.type.dtype is DType.F32:
         return column
-    made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, name="column")
+    made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, 2, name="column")
     if sign == 1.0:
         b.tensor_copy(made, column)
     else:

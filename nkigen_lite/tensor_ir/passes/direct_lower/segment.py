@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
@@ -14,6 +15,7 @@ from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_FREE_DIMS,
     Buffer,
+    Range,
     Ranges,
     Rows,
     for_blocks,
@@ -22,11 +24,13 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, hbm_copy, load, store
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import Ring, overlapped
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import is_activation
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
     Layout,
+    Port,
     Segment,
     drained_matmul,
     in_view_axes,
@@ -88,13 +92,17 @@ class SegmentLowering:
     segment: Segment = field(init=False)
     local: dict[Storage, Buffer] = field(default_factory=dict)
     blocks: dict[Key, Buffer] = field(default_factory=dict)
+    turned: dict[tuple[Storage, str], Buffer] = field(default_factory=dict)
     psum: dict[Storage, tuple[Value, Rows]] = field(default_factory=dict)
     summed: dict[Step, tuple[Buffer, Sequence[Coord]]] = field(default_factory=dict)
+    rings: dict[Storage | Key, Ring] = field(default_factory=dict)
+    stage: int | None = None
 
     def lower(self, segment: Segment) -> None:
         """Emit the whole segment."""
         self.segment = segment
         self.local.clear()
+        self.turned.clear()
         self.blocks.clear()
         self._nest(0, {})
 
@@ -102,18 +110,62 @@ class SegmentLowering:
 
     def _nest(self, depth: int, ranges: Ranges) -> None:
         """Everything that belongs at this depth, then the next loop with what is inside it."""
-        before = dict(self.blocks), dict(self.local)
+        before = dict(self.blocks), dict(self.local), dict(self.turned)
         self._loads(depth, ranges)
         if self.only is None:
             self._steps(depth, ranges)
         else:
             self._only_transfers(depth, ranges)
         if depth < len(self.segment.loops):
-            loop = self.segment.loops[depth]
-            for_blocks(
-                self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
-            )
-        self.blocks, self.local = before
+            self._loop(depth, ranges)
+        self.blocks, self.local, self.turned = before
+
+    def _loop(self, depth: int, ranges: Ranges) -> None:
+        loop = self.segment.loops[depth]
+        whole = ranges.get(loop.axis, full(loop.axis))
+        inside = depth + 1 == len(self.segment.loops) and self.only is None
+        stages = len(self.segment.cuts) + 1
+        if inside and stages > 1 and whole.size >= stages * loop.block:
+            self.rings.clear()
+            overlapped(self.b, loop, ranges, stages, partial(self._stage, depth + 1))
+            done = whole.size // loop.block * loop.block
+            ranges = {**ranges, loop.axis: Range(whole.start + done, whole.size - done)}
+        for_blocks(
+            self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
+        )
+
+    def _stage(self, depth: int, stage: int, ranges: Ranges, ended: int) -> None:
+        """One stage of an iteration of the innermost loop, with what earlier stages have made."""
+        before = dict(self.blocks), dict(self.local), dict(self.turned)
+        self.stage = stage
+        for key, ring in self.rings.items():
+            if ring.first == stage:
+                self.b.rotate(ring.root)
+            elif ring.first < stage <= ring.last:
+                found = ring.at(self.b, ranges, stage - max(ring.first, ended))
+                if isinstance(key, Storage):
+                    self.local[key] = found
+                else:
+                    self.blocks[key] = found
+        self._loads(depth, ranges)
+        self._steps(depth, ranges)
+        self.stage = None
+        self.blocks, self.local, self.turned = before
+
+    def _stage_of(self, position: int) -> int:
+        return sum(cut <= position for cut in self.segment.cuts)
+
+    def _is_here(self, position: int) -> bool:
+        """Whether a step belongs to the stage of the iteration that is being emitted."""
+        return self.stage is None or self._stage_of(position) == self.stage
+
+    def _last_stage(self, views: Sequence[View]) -> int:
+        """The last stage with a step that uses any of these readings; 0 outside of stages."""
+        if self.stage is None:
+            return 0
+        steps = enumerate(self.segment.steps)
+        used = [self._stage_of(at) for at, step in steps if any(v in views for v in step.reads)]
+        return max(used, default=0)
 
     def depth_of(self, axes: Sequence[Axis]) -> int:
         """The depth at which something over these axes is done: inside the loops it depends on."""
@@ -130,8 +182,9 @@ class SegmentLowering:
 
     def _loads(self, depth: int, ranges: Ranges) -> None:
         stream = self.segment.stream
-        for step, impl in zip(self.segment.steps, self.segment.impls, strict=True):
-            if step.kind == "hbm_copy":
+        for at, step in enumerate(self.segment.steps):
+            impl = self.segment.impls[at]
+            if step.kind == "hbm_copy" or not self._is_here(at):
                 continue
             for position, view in enumerate(step.reads):
                 if stream and stream.axis in view.axes and step is self.streaming_step():
@@ -153,7 +206,12 @@ class SegmentLowering:
         key: Key = (view.storage, view.coords, layout.name)
         if key in self.blocks:
             return
-        buffer = self._block(view, layout, ranges, self._copies_of(view))
+        copies = self._copies_of(view)
+        last = self._last_stage([view]) if self.depth_of(view.axes) == self._innermost else 0
+        if self.stage is not None and last > self.stage:
+            buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
+        else:
+            buffer = self._block(view, layout, ranges, copies)
         coords = [Coord(a) for a in buffer.axes]
         if port.via is None:
             load(self.b, self.hbm, view, buffer, coords, ranges)
@@ -173,7 +231,8 @@ class SegmentLowering:
             wanted = write_layout(step, impl).name
             if side == "write" and step.write.storage is storage and wanted == name:
                 target, coords = self._target(position, ranges)
-                store(self.b, self.hbm, step.write, target, coords, ranges)
+                port = self.segment.writes[storage, name]
+                self._store_block(step.write, port, target, coords, ranges)
             if side == "read" and stream and step is self.streaming_step():
 
                 def block(inner: Ranges, step: Step = step, impl: Impl = impl) -> None:
@@ -184,6 +243,28 @@ class SegmentLowering:
                     self.blocks = before
 
                 for_blocks(self.b, stream.axis, ranges, stream.block, block)
+
+    def _ring(
+        self,
+        key: Storage | Key,
+        view: View,
+        layout: Layout,
+        ranges: Ranges,
+        last: int,
+        copies: int,
+        block: Callable[[Ranges], Ranges],
+    ) -> Buffer:
+        """A block that stages up to ``last`` use in later iterations, in a buffer made before the
+        loop with ``copies`` for its own stage and one for each later one."""
+        if key not in self.rings:
+            assert self.stage is not None
+            made = self._block(view, layout, block(ranges), copies + last - self.stage)
+            self.rings[key] = Ring(made.value, view.axes, layout, block, self.stage, last)
+        return self.rings[key].at(self.b, ranges, 0)
+
+    @property
+    def _innermost(self) -> int:
+        return len(self.segment.loops)
 
     def _block(self, view: View, layout: Layout, ranges: Ranges, copies: int) -> Buffer:
         name = f"{view.storage.name}_tile"
@@ -204,7 +285,9 @@ class SegmentLowering:
         for position, (step, impl) in enumerate(
             zip(self.segment.steps, self.segment.impls, strict=True)
         ):
-            if self.step_depth(position) == depth and not self._is_epilogue(position):
+            if self.step_depth(position) != depth or not self._is_here(position):
+                continue
+            if not self._is_epilogue(position):
                 self._step(position, step, impl, ranges)
 
     def _is_epilogue(self, position: int) -> bool:
@@ -219,6 +302,7 @@ class SegmentLowering:
             target, coords = self.summed.pop(step)
             self._store(step, impl, target, coords, ranges)
             return
+        self._turn_operands(step, impl)
         following = position + 1
         drains_into = following < len(self.segment.steps) and self._is_epilogue(following)
         writer = following if drains_into else position
@@ -229,20 +313,38 @@ class SegmentLowering:
         EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
         self._store(self.segment.steps[writer], self.segment.impls[writer], target, coords, ranges)
 
+    def _turn_operands(self, step: Step, impl: Impl) -> None:
+        """Have what was made in the segment in the layouts that the step reads it in."""
+        for position, view in enumerate(step.reads):
+            made, wanted = self.local.get(view.storage), read_layout(step, impl, position)
+            if made is None or made.layout.name == wanted.name:
+                continue
+            key = view.storage, wanted.name
+            if key not in self.turned:
+                block = {a: Range(made.origin[a], made.sizes[a]) for a in made.axes}
+                name = f"{view.storage.name}_turned"
+                kind, copies = made.dtype, self._copies()
+                self.turned[key] = new_buffer(
+                    self.b, name, made.axes, wanted, kind, block, copies=copies
+                )
+                convert(self.b, made, self.turned[key], block)
+
     def _sum_of(self, position: int, ranges: Ranges) -> int | None:
         """The later step whose sums over rows ScalarE can add up while it makes the rows."""
         segment, step = self.segment, self.segment.steps[position]
         made, axis = step.write, segment.impls[position].partition
         if not is_activation(step) or segment.stream or made.storage.dtype is not DType.F32:
             return None
-        free = math.prod(ranges.get(a, full(a)).size for a in made.axes if a != axis)
-        if axis is None or free > SUMMED_FREE_MAX or len(made.axes) > MAX_FREE_DIMS:
+        long = [a for a in made.axes if a == axis or ranges.get(a, full(a)).size > 1]
+        free = math.prod(ranges.get(a, full(a)).size for a in long if a != axis)
+        if axis is None or free > SUMMED_FREE_MAX or len(long) > MAX_FREE_DIMS:
             return None
         for later in range(position + 1, len(segment.steps)):
             reader, impl = segment.steps[later], segment.impls[later]
             same = [v.coords for v in reader.reads if v.storage is made.storage] == [made.coords]
             sums = reader.kind == "reduce" and reader.op and reader.op.attrs["kind"] == "sum"
-            if same and sums and reader.write.axes == (axis,) and impl.partition == axis:
+            alone = not set(reader.write.axes) & set(long) - {axis}
+            if same and sums and alone and impl.partition == axis:
                 deep = self.step_depth(later) == self.step_depth(position)
                 return later if deep and impl.method == "free" else None
         return None
@@ -268,9 +370,14 @@ class SegmentLowering:
             own = in_view_axes(step.write, layout)
             buffer = self._block(step.write, own, ranges, self._copies())
             return buffer, [Coord(a) for a in buffer.axes]
-        buffer = self._block(
-            View.of(storage), layout, self._in_storage(step, ranges), self._copies()
-        )
+        readings = [v for s in self.segment.steps for v in s.reads if v.storage is storage]
+        last = self._last_stage(readings)
+        if self.stage is not None and last > self.stage:
+            own = partial(self._in_storage, step)
+            buffer = self._ring(storage, View.of(storage), layout, ranges, last, 1, own)
+        else:
+            block = self._in_storage(step, ranges)
+            buffer = self._block(View.of(storage), layout, block, self._copies())
         self.local[storage] = buffer
         return buffer, step.write.coords
 
@@ -300,7 +407,22 @@ class SegmentLowering:
         layout = write_layout(step, impl)
         port = self.segment.writes.get((step.write.storage, layout.name))
         if port is not None and step.write.storage in self.hbm.buffers and self._stored(step):
-            store(self.b, self.hbm, step.write, target, coords, ranges)
+            self._store_block(step.write, port, target, coords, ranges)
+
+    def _store_block(
+        self, view: View, port: Port, target: Buffer, coords: Sequence[Coord], ranges: Ranges
+    ) -> None:
+        """Store the present block, transposed on chip before if its port says so."""
+        if port.via is not None:
+            layout = in_view_axes(view, port.via)
+            name = f"{view.storage.name}_staged"
+            block = {a: ranges.get(a, full(a)) for a in view.axes}
+            staged = new_buffer(
+                self.b, name, view.axes, layout, target.dtype, block, copies=self._copies()
+            )
+            convert(self.b, target, staged, block)
+            target, coords = staged, [Coord(a) for a in view.axes]
+        store(self.b, self.hbm, view, target, coords, ranges)
 
     def _stored(self, step: Step) -> bool:
         return step.write.storage in self.segment.stored
@@ -313,6 +435,8 @@ class SegmentLowering:
         if key in self.blocks:
             buffer = self.blocks[key]
             return buffer, [Coord(a) for a in buffer.axes]
+        if (view.storage, wanted.name) in self.turned:
+            return self.turned[view.storage, wanted.name], view.coords
         if view.storage in self.local:
             return self.local[view.storage], view.coords
         return self.kept[view.storage, wanted.name], view.coords

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
@@ -16,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Rows,
     for_each,
     for_instructions,
+    for_tile_groups,
     for_tiles,
     new_buffer,
     row_groups,
@@ -25,7 +28,8 @@ from nkigen_lite.tensor_ir.passes.schedule import Layout
 
 # The PE array multiplies these exactly by one and moves them bit for bit.
 TRANSPOSABLE = frozenset({DType.F32, DType.BF16, DType.F16})
-_PSUM_ELEMENTS = 512  # f32 elements of one PSUM bank, per partition
+PSUM_BYTES = 2048  # of one bank, per partition
+_PSUM_ELEMENTS = PSUM_BYTES // DType.F32.itemsize
 
 
 def can_convert(dtype: DType, source: Layout, target: Layout) -> bool:
@@ -70,44 +74,75 @@ def _identity(buffer: Buffer) -> list[Coord]:
 
 
 def _transpose(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
-    """Tile by tile: source partitions become target's free axis and the other way round."""
+    """Tile by tile: source partitions become target's free axis and the other way round.
+
+    As many transposed tiles as a PSUM bank holds leave it in one copy.
+    """
     s_axis, t_axis = source.layout.partition, target.layout.partition
     others = [a for a in source.axes if a not in (s_axis, t_axis)]
-
-    def block(inner: Ranges, s_rows: Rows, t_rows: Rows) -> None:
-        here: dict[Axis, Range] = dict(inner)
-        order_s: list[Axis] = []
-        order_t: list[Axis] = []
-        if t_axis:
-            here[t_axis] = Range(t_rows.start, t_rows.rows)
-            order_s.append(t_axis)
-        if s_axis:
-            here[s_axis] = Range(s_rows.start, s_rows.rows)
-            order_t.append(s_axis)
-        src = tile_view(b, source, _identity(source), s_rows, order_s, here)
-        dst = tile_view(b, target, _identity(target), t_rows, order_t, here)
-        flipped = b.alloc(
-            (dst.type.shape[0], dst.type.free_size),
-            source.dtype,
-            MemorySpace.PSUM,
-            PSUM_COPIES,
-            name="flip",
-        )
-        b.nc_transpose(flipped, src)
-        b.tensor_copy(dst, flipped)
 
     def each(inner: Ranges) -> None:
         for s_group in row_groups(s_axis, inner, source.layout.rows if s_axis else 1):
             for t_group in row_groups(t_axis, inner, target.layout.rows if t_axis else 1):
-                for_tiles(
-                    b,
-                    s_group,
-                    lambda s_rows, t=t_group: for_tiles(  # type: ignore[misc]
-                        b, t, lambda t_rows: block(inner, s_rows, t_rows)
-                    ),
-                )
+                _Turning(b, source, target, inner).groups(s_group, t_group)
 
     for_each(b, others, ranges, each)
+
+
+@dataclass(frozen=True, slots=True)
+class _Turning:
+    """Transposes between two groups of partition tiles, for one index of all other axes."""
+
+    b: Builder
+    source: Buffer
+    target: Buffer
+    ranges: Ranges
+
+    def groups(self, s_group: Rows, t_group: Rows) -> None:
+        """All pairs of tiles, collected in PSUM along the group with more of them."""
+        most = max(1, PSUM_BYTES // self.source.dtype.itemsize // s_group.rows)
+        if s_group.tiles >= t_group.tiles:
+            for_tiles(
+                self.b,
+                t_group,
+                lambda t: for_tile_groups(self.b, s_group, most, lambda s: self.bank(s, t)),
+            )
+        else:
+            for_tiles(
+                self.b,
+                s_group,
+                lambda s: for_tile_groups(self.b, t_group, most, lambda t: self.bank(s, t)),
+            )
+
+    def bank(self, s_rows: Rows, t_rows: Rows) -> None:
+        """The tiles of one bank: several of source's or several of target's."""
+        b, count = self.b, max(s_rows.tiles, t_rows.tiles)
+        shape = (t_rows.rows, *([count] if count > 1 else []), s_rows.rows)
+        flipped = b.alloc(
+            shape, self.source.dtype, MemorySpace.PSUM, PSUM_COPIES, name="flip"
+        )
+
+        def one(single: Rows, group: Rows) -> None:
+            whole = [DimSlice(0, n) for n in (t_rows.rows, s_rows.rows)]
+            if count > 1:
+                slot = (single.start + group.start * -1).divided_by(group.rows)
+                whole.insert(1, DimSlice(slot, None))
+            s, t = (single, t_rows) if group is s_rows else (s_rows, single)
+            b.nc_transpose(b.slice(flipped, whole), self.tile(self.source, s, t))
+
+        group = s_rows if s_rows.tiles > 1 else t_rows
+        for_tiles(b, group, lambda single: one(single, group))
+        dst = self.tile(self.target, t_rows, s_rows)
+        b.tensor_copy(dst, b.reshape(flipped, dst.type.shape))
+
+    def tile(self, buffer: Buffer, rows: Rows, free: Rows) -> Value:
+        """The tiles ``rows`` of a buffer, with ``free`` along its free dimension."""
+        here = dict(self.ranges)
+        for part in (rows, free):
+            if part.axis:
+                here[part.axis] = Range(part.start, part.tiles * part.rows)
+        order = [free.axis] if free.axis else []
+        return tile_view(self.b, buffer, _identity(buffer), rows, order, here)
 
 
 def _replicate(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
+from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import impls_of, longest
 from nkigen_lite.tensor_ir.passes.layout_solver.loops import Shape, parallel_axes, shapes_of
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
@@ -20,6 +21,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 )
 
 MAX_CHAIN = 16  # units in one fused run
+MAX_MATMULS = 2  # of them
 
 
 def can_be_kept(view: View, layout: Layout) -> bool:
@@ -74,15 +76,17 @@ def choices_of_unit(unit: Unit, budget: int) -> Iterator[Choice]:
 def chains(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
     """Runs of neighbouring units that may share a segment.
 
-    A matmul may begin a run, never continue one; copies in HBM stay alone; every unit after the
-    first reads something made in the run.
+    Copies in HBM stay alone; every unit after the first reads something made in the run; of
+    matmuls there are at most two, the second with what the first made.
     """
     for start in range(len(units)):
         made: set[Storage] = set()
+        matmuls = 0
         for end in range(start, min(len(units), start + MAX_CHAIN)):
             unit = units[end]
             kinds = {s.kind for s in unit.steps}
-            if "hbm_copy" in kinds or "ramp" in kinds or ("matmul" in kinds and end > start):
+            matmuls += "matmul" in kinds
+            if "hbm_copy" in kinds or "ramp" in kinds or matmuls > MAX_MATMULS:
                 break
             if end > start and not made & set(unit.read):
                 break
@@ -92,49 +96,52 @@ def chains(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
 
 
 def choices_of_chain(units: tuple[Unit, ...], budget: int) -> Iterator[Choice]:
-    """Choices for a fused run: one partition axis for all, loops over axes that all steps keep."""
+    """Choices for a fused run: loops over axes that all steps keep, and one partition axis that
+    only matmuls change."""
     steps = [s for u in units for s in u.steps]
-    for impls in _agreeing(steps):
+    for impls in _flows(steps, None):
         if _internal_layouts_agree(units, steps, impls):
             for shape in shapes_of(steps, impls, budget):
                 if _depths_rise(steps, shape):
                     yield Choice(units, tuple(impls), shape)
 
 
-def _agreeing(steps: list[Step]) -> Iterator[list[Impl]]:
-    """Implementations in which every step has the same result partition axis."""
-    if steps[0].kind == "matmul":
-        for first in impls_of(steps[0]):
-            if first.out is not None:
-                rest = [_with_axis(s, first.out) for s in steps[1:]]
-                if all(rest):
-                    yield [first, *(i for i in rest if i)]
+def _flows(steps: Sequence[Step], axis: Axis | None) -> Iterator[list[Impl]]:
+    """Implementations in which each step takes over the partition axis of the step before; a
+    matmul turns it into the one of its result."""
+    if not steps:
+        yield []
         return
-    for axis in longest(a for a in parallel_axes(steps) if all(a in s.axes for s in steps)):
-        impls = [_with_axis(s, axis) for s in steps]
-        if all(impls):
-            yield [i for i in impls if i]
+    for impl in _impls_after(steps, axis):
+        after = impl.out if steps[0].kind == "matmul" else impl.partition
+        for rest in _flows(steps[1:], after):
+            yield [impl, *rest]
 
 
-def _with_axis(step: Step, axis: Axis) -> Impl | None:
-    if step.kind == "matmul" or axis not in step.write.axes:
-        return None
-    return Impl(axis)
+def _impls_after(steps: Sequence[Step], axis: Axis | None) -> list[Impl]:
+    first = steps[0]
+    if first.kind == "matmul":
+        return [i for i in impls_of(first) if i.out is not None]
+    if axis is not None:
+        return [Impl(axis)] if axis in first.write.axes else []
+    return [Impl(a) for a in longest(parallel_axes(steps)) if a in first.write.axes]
 
 
 def _internal_layouts_agree(
     units: Sequence[Unit], steps: Sequence[Step], impls: Sequence[Impl]
 ) -> bool:
-    made: dict[Storage, str] = {}
+    made: dict[Storage, Layout] = {}
     for step, impl in zip(steps, impls, strict=True):
         for position, view in enumerate(step.reads):
             layout = read_layout(step, impl, position)
-            if view.storage in made and (
-                made[view.storage] != layout.name or not can_be_kept(view, layout)
-            ):
+            have = made.get(view.storage)
+            if have is None:
+                continue
+            turned = step.kind == "matmul" and can_convert(view.storage.dtype, have, layout)
+            if not (have.name == layout.name or turned) or not can_be_kept(view, layout):
                 return False
         layout = write_layout(step, impl)
-        if made.setdefault(step.write.storage, layout.name) != layout.name:
+        if made.setdefault(step.write.storage, layout).name != layout.name:
             return False
         if not can_be_kept(step.write, layout):
             return False

@@ -109,9 +109,12 @@ def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iter
     if any(step.kind in ("hbm_copy", "ramp") for step in steps):
         yield Shape()
         return
-    contraction = next((i for i, s in enumerate(steps) if s.kind == "matmul"), None)
-    if contraction is not None:
-        yield from _matmul_shapes(steps, impls, contraction, budget)
+    contractions = [i for i, s in enumerate(steps) if s.kind == "matmul"]
+    if len(contractions) > 1:
+        yield from _joint_shapes(steps, impls, budget)
+        return
+    if contractions == [0]:
+        yield from _matmul_shapes(steps, impls, 0, budget)
         return
     found: dict[Shape, None] = {}
     if tile_bytes(steps, impls, Shape(), 1) <= budget:
@@ -131,7 +134,7 @@ def parallel_axes(steps: Sequence[Step]) -> list[Axis]:
 
 def _row_shape(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Shape | None:
     """Loop over the partition axis in tiles, then over free axes, until a block fits."""
-    partitions = {i.partition for i in impls if i.partition}
+    partitions = {a for i in impls for a in (i.partition, i.out) if a}
     parallel = parallel_axes(steps)
     order = [a for a in parallel if a in partitions]
     order += [a for a in parallel if a not in partitions]
@@ -186,6 +189,19 @@ def _stream_shape(
     return None
 
 
+def _joint_shapes(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iterator[Shape]:
+    """One index of the batch axes that all steps share, and blocks of one long shared axis."""
+    shared = [a for a in parallel_axes(steps) if all(a in s.axes for s in steps)]
+    rows = {a for i in impls for a in (i.partition, i.out) if a} & set(shared)
+    batch = [Loop(a, 1) for a in shared if a not in rows]
+    blocks = [_blocks(a, _JOINT_BLOCKS) for a in shared if a in rows]
+    for chosen in itertools.product(*blocks):
+        shape = Shape((*batch, *(loop for loop in chosen if loop)))
+        if tile_bytes(steps, impls, shape, 2) <= budget:
+            yield shape
+
+
+_JOINT_BLOCKS = (512, 256, 128)
 _ROW_BLOCKS = (1024, 512, 128)
 _MOVING_BLOCKS = (4096, 2048, MOVING_MAX, MOVING_MAX // 2)
 _MOST_SHAPES = 5

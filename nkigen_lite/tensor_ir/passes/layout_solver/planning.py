@@ -22,13 +22,16 @@ def schedule_of(planner: Planner, solution: solver.Solution) -> Schedule:
             items.append(planner.conversions[key])
             waiting.discard(key)
         segment = priced.choice.segment(priced.candidate.name)
+        segment.cuts = priced.cuts
         for info in priced.reads:
             comes = (priced.candidate.name, info.storage.name, info.name) in streamed
             segment.reads[info.storage, info.layout.name] = Port(info.layout, comes, info.via)
         for info in priced.writes:
             key_of = (info.storage.name, info.layout.name)
             stays = info.keepable and (key_of in kept or key_of in converted)
-            segment.writes[info.storage, info.layout.name] = Port(info.layout, not stays)
+            segment.writes[info.storage, info.layout.name] = Port(
+                info.layout, not stays, info.via
+            )
         made = {i.storage for i in priced.writes}
         segment.stored = frozenset(s for s in made if s.name in solution.stored)
         items.append(segment)

@@ -11,6 +11,7 @@ from cost_models import Target
 from nkigen_lite.errors import NoPlan
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.tensor_ir.passes.axes import Program, Storage
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import cuts_of
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import (
@@ -39,6 +40,8 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 FREE = solver.Transfer(busy={}, overhead_ns=0, hbm_bytes=0, sbuf_bytes=0, instructions=0, dmas=0)
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
+_WORTH_CUTTING = 0.03  # of its time that a segment has to gain by another stage
+MOST_CUTS = 3
 _LARGE_SHARE = 0.1  # of SBUF: a value beyond it is worth never holding whole
 
 
@@ -66,6 +69,7 @@ class Priced:
     reads: list[PortInfo]
     writes: list[PortInfo]
     candidate: solver.Candidate
+    cuts: tuple[int, ...]
 
 
 @dataclass(eq=False)
@@ -125,8 +129,11 @@ class Planner:
     def pays(self, chain: tuple[Unit, ...]) -> bool:
         """Whether fusing a run can win: a matmul drains through what follows it, or some value
         inside is too large to be kept whole beside others."""
-        if chain[0].steps[0].kind == "matmul" and len(chain) <= _EPILOGUE:
+        matmuls = [i for i, u in enumerate(chain) if u.steps[0].kind == "matmul"]
+        if matmuls == [0] and len(chain) <= _EPILOGUE:
             return True
+        if len(matmuls) > 1 and (matmuls[0] > 0 or len(chain) - matmuls[-1] > _EPILOGUE):
+            return False
         inside = [u.written for u in chain[:-1]]
         return any(
             s.size_bytes > _LARGE_SHARE * self.limits.sbuf_bytes * self.limits.partitions
@@ -158,7 +165,10 @@ class Planner:
         for info in reads:
             info.cost, info.via = self.best_load(choice, segment, info)
         for info in writes:
-            info.cost = self.transfer_of(segment, info, "write")
+            info.cost, info.via = self.best_store(choice, segment, info)
+        segment.cuts = self.best_cuts(segment, reads, writes)
+        if segment.cuts:
+            whole = self.bench.segment(segment)
         # Loads that cannot be left out were measured with the whole; they belong to their ports.
         loads = [self.transfer_of(segment, i, "read") for i in reads if not i.keepable]
         tiles = [i.cost for i in writes if not i.keepable and i.cost]
@@ -180,7 +190,45 @@ class Planner:
             instructions=whole.instructions - sum(c.instructions for c in loads),
             dims=tuple(roles_of(choice)),
         )
-        self.priced[name] = Priced(choice, reads, writes, candidate)
+        self.priced[name] = Priced(choice, reads, writes, candidate, segment.cuts)
+
+    def best_cuts(
+        self, segment: Segment, reads: Sequence[PortInfo], writes: Sequence[PortInfo]
+    ) -> tuple[int, ...]:
+        """Where to cut the steps into stages of overlapping iterations: one cut after the other,
+        each where it makes the simulated time of the segment least, as long as that pays."""
+        best: tuple[int, ...] = ()
+        cuts = cuts_of(segment)
+        if not cuts:
+            return best
+        cost = self.streamed(segment, reads, writes)
+        least = cost.simulated_ns
+        while len(best) < MOST_CUTS and _fill(least, cost.busy_ns) > _WORTH_CUTTING * least:
+            found: dict[tuple[int, ...], float] = {}
+            for cut in cuts:
+                if cut not in best:
+                    segment.cuts = tuple(sorted((*best, cut)))
+                    cost = self.streamed(segment, reads, writes)
+                    if self.fits(cost):
+                        found[segment.cuts] = cost.simulated_ns
+            tried = min(found, key=lambda cuts: found[cuts], default=())
+            if not found or found[tried] > (1 - _WORTH_CUTTING) * least:
+                break
+            best, least = tried, found[tried]
+        return best
+
+    def streamed(
+        self, segment: Segment, reads: Sequence[PortInfo], writes: Sequence[PortInfo]
+    ) -> Cost:
+        """What the segment costs with every port to and from HBM."""
+        before = dict(segment.reads), dict(segment.writes), segment.stored
+        for info in (*reads, *writes):
+            side = segment.reads if info in reads else segment.writes
+            side[info.storage, info.layout.name] = Port(info.layout, True, info.via)
+        segment.stored = frozenset(i.storage for i in writes)
+        cost = self.bench.segment(segment)
+        segment.reads, segment.writes, segment.stored = before
+        return cost
 
     def overheads(
         self,
@@ -200,12 +248,7 @@ class Planner:
         kept = _fill(whole.simulated_ns, busy)
         if not any(info.cost and info.cost.dmas for info in ports):
             return kept
-        for info in ports:
-            side = segment.reads if info in reads else segment.writes
-            side[info.storage, info.layout.name] = Port(info.layout, True, info.via)
-        stored, segment.stored = segment.stored, frozenset(i.storage for i in writes)
-        streamed = self.bench.segment(segment)
-        segment.stored = stored
+        streamed = self.streamed(segment, reads, writes)
         total = dict(busy)
         for info in ports:
             for resource, ns in info.cost.busy.items() if info.cost else ():
@@ -272,6 +315,15 @@ class Planner:
             fitting = [way for way in ways if way[0].sbuf_bytes <= room]
             self._transfers[key] = min(fitting or ways[:1], key=lambda way: _weight(way[0]))
         return self._transfers[key]
+
+    def best_store(
+        self, choice: Choice, segment: Segment, info: PortInfo
+    ) -> tuple[solver.Transfer, Layout | None]:
+        """The cheapest way to store a write: as it lies, or transposed before."""
+        whole = all(s.write.is_whole for s in choice.steps if s.write.storage is info.storage)
+        vias = [None, *(self.vias(info) if whole else [])]
+        ways = [(self.transfer_of(segment, info, "write", via), via) for via in vias]
+        return min(ways, key=lambda way: _weight(way[0]))
 
     def load_key(self, choice: Choice, info: PortInfo) -> object:
         views = tuple(v.coords for s in choice.steps for v in s.reads if v.storage is info.storage)

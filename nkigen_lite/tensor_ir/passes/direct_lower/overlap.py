@@ -1,0 +1,124 @@
+"""Overlapping the iterations of a segment's innermost loop (software pipelining).
+
+Engines run in order. When a step of one engine waits for a step of another that waits for the first
+engine, both are idle in turn. So the steps are cut into stages, and while one stage of an iteration
+runs, so does the stage before of the next iteration. With two stages:
+
+    first(0);  for i: first(i + 1), second(i);  second(last)
+
+What passes from stage to stage is in buffers with more copies, which rotate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from nkigen_lite.core.ir import Value
+from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.types import Affine
+from nkigen_lite.tensor_ir.passes.axes import Axis, Step
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, Range, Ranges, full
+from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import is_activation
+from nkigen_lite.tensor_ir.passes.schedule import Layout, Loop, Segment, drained_matmul
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """A buffer whose copies are those of several iterations.
+
+    Attributes:
+        root: the buffer, allocated before the loop.
+        axes, layout: what it holds.
+        block: from the ranges of an iteration, those of the block that it holds then.
+        first, last: the stage that fills it, and the last one that reads it.
+    """
+
+    root: Value
+    axes: tuple[Axis, ...]
+    layout: Layout
+    block: Callable[[Ranges], Ranges]
+    first: int
+    last: int
+
+    def at(self, b: Builder, ranges: Ranges, lag: int) -> Buffer:
+        """The copy that was filled ``lag`` iterations before the present one."""
+        here = self.block(ranges)
+        block = {a: here.get(a, full(a)) for a in self.axes}
+        return Buffer(
+            b.previous(self.root, lag),
+            self.axes,
+            self.layout,
+            {a: r.start for a, r in block.items()},
+            {a: r.size for a, r in block.items()},
+        )
+
+
+def overlapped(
+    b: Builder,
+    loop: Loop,
+    ranges: Ranges,
+    stages: int,
+    stage: Callable[[int, Ranges, int], None],
+) -> None:
+    """Emit the full blocks of a loop, at least as many as stages.
+
+    ``stage(number, ranges, ended)`` emits one stage of an iteration, when the first ``ended`` stages
+    have no iteration left to begin.
+    """
+    whole = ranges.get(loop.axis, full(loop.axis))
+    trips = whole.size // loop.block
+
+    def run(number: int, index: Affine, ended: int = 0) -> None:
+        at = Range(whole.start + index, loop.block)
+        stage(number, {**ranges, loop.axis: at}, ended)
+
+    def all_stages(newest: Affine) -> None:
+        for number in range(stages):
+            run(number, newest + -number * loop.block)
+
+    for newest in range(stages - 1):
+        for number in range(newest + 1):
+            run(number, Affine((newest - number) * loop.block))
+    first = Affine((stages - 1) * loop.block)
+    if trips == stages:
+        all_stages(first)
+    else:
+        b.fori_loop(
+            f"i_{loop.axis.name}",
+            trips - stages + 1,
+            1,
+            lambda _, i: all_stages(first + Affine(0, ((i, loop.block),))),
+        )
+    for ended in range(1, stages):
+        for number in range(ended, stages):
+            run(number, Affine((trips - 1 + ended - number) * loop.block), ended)
+
+
+def cuts_of(segment: Segment) -> list[int]:
+    """Where the steps may be cut: where another engine takes over, in a loop of two trips or more.
+
+    Never between a matmul and the step that takes its result out of PSUM, nor between an activation
+    and the sums that it adds up on the way.
+    """
+    steps = segment.steps
+    if segment.stream or not segment.loops or len(steps) < 2:
+        return []
+    loop = segment.loops[-1]
+    if loop.axis.extent < 2 * loop.block:
+        return []
+    engines = [_engine(step) for step in steps]
+    cuts = [at for at in range(1, len(steps)) if engines[at] != engines[at - 1]]
+    return [at for at in cuts if drained_matmul(segment, at) is None and not _splits_sums(steps, at)]
+
+
+def _engine(step: Step) -> str:
+    """Who is likely to run a step."""
+    if step.kind == "matmul":
+        return "tensor"
+    return "scalar" if is_activation(step) else "vector"
+
+
+def _splits_sums(steps: Sequence[Step], cut: int) -> bool:
+    early = {s.write.storage for s in steps[:cut] if is_activation(s)}
+    return any(s.kind == "reduce" and s.reads[0].storage in early for s in steps[cut:])
