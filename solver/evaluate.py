@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
+from .overlap import Load, done_early
 from .problem import HBM, Candidate, Conversion, DimChoice, Problem, Transfer, Value
 from .report import Solution, Step, Terms
 
@@ -97,16 +97,18 @@ class PlanView:
 def evaluate(problem: Problem, solution: Solution) -> Terms:
     """The cost of `solution`, which must be legal (see `check.check`), with its named terms.
 
-    A segment takes `overhead + max over resources of busy`, transfers included, and so does a
-    conversion; the objective is the sum of them all.
+    A segment takes `overhead + max over resources of busy`, transfers included and without what
+    the segment before has done, and so does a conversion; the objective is the sum of them all.
     """
     view = PlanView(problem, solution)
     held = view.live_bytes()
+    early = _done_early(problem, view)
     steps: list[Step] = []
     for index, candidate in enumerate(view.picked):
         near = [c for c in view.conversions if view.anchor(c.value, c.source) == index]
         steps += [_conversion_step(c, held[index]) for c in near if view.runs_before(c)]
-        steps.append(_segment_step(candidate, view.transfers(index), held[index]))
+        step = _segment_step(problem, candidate, view.transfers(index), held[index], early[index])
+        steps.append(step)
         steps += [_conversion_step(c, held[index]) for c in near if not view.runs_before(c)]
     return Terms(
         steps=tuple(steps),
@@ -144,39 +146,54 @@ def total_busy(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
     return dict(sorted(total.items()))
 
 
-def _segment_step(candidate: Candidate, transfers: list[Transfer], held: int) -> Step:
-    busy = total_busy([candidate.busy, *(cost.busy for cost in transfers)])
+def _done_early(problem: Problem, view: PlanView) -> list[int]:
+    """For each segment, the ns of its loads that the one before it does."""
+    if problem.prefetch is None:
+        return [0] * len(view.picked)
+    loads = []
+    for index, candidate in enumerate(view.picked):
+        moved = view.transfers(index)
+        busy = total_busy([candidate.busy, *(cost.busy for cost in moved)])
+        own = busy.pop(problem.prefetch, 0)
+        early = sum(cost.early_ns for cost in moved)
+        loads.append(Load(own, max(busy.values(), default=0), early))
+    return done_early(loads)
+
+
+def _segment_step(
+    problem: Problem, candidate: Candidate, transfers: list[Transfer], held: int, early_ns: int
+) -> Step:
     overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers)
-    sbuf = held + candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in transfers)
-    instructions = candidate.instructions + sum(cost.instructions for cost in transfers)
-    return _step(candidate.name, "segment", overhead, busy, sbuf, instructions, transfers)
+    overhead += candidate.fill_ns if candidate.ops[0] == problem.ops[0] else 0
+    overhead += candidate.drain_ns if candidate.ops[-1] == problem.ops[-1] else 0
+    busy = total_busy([candidate.busy, *(cost.busy for cost in transfers)])
+    left = {**busy}
+    if early_ns:
+        left[problem.prefetch or ""] -= early_ns
+    return Step(
+        name=candidate.name,
+        kind="segment",
+        ns=overhead + max(left.values(), default=0),
+        overhead_ns=overhead,
+        busy=busy,
+        hbm_bytes=sum(cost.hbm_bytes for cost in transfers),
+        sbuf_bytes=held + candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in transfers),
+        instructions=candidate.instructions + sum(cost.instructions for cost in transfers),
+        dmas=sum(cost.dmas for cost in transfers),
+        early_ns=early_ns,
+    )
 
 
 def _conversion_step(conversion: Conversion, held: int) -> Step:
-    name = f"{conversion.value}: {conversion.source} -> {conversion.target}"
     cost = conversion.cost
-    busy = dict(cost.busy)
-    sbuf = held + cost.sbuf_bytes
-    return _step(name, "conversion", cost.overhead_ns, busy, sbuf, cost.instructions, [cost])
-
-
-def _step(
-    name: str,
-    kind: Literal["segment", "conversion"],
-    overhead_ns: int,
-    busy: dict[str, int],
-    sbuf_bytes: int,
-    instructions: int,
-    transfers: list[Transfer],
-) -> Step:
     return Step(
-        name=name,
-        kind=kind,
-        ns=overhead_ns + max(busy.values(), default=0),
-        overhead_ns=overhead_ns,
-        busy=busy,
-        hbm_bytes=sum(cost.hbm_bytes for cost in transfers),
-        sbuf_bytes=sbuf_bytes,
-        instructions=instructions,
-        dmas=sum(cost.dmas for cost in transfers),
+        name=f"{conversion.value}: {conversion.source} -> {conversion.target}",
+        kind="conversion",
+        ns=cost.overhead_ns + max(cost.busy.values(), default=0),
+        overhead_ns=cost.overhead_ns,
+        busy=dict(cost.busy),
+        hbm_bytes=cost.hbm_bytes,
+        sbuf_bytes=held + cost.sbuf_bytes,
+        instructions=cost.instructions,
+        dmas=cost.dmas,
     )

@@ -1,10 +1,10 @@
 """The integer linear model of a `Problem`, and the way from plans to its variables and back.
 
 Variables, 0/1 unless said: `pick[c]` for each candidate c; `move[port of c]`, the value is streamed
-or stored by picked c; `extra[c]` (ns), what those transfers add to the busiest resource of c;
-`own[v, l]`, the copy of v that its producing candidate writes in layout l is kept; `convert[v, s,
-l]`; `hold[v, l]`, the written copy is held at its producing segment for conversions only;
-`role[v, a]` and `tile[v, a]`, integers.  SBUF has its rows and variables in `capacity`.
+or stored by picked c; `own[v, l]`, the copy of v that its producing candidate writes in layout l
+is kept; `convert[v, s, l]`; `hold[v, l]`, the written copy is held at its producing segment for
+conversions only; `role[v, a]` and `tile[v, a]`, integers.  The times of segments have their rows
+and variables in `timing`, SBUF in `capacity`.
 
 Costs that depend on a choice are marginals of it (`move <= pick`) instead of rows with large
 constants, and readers are summed per op, of which exactly one picked candidate covers each.  The
@@ -15,7 +15,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from itertools import combinations
 
 from .capacity import Capacity
 from .index import (
@@ -24,19 +23,15 @@ from .index import (
     Index,
     assemble,
     ports_of,
-    segment_ns,
     transfer_ns,
 )
 from .linear import Expression, LinearModel, total
 from .problem import HBM, Candidate, Problem, Transfer
 from .report import Solution
+from .timing import Timing
 
 ROLE_CODES: Mapping[str, int] = {"I": 1, "P": 2, "F": 3}
 """Values of the role variables; 0 where the producing candidate does not say."""
-
-SUBSET_PORTS = 3
-"""Up to this many free ports of a candidate, every subset of them gets a time row; beyond, single
-ports and the whole set."""
 
 MoveKey = tuple[str, Direction, str, str]
 """A candidate's port: candidate, direction, value, layout."""
@@ -59,7 +54,6 @@ class Formulation:
         self.work: dict[int, int] = {}
         self.pick: dict[str, int] = {}
         self.move: dict[MoveKey, int] = {}
-        self.extra: dict[str, int] = {}
         self.needs: dict[int, int] = {}
         self.own: dict[Copy, int] = {}
         self.convert: dict[tuple[str, str, str], int] = {}
@@ -68,10 +62,11 @@ class Formulation:
         self.tile: dict[tuple[str, str], int] = {}
         self.covering: list[list[Candidate]] = [[] for _ in problem.ops]
         self.must_run = [f"op {op!r} must run" for op in problem.ops]
-        self._forced: dict[str, list[Transfer]] = {}
+        self.timing = Timing(self.model, self.index, self.time, self.needs)
         self.room = Capacity(self.model, self.index)
         for candidate in problem.candidates:
             self._add_candidate(candidate)
+        self.timing.add_boundaries()
         self._add_copies()
         self._add_cover()
         self._add_supply()
@@ -98,70 +93,30 @@ class Formulation:
                 moved.append(port.hbm)
             elif not avoidable:
                 self.model.upper[pick] = 0
-        self._forced[candidate.name] = moved
-        self._spend(self.time, pick, segment_ns(candidate, moved))
         self._spend(self.traffic, pick, sum(cost.hbm_bytes for cost in moved))
         moved_work = sum(cost.instructions for cost in moved)
         self._spend(self.work, pick, candidate.instructions + moved_work)
         sbuf = candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in moved)
-        moves = self._add_moves(candidate, free)
-        self.room.add_candidate(candidate, pick, sbuf, moves)
+        moves = self._add_moves(pick, free)
+        self.timing.add_candidate(candidate, pick, moved, moves)
+        self.room.add_candidate(candidate, pick, sbuf, [(c.sbuf_bytes, m) for m, c in moves])
         if candidate.psum_banks > self.problem.psum_limit_banks:
             limit = f"PSUM limit of {self.problem.psum_limit_banks} banks at op "
             self.model.at_most([(1, pick)], 0, tuple(f"{limit}{op!r}" for op in candidate.ops))
 
-    def _add_moves(self, candidate: Candidate, free: list[tuple[MoveKey, Transfer]]) -> Expression:
-        """Variables and costs of the ports that may move data; their SBUF terms."""
-        pick = self.pick[candidate.name]
-        costs: list[tuple[int, Transfer]] = []
+    def _add_moves(
+        self, pick: int, free: list[tuple[MoveKey, Transfer]]
+    ) -> list[tuple[int, Transfer]]:
+        """A variable for each port that may move data, with the transfer."""
+        moves: list[tuple[int, Transfer]] = []
         for key, cost in free:
             move = self.move[key] = self.model.variable()
             self.needs[move] = pick
             self.model.at_most([(1, move), (-1, pick)], 0)
-            self._spend(self.time, move, cost.overhead_ns)
             self._spend(self.traffic, move, cost.hbm_bytes)
             self._spend(self.work, move, cost.instructions)
-            costs.append((move, cost))
-        self._add_time_rows(candidate, costs)
-        return [(cost.sbuf_bytes, move) for move, cost in costs]
-
-    def _add_time_rows(self, candidate: Candidate, moves: list[tuple[int, Transfer]]) -> None:
-        """`extra` is at least what any set of moves adds to any resource beyond the base.
-
-        For a resource whose base load is `slack` below the largest and a set S of moves with loads
-        b, `f = sum of b over S - slack`, a move m missing from S relieves at most `min(b_m, f)`:
-        `extra >= f pick - sum over S of min(b_m, f) (pick - m)`.
-        """
-        base = self._busy(candidate)
-        top = max(base.values(), default=0)
-        resources = sorted({resource for _, cost in moves for resource in cost.busy})
-        most = max(
-            (base.get(r, 0) + sum(cost.busy.get(r, 0) for _, cost in moves) for r in resources),
-            default=0,
-        )
-        if most <= top:
-            return
-        pick = self.pick[candidate.name]
-        extra = self.extra[candidate.name] = self.model.variable(most - top)
-        self.needs[extra] = pick
-        self._spend(self.time, extra, 1)
-        for resource in resources:
-            slack = top - base.get(resource, 0)
-            loads = [(cost.busy[resource], m) for m, cost in moves if cost.busy.get(resource)]
-            for subset in _subsets(loads):
-                excess = sum(load for load, _ in subset) - slack
-                if excess <= 0:
-                    continue
-                cut = [(min(load, excess), move) for load, move in subset]
-                fixed = excess - sum(relief for relief, _ in cut)
-                self.model.at_most([*cut, (fixed, pick), (-1, extra)], 0)
-
-    def _busy(self, candidate: Candidate) -> dict[str, int]:
-        busy = dict(candidate.busy)
-        for cost in self._forced[candidate.name]:
-            for resource, ns in cost.busy.items():
-                busy[resource] = busy.get(resource, 0) + ns
-        return busy
+            moves.append((move, cost))
+        return moves
 
     # Copies and supply
 
@@ -307,8 +262,12 @@ class Formulation:
             if written in self.hold and not (written in self.own and values[self.own[written]]):
                 values[self.hold[written]] = 1
         streamed = {(s.candidate, s.value, s.layout) for s in solution.sources if s.place == HBM}
-        for name in solution.picked:
-            self._assign_segment(values, name, streamed, set(solution.stored))
+        stored = set(solution.stored)
+        segments = [
+            (self.index.candidates[name], self._assign_segment(values, name, streamed, stored))
+            for name in solution.picked
+        ]
+        self.timing.assign(values, segments)
         self.room.assign(values)
         return values
 
@@ -318,7 +277,8 @@ class Formulation:
         name: str,
         streamed: set[tuple[str, str, str]],
         stored: set[str],
-    ) -> None:
+    ) -> list[Transfer]:
+        """Set what belongs to a picked candidate; its transfers."""
         candidate = self.index.candidates[name]
         values[self.pick[name]] = 1
         moved: list[Transfer] = []
@@ -330,16 +290,13 @@ class Formulation:
             if port.value in stored and port.hbm is not None:
                 values[self.move[name, "write", port.value, port.layout]] = 1
                 moved.append(port.hbm)
-        if name in self.extra:
-            overhead = sum(cost.overhead_ns for cost in moved) + candidate.overhead_ns
-            base = max(self._busy(candidate).values(), default=0)
-            values[self.extra[name]] = segment_ns(candidate, moved) - overhead - base
         first, last = self.index.span[name]
         for dim in candidate.dims:
             deciding = self.index.deciding_at(dim.value)
             if deciding is not None and first <= deciding <= last:
                 values[self.role[dim.value, dim.axis]] = ROLE_CODES[dim.role]
                 values[self.tile[dim.value, dim.axis]] = dim.tile
+        return moved
 
     def cost(self, objective: Mapping[int, int], values: Sequence[int]) -> int:
         """An objective's value under an assignment."""
@@ -353,10 +310,3 @@ class Formulation:
 
 def _negative(terms: Expression) -> Expression:
     return [(-coefficient, variable) for coefficient, variable in terms]
-
-
-def _subsets(loads: Expression) -> list[Expression]:
-    if len(loads) <= SUBSET_PORTS:
-        sizes = range(1, len(loads) + 1)
-        return [list(subset) for size in sizes for subset in combinations(loads, size)]
-    return [[load] for load in loads] + [loads]

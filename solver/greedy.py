@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from .index import Copy, Index, assemble, decides, ports_of, segment_ns, transfer_ns
+from .index import Copy, Index, assemble, decides, ports_of, transfer_ns
 from .paths import Cost, least, shortest_path, through_hbm
 from .problem import Candidate, Pin, Port, Problem, Transfer
 from .report import Solution
@@ -98,7 +98,7 @@ class _Given:
                 transfers.append(port.hbm)
             else:
                 return None
-        return segment_ns(candidate, transfers) + penalty
+        return self._index.segment_ns(candidate, transfers) + penalty
 
     def _fetch(self, port: Port) -> int:
         """What reading a value costs that the plan has only in other layouts."""

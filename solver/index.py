@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from .overlap import Load
 from .problem import HBM, Candidate, Conversion, Pin, Port, Problem, Transfer, Value
 from .report import Solution, Source
 
@@ -68,6 +69,35 @@ class Index:
         consumers = self.consumed_at[value]
         return consumers[-1] if consumers else (self.produced_at[value] or 0)
 
+    def overhead_ns(self, candidate: Candidate) -> int:
+        """A candidate's own overhead; with filling or draining where it has to run first or last,
+        which its ops decide."""
+        first, last = self.span[candidate.name]
+        fill = candidate.fill_ns if first == 0 else 0
+        drain = candidate.drain_ns if last == len(self.problem.ops) - 1 else 0
+        return candidate.overhead_ns + fill + drain
+
+    def load_of(self, candidate: Candidate, transfers: Iterable[Transfer]) -> Load:
+        """What keeps a segment busy with the given transfers inside it."""
+        busy = dict(candidate.busy)
+        early = 0
+        for cost in transfers:
+            early += cost.early_ns
+            for resource, ns in cost.busy.items():
+                busy[resource] = busy.get(resource, 0) + ns
+        own = busy.pop(self.problem.prefetch, 0) if self.problem.prefetch else 0
+        runs_first = self.span[candidate.name][0] == 0
+        return Load(own, max(busy.values(), default=0), 0 if runs_first else early)
+
+    def segment_ns(
+        self, candidate: Candidate, transfers: Sequence[Transfer], *, early: bool = False
+    ) -> int:
+        """What a segment takes with the given transfers inside it; with `early`, when as much of
+        them as possible is done before."""
+        load = self.load_of(candidate, transfers)
+        overhead = self.overhead_ns(candidate) + sum(cost.overhead_ns for cost in transfers)
+        return overhead + load.busy_ns(load.early_ns if early else 0)
+
     def anchor(self, value: str, source: str | None) -> int:
         """Position at whose segment a copy begins to live: the first consumer's for a copy loaded
         from HBM, else the producer's."""
@@ -85,17 +115,6 @@ def ports_of(candidate: Candidate) -> list[tuple[Direction, Port]]:
     reads: list[tuple[Direction, Port]] = [("read", port) for port in candidate.reads]
     writes: list[tuple[Direction, Port]] = [("write", port) for port in candidate.writes]
     return reads + writes
-
-
-def segment_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:
-    """What a segment takes with the given transfers inside it."""
-    busy = dict(candidate.busy)
-    overhead = candidate.overhead_ns
-    for cost in transfers:
-        overhead += cost.overhead_ns
-        for resource, ns in cost.busy.items():
-            busy[resource] = busy.get(resource, 0) + ns
-    return overhead + max(busy.values(), default=0)
 
 
 def assemble(

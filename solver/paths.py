@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .index import Index, ports_of, segment_ns
+from .index import Index, ports_of
 from .problem import Candidate, Problem, Transfer
 
 Cost = Callable[[Candidate], int | None]
@@ -41,9 +41,9 @@ def through_hbm(index: Index, candidate: Candidate) -> int | None:
     """A candidate's time with every port streamed or stored; `None` where it cannot be."""
     transfers = [port.hbm for _, port in ports_of(candidate) if port.hbm is not None]
     possible = len(transfers) == len(candidate.reads) + len(candidate.writes)
-    return (
-        segment_ns(candidate, transfers) if possible and fits(index, candidate, transfers) else None
-    )
+    if not possible or not fits(index, candidate, transfers):
+        return None
+    return index.segment_ns(candidate, transfers)
 
 
 def least(index: Index, candidate: Candidate) -> int | None:
@@ -54,7 +54,9 @@ def least(index: Index, candidate: Candidate) -> int | None:
             if port.hbm is None:
                 return None
             transfers.append(port.hbm)
-    return segment_ns(candidate, transfers) if fits(index, candidate, transfers) else None
+    if not fits(index, candidate, transfers):
+        return None
+    return index.segment_ns(candidate, transfers, early=True)
 
 
 def fits(index: Index, candidate: Candidate, transfers: list[Transfer]) -> bool:
@@ -68,7 +70,7 @@ def fits(index: Index, candidate: Candidate, transfers: list[Transfer]) -> bool:
 
 def lower_bound(problem: Problem) -> int:
     """A time (ns) that no plan beats: the shortest path in which every transfer that can be
-    avoided is; 0 where there is none."""
+    avoided is, and early work takes no time; 0 where there is none."""
     index = Index(problem)
     path = shortest_path(index, lambda candidate: least(index, candidate))
     return 0 if path is None else path[0]

@@ -32,7 +32,9 @@ class Transfer:
     """The cost of moving one value between HBM and SBUF, or from one layout to another.
 
     `busy` is in ns per resource and overlaps with the other work of its segment; `overhead_ns`
-    does not overlap.  `sbuf_bytes` are the buffers held meanwhile, per partition.
+    does not overlap.  `sbuf_bytes` are the buffers held meanwhile, per partition.  `early_ns` is
+    the part of `busy[problem.prefetch]` that may be done while the segment before still runs: of
+    reads only, of values that no op produces.
     """
 
     busy: Mapping[str, int]
@@ -41,6 +43,7 @@ class Transfer:
     sbuf_bytes: int
     instructions: int
     dmas: int
+    early_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,8 @@ class Candidate:
     `reads` has a port for every value that an op inside consumes and none inside produces (more
     than one if it is needed in several layouts); `writes` has exactly one port for every value
     produced inside that is a graph output or has a consumer outside.  `busy` (ns per resource),
-    `overhead_ns`, `sbuf_bytes` (per partition) and `instructions` leave the ports out.
+    `overhead_ns`, `sbuf_bytes` (per partition) and `instructions` leave the ports out.  `fill_ns`
+    is added to a plan that begins with the candidate, `drain_ns` to one that ends with it.
     """
 
     name: str
@@ -87,6 +91,8 @@ class Candidate:
     psum_banks: int
     instructions: int
     dims: tuple[DimChoice, ...]
+    fill_ns: int = 0
+    drain_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,11 @@ class Pin:
 @dataclass(frozen=True, slots=True)
 class Problem:
     """Everything the solver knows: ops in topological order, values, candidates, conversions, and
-    the limits of SBUF (bytes per partition) and PSUM (banks)."""
+    the limits of SBUF (bytes per partition) and PSUM (banks).
+
+    `prefetch` is the resource whose early work (`Transfer.early_ns`) a segment does for the next
+    one where it has slack (`overlap` says how much); `None`: segments do not overlap.
+    """
 
     name: str
     ops: tuple[str, ...]
@@ -153,6 +163,7 @@ class Problem:
     conversions: tuple[Conversion, ...]
     sbuf_limit_bytes: int
     psum_limit_banks: int
+    prefetch: str | None = None
 
     def validate(self) -> None:
         """Check every rule of the records; raise `ProblemError` naming the offender and rule."""

@@ -57,8 +57,13 @@ class Solution:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One segment or conversion of a plan, with its transfers: `ns` is `overhead_ns` plus the
-    largest of `busy` (ns per resource); `sbuf_bytes` per partition is all that is live then."""
+    """One segment or conversion of a plan, with its transfers.
+
+    `busy` is its work (ns per resource), of which the segment before has done `early_ns` on the
+    prefetch resource; `ns` is `overhead_ns` plus the largest of what remains of `busy`.  Filling
+    the first segment and draining the last is part of their `overhead_ns`.  `sbuf_bytes` per
+    partition is all that is live then.
+    """
 
     name: str
     kind: Literal["segment", "conversion"]
@@ -69,6 +74,7 @@ class Step:
     sbuf_bytes: int
     instructions: int
     dmas: int
+    early_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

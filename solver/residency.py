@@ -7,7 +7,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
 
-from .index import Copy, Index, segment_ns, transfer_ns
+from .index import Copy, Index, transfer_ns
+from .overlap import Load, saved_ns
 from .problem import HBM, Candidate, Pin, Port
 
 PASSES = 3
@@ -57,6 +58,7 @@ class Residency:
         self._excess = [0] * len(picked)
         self._costs: list[Score] = [(0, 0, 0, 0)] * len(picked)
         self._made: Score = (0, 0, 0, 0)
+        self._loads = [Load(0, 0, 0)] * len(picked)
         for segment in range(len(picked)):
             self._refresh(segment)
 
@@ -170,6 +172,7 @@ class Residency:
 
     def _score(self, value: str) -> Score:
         faults, ns, hbm_bytes, instructions = _sum([*self._costs, self._made])
+        ns -= saved_ns(self._loads) if self._index.problem.prefetch else 0
         faults += sum(self._excess) + (UNSERVED if self._misplaced(value) else 0)
         return faults, ns, hbm_bytes, instructions
 
@@ -196,9 +199,10 @@ class Residency:
         moved = [port.hbm for port in ports if port.hbm is not None]
         self._needs[segment] = candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in moved)
         self._measure(segment)
+        self._loads[segment] = self._index.load_of(candidate, moved)
         self._costs[segment] = (
             UNSERVED * (len(ports) - len(moved)),
-            segment_ns(candidate, moved),
+            self._index.segment_ns(candidate, moved),
             sum(cost.hbm_bytes for cost in moved),
             candidate.instructions + sum(cost.instructions for cost in moved),
         )

@@ -33,6 +33,7 @@ def validate_problem(problem: Problem) -> None:
     for candidate in problem.candidates:
         _check_candidate(candidate, problem, position)
     _check_ports(problem.candidates, values)
+    _check_early_work(problem, values)
     for conversion in problem.conversions:
         _check_conversion(conversion, values)
     covered = {op for candidate in problem.candidates for op in candidate.ops}
@@ -84,6 +85,7 @@ def _check_transfer(who: str, cost: Transfer) -> None:
             "sbuf_bytes": cost.sbuf_bytes,
             "instructions": cost.instructions,
             "dmas": cost.dmas,
+            "early_ns": cost.early_ns,
         },
     )
     _amounts(who, {f"busy[{resource}]": ns for resource, ns in cost.busy.items()})
@@ -118,6 +120,8 @@ def _check_candidate(candidate: Candidate, problem: Problem, position: Mapping[s
             "sbuf_bytes": candidate.sbuf_bytes,
             "psum_banks": candidate.psum_banks,
             "instructions": candidate.instructions,
+            "fill_ns": candidate.fill_ns,
+            "drain_ns": candidate.drain_ns,
         },
     )
     _amounts(who, {f"busy[{resource}]": ns for resource, ns in candidate.busy.items()})
@@ -158,6 +162,33 @@ def _check_ports(candidates: Sequence[Candidate], values: Mapping[str, Value]) -
         for dim in candidate.dims:
             if dim.value not in near:
                 raise ProblemError(f"{who}: dim of {dim.value!r}, which no op inside touches")
+
+
+def _check_early_work(problem: Problem, values: Mapping[str, Value]) -> None:
+    """Only reads of values that no op produces have early work, and no more than they have work."""
+    for candidate in problem.candidates:
+        for kind, ports in (("read", candidate.reads), ("write", candidate.writes)):
+            for port in ports:
+                early = 0 if port.hbm is None else port.hbm.early_ns
+                if port.hbm is None or not early:
+                    continue
+                who = f"candidate {candidate.name!r}: {kind} port {port.value!r}"
+                if kind == "write" or values[port.value].producer is not None:
+                    raise ProblemError(
+                        f"{who}: early_ns is {early}, must be 0 but for reads of graph inputs"
+                    )
+                most = port.hbm.busy.get(problem.prefetch or "", 0)
+                if early > most:
+                    raise ProblemError(
+                        f"{who}: early_ns is {early}, must be at most its busy time of the "
+                        f"prefetch resource ({problem.prefetch}), {most}"
+                    )
+    for conversion in problem.conversions:
+        if conversion.cost.early_ns:
+            raise ProblemError(
+                f"conversion {_conversion_name(conversion)!r}: early_ns is "
+                f"{conversion.cost.early_ns}, must be 0"
+            )
 
 
 def _escapes(value: Value, inside: set[str]) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from .problem import Candidate, Conversion, DimChoice, Port, Problem, Role, Transfer, Value
 
@@ -122,6 +122,30 @@ def _escaping(values: Sequence[Value], ops: Sequence[str]) -> Iterator[Value]:
         outside = value.output or any(op not in ops for op in value.consumers)
         if value.producer in ops and outside:
             yield value
+
+
+def with_overlap(problem: Problem, seed: int) -> Problem:
+    """The same problem with DMA as the prefetch resource: random parts of the loads of graph inputs
+    can be done early, and what runs first or last pays to fill or drain."""
+    rng = random.Random(seed)
+    inputs = {value.name for value in problem.values if value.producer is None}
+
+    def early(port: Port) -> Port:
+        if port.value not in inputs or port.hbm is None:
+            return port
+        most = rng.choice([0, 1, 1]) * port.hbm.busy.get("dma", 0)
+        return replace(port, hbm=replace(port.hbm, early_ns=rng.randint(0, most)))
+
+    candidates = [
+        replace(
+            candidate,
+            reads=tuple(map(early, candidate.reads)),
+            fill_ns=rng.randint(0, 9),
+            drain_ns=rng.randint(0, 9),
+        )
+        for candidate in problem.candidates
+    ]
+    return replace(problem, candidates=tuple(candidates), prefetch="dma")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,227 @@
+"""Early loads, filling and draining: what neighbouring segments share, and what the ends cost."""
+
+from __future__ import annotations
+
+import json
+import random
+from dataclasses import replace
+from itertools import pairwise, product
+
+import pytest
+
+from solver import Candidate, Port, Problem, ProblemError, Transfer, Value, evaluate, solve
+from solver.brute import brute, rank
+from solver.engine import Meter
+from solver.formulation import Formulation
+from solver.greedy import greedy
+from solver.linear import price
+from solver.overlap import Load, done_early, saved_ns
+from solver.search import CpSat
+from solver.synthetic import layered_problem, small_problem, with_overlap
+
+STORE = Transfer({"dma": 10}, 0, 64, 0, 1, 1)
+
+
+def weights(early_ns: int) -> Transfer:
+    return Transfer({"dma": 100}, 0, 4096, 0, 1, 1, early_ns=early_ns)
+
+
+def two_layers(early_ns: int = 60, **changes: object) -> Problem:
+    """x, w1 -> a -> y; y, w2 -> b -> z.  Each layer computes for 80 ns and loads for 100 ns."""
+    stay = {"rows": 8}
+    problem = Problem(
+        name="two layers",
+        ops=("a", "b"),
+        values=(
+            Value("w1", None, ("a",), False, {}),
+            Value("w2", None, ("b",), False, {}),
+            Value("y", "a", ("b",), False, stay),
+            Value("z", "b", (), True, {}),
+        ),
+        candidates=(
+            Candidate("a", ("a",), (Port("w1", "rows", weights(early_ns)),),
+                      (Port("y", "rows", STORE),), {"tensor": 180}, 5, 4, 0, 1, (),
+                      fill_ns=3, drain_ns=1000),
+            Candidate("b", ("b",),
+                      (Port("w2", "rows", weights(early_ns)), Port("y", "rows", STORE)),
+                      (Port("z", "rows", STORE),), {"tensor": 80}, 5, 4, 0, 1, (),
+                      fill_ns=1000, drain_ns=7),
+        ),
+        conversions=(),
+        sbuf_limit_bytes=64,
+        psum_limit_banks=8,
+        prefetch="dma",
+    )  # fmt: skip
+    return replace(problem, **changes)
+
+
+def cost(loads: list[Load], early: tuple[int, ...]) -> int:
+    """What a chain takes with `early` done before each segment, by the definition."""
+    following = (*early[1:], 0)
+    return sum(
+        max(load.others_ns, load.own_ns - done + ahead)
+        for load, done, ahead in zip(loads, early, following, strict=True)
+    )
+
+
+def random_chain(rng: random.Random) -> list[Load]:
+    loads = []
+    for _ in range(rng.randint(1, 4)):
+        own = rng.randint(0, 5)
+        loads.append(Load(own, rng.randint(0, 6), rng.randint(0, own)))
+    return [replace(loads[0], early_ns=0), *loads[1:]]
+
+
+def test_doing_what_fits_into_the_slack_is_the_best_choice_of_any() -> None:
+    rng = random.Random(0)
+    gained = 0
+    for _ in range(400):
+        loads = random_chain(rng)
+        done = done_early(loads)
+        choices = product(*(range(load.early_ns + 1) for load in loads))
+        assert cost(loads, tuple(done)) == min(cost(loads, early) for early in choices)
+        plain = cost(loads, (0,) * len(loads))
+        assert saved_ns(loads) == plain - cost(loads, tuple(done))
+        gained += plain > cost(loads, tuple(done))
+    assert gained > 50
+
+
+def test_no_segment_is_longer_for_what_it_does_ahead() -> None:
+    rng = random.Random(1)
+    for _ in range(200):
+        loads = random_chain(rng)
+        done = done_early(loads)
+        for (load, early), (_, ahead) in pairwise(zip(loads, done, strict=True)):
+            assert load.own_ns - early + ahead <= load.busy_ns(early)
+
+
+def test_a_load_of_weights_begins_in_the_segment_before() -> None:
+    report = solve(two_layers())
+    assert report.terms is not None
+    first, second = report.terms.steps
+    # The first loads for 100 of its 180 ns: 80 are left, the second can use 60 of its 100 + 10.
+    assert (first.early_ns, second.early_ns) == (0, 60)
+    assert first.ns == 3 + 5 + 180
+    assert second.ns == 5 + 7 + 80
+    assert second.busy == {"dma": 110, "tensor": 80}
+    assert report.objective_ns == first.ns + second.ns
+
+
+def test_early_work_is_limited_by_the_slack_of_the_segment_before() -> None:
+    first, second = two_layers(early_ns=100).candidates
+    busy = replace(first, busy={"tensor": 120})
+    report = solve(two_layers(early_ns=100, candidates=(busy, second)))
+    assert report.terms is not None
+    assert [step.early_ns for step in report.terms.steps] == [0, 20]
+
+
+def test_without_a_prefetch_resource_nothing_is_done_early() -> None:
+    report = solve(two_layers(early_ns=0, prefetch=None))
+    assert report.terms is not None
+    assert [step.early_ns for step in report.terms.steps] == [0, 0]
+    assert report.objective_ns == (3 + 5 + 180) + (5 + 7 + 110)
+
+
+def test_only_the_first_segment_fills_and_only_the_last_drains() -> None:
+    problem = two_layers()
+    plain = tuple(replace(c, fill_ns=0, drain_ns=0) for c in problem.candidates)
+    with_ends, without = solve(problem), solve(replace(problem, candidates=plain))
+    assert with_ends.objective_ns is not None
+    assert without.objective_ns is not None
+    assert with_ends.objective_ns == without.objective_ns + 3 + 7
+
+
+@pytest.mark.parametrize("block", range(3))
+def test_the_solver_agrees_with_exhaustive_search_where_segments_overlap(block: int) -> None:
+    overlapped = 0
+    for seed in range(25 * block, 25 * block + 25):
+        problem = with_overlap(small_problem(seed, max_ops=4), seed)
+        best = brute(problem)
+        report = solve(problem, time_limit=5)
+        assert (best is None) == (report.terms is None)
+        if best is not None and report.terms is not None:
+            assert rank(report.terms) == best[0], problem.name
+            assert report.best_bound_ns == best[0][0]
+            overlapped += any(step.early_ns for step in report.terms.steps)
+    assert overlapped
+
+
+def test_plans_that_overlap_satisfy_every_row_at_their_cost() -> None:
+    overlapped = 0
+    problems = [with_overlap(small_problem(seed), seed) for seed in range(25)]
+    for problem in [*problems, with_overlap(layered_problem(20, 4), 1)]:
+        report = solve(problem, time_limit=0.5)
+        if report.solution is None:
+            continue
+        form = Formulation(problem)
+        for plan in filter(None, (report.solution, greedy(problem))):
+            values = form.assignment(plan)
+            assert form.model.broken_rows(values) == []
+            assert all(0 <= v <= u for v, u in zip(values, form.model.upper, strict=True))
+            assert form.cost(form.time, values) == evaluate(problem, plan).objective_ns
+            assert form.solution(values) == plan
+            overlapped += any(step.early_ns for step in evaluate(problem, plan).steps)
+    assert overlapped > 5
+
+
+def test_prices_bound_plans_that_overlap() -> None:
+    tight = tried = 0
+    for seed in range(40):
+        problem = with_overlap(small_problem(seed, max_ops=4), seed)
+        best = brute(problem)
+        if best is not None:
+            form = Formulation(problem)
+            priced = price(form.model, form.time, CpSat(Meter(5.0), 0, 1).relax(form))
+            assert priced.bound <= best[0][0]
+            tight += priced.bound == best[0][0]
+            tried += 1
+    assert tight > 0.8 * tried
+
+
+def test_a_problem_without_overlap_has_no_variables_for_it() -> None:
+    problem = layered_problem(10, 1)
+    idle = replace(problem, prefetch="dma")
+    forms = Formulation(problem), Formulation(idle)
+    assert forms[0].model == forms[1].model
+    assert forms[0].time == forms[1].time
+
+
+def with_port(index: int, **changes: object) -> Problem:
+    """Two layers with one read port of the second changed."""
+    first, second = two_layers().candidates
+    reads = list(second.reads)
+    reads[index] = replace(reads[index], hbm=replace(STORE, **changes))
+    return two_layers(candidates=(first, replace(second, reads=tuple(reads))))
+
+
+def filled(fill_ns: int) -> Problem:
+    first, second = two_layers().candidates
+    return two_layers(candidates=(first, replace(second, fill_ns=fill_ns)))
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (with_port(0, early_ns=11), r"read port 'w2': early_ns is 11, must be at most its busy"),
+        (with_port(1, early_ns=1), "read port 'y': early_ns is 1, must be 0 but for reads of"),
+        (with_port(0, early_ns=-1), "port 'w2': early_ns is -1"),
+        (two_layers(prefetch=None), r"early_ns is 60, must be at most .* \(None\), 0"),
+        (two_layers(prefetch="tensor"), r"early_ns is 60, must be at most .* \(tensor\), 0"),
+        (filled(-1), "candidate 'b': fill_ns is -1"),
+    ],
+)
+def test_early_work_that_cannot_be_is_an_error(problem: Problem, message: str) -> None:
+    with pytest.raises(ProblemError, match=message):
+        problem.validate()
+
+
+def test_a_problem_saved_without_these_fields_still_loads() -> None:
+    data = json.loads(layered_problem(5, 1).to_json())
+    del data["prefetch"]
+    for candidate in data["candidates"]:
+        del candidate["fill_ns"], candidate["drain_ns"]
+        for port in candidate["reads"] + candidate["writes"]:
+            del port["hbm"]["early_ns"]
+    for conversion in data["conversions"]:
+        del conversion["cost"]["early_ns"]
+    assert Problem.from_json(json.dumps(data)) == layered_problem(5, 1)
