@@ -102,6 +102,8 @@ class PeArray:
 class Machine:
     """The state of the core: when engines are free, cells written and read, queues taken.
 
+    ``began`` and ``ended`` tell when an engine started its first instruction and was done with its
+    last, DMA triggers apart.
     ``table`` is the activation table set that is loaded. ``record`` events at most are kept as
     (unit, kind, start ps, end ps, label).
     """
@@ -110,6 +112,8 @@ class Machine:
         self.target = target
         self.prices = Prices(target)
         self.free = [0] * len(ENGINES)
+        self.began: list[int | None] = [None] * len(ENGINES)
+        self.ended = [0] * len(ENGINES)
         self.queues = Queues()
         self.tiles = Tiles(self.prices.handoff)
         self.array = PeArray.of(target)
@@ -140,6 +144,7 @@ class Machine:
         function = work.function if engine == SCALAR and activation_table(work.function) else ""
         reload = picoseconds(self.target.scalar.table_load_ns)
         kind, label, note = ENGINES[engine], step.label or work.op, self._note
+        began, ended = self.began, self.ended
 
         def go() -> None:
             now = free[engine]
@@ -158,6 +163,9 @@ class Machine:
             free[engine] = start + interval
             busy[engine] += interval
             count[engine] += 1
+            if began[engine] is None:
+                began[engine] = start
+            ended[engine] = start + latency
             done(start + latency)
             note(engine, kind, start, start + interval, start + latency, label)
 
@@ -175,6 +183,7 @@ class Machine:
         waits, busy, count = totals.waits[TENSOR], totals.busy, totals.count
         macs = work.rows * work.columns * work.elems * work.count if work.op == "matmul" else 0
         label, note = step.label or work.op, self._note
+        began, ended = self.began, self.ended
 
         def go() -> None:
             loading = array.start
@@ -195,6 +204,9 @@ class Machine:
             busy[TENSOR] += interval
             count[TENSOR] += 1
             totals.macs += macs
+            if began[TENSOR] is None:
+                began[TENSOR] = start
+            ended[TENSOR] = start + latency
             done(start + latency)
             note(TENSOR, "tensor", start, start + interval, start + latency, label)
 

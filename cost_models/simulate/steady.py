@@ -102,7 +102,7 @@ class Snapshot:
 
     Attributes:
         trips: of the loop, done so far.
-        free: when each engine is free.
+        free: when each engine is free; ended: when it was done with its last instruction.
         array, table: of the PE array and the Scalar engine.
         copies: which copy is in use, of each buffer that the loop rotates.
         cells: of each buffer that the loop uses.
@@ -113,6 +113,7 @@ class Snapshot:
 
     trips: int
     free: tuple[int, ...]
+    ended: tuple[int, ...]
     array: PeArray
     table: str | None
     copies: tuple[int, ...]
@@ -196,6 +197,7 @@ class Watch:
         return Snapshot(
             trips=made,
             free=tuple(m.free),
+            ended=tuple(m.ended),
             array=copy(m.array),
             table=m.table,
             copies=tuple(m.tiles.copy[b] for b in self.fresh),
@@ -292,6 +294,7 @@ class Watch:
         self._skip_queues(then, times, by)
         for e in self.engines:
             m.free[e] += times * by
+            m.ended[e] += times * by if m.ended[e] != then.ended[e] else 0
         if TENSOR in self.engines:
             m.array.start += times * by
             m.array.end += times * by

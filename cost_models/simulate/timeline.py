@@ -47,6 +47,8 @@ class Timeline:
 
     Attributes:
         time_ns: the device window: first instruction to last completion.
+        fill_ns: before any engine computes; DMA alone is at work.
+        drain_ns: after the last result of an engine.
         engines: per engine, busy and idle time and why it waited.
         dma_active_ns: time with a transfer in flight.
         transfer_ns: what the transfers would take one after the other, each alone.
@@ -65,6 +67,8 @@ class Timeline:
     """
 
     time_ns: float
+    fill_ns: float
+    drain_ns: float
     engines: Mapping[str, EngineTime]
     dma_active_ns: float
     transfer_ns: float
@@ -107,10 +111,13 @@ def timeline_of(machine: Machine) -> Timeline:
     """The totals of a machine as a :class:`Timeline`."""
     target, totals = machine.target, machine.totals
     time_ns = machine.end / 1000
+    begun = [ps for ps in machine.began if ps is not None]
     active_ns = machine.queues.total_active_ps() / 1000
     moved = sum(totals.bytes_of.values())
     return Timeline(
         time_ns=time_ns,
+        fill_ns=min(begun, default=0) / 1000,
+        drain_ns=(machine.end - max(machine.ended)) / 1000 if begun else 0.0,
         engines={name: _engine(machine, unit) for unit, name in enumerate(ENGINES)},
         dma_active_ns=active_ns,
         dma_efficiency=_part(moved, active_ns * peak_gbps(target)),

@@ -63,8 +63,8 @@ def overlapped(
 ) -> None:
     """Emit the full blocks of a loop, at least as many as stages.
 
-    ``stage(number, ranges, ended)`` emits one stage of an iteration, when the first ``ended`` stages
-    have no iteration left to begin.
+    ``stage(number, ranges, ended)`` emits one stage of an iteration, when the first ``ended``
+    stages have no iteration left to begin.
     """
     whole = ranges.get(loop.axis, full(loop.axis))
     trips = whole.size // loop.block
@@ -109,7 +109,9 @@ def cuts_of(segment: Segment) -> list[int]:
         return []
     engines = [_engine(step) for step in steps]
     cuts = [at for at in range(1, len(steps)) if engines[at] != engines[at - 1]]
-    return [at for at in cuts if drained_matmul(segment, at) is None and not _splits_sums(steps, at)]
+    return [
+        at for at in cuts if drained_matmul(segment, at) is None and not _splits_sums(steps, at)
+    ]
 
 
 def _engine(step: Step) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal, TypeVar
 
 from nkigen_lite.core.dtypes import DType
-from nkigen_lite.core.ir import Value
+from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.rows.compute import SUMMED_FREE_MAX
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
@@ -70,6 +72,9 @@ def load_via(b: Builder, hbm: Hbm, view: View, target: Buffer, via: Layout, rang
         for_blocks(b, layout.partition, ranges, rows, piece)
 
 
+C = TypeVar("C")
+Side = Literal["read", "write"]
+PortKey = tuple[Storage, str, Side]  # a port of a segment: of what, in which layout
 Key = tuple[Storage, tuple[Coord, ...], str]  # a streamed block: which window, in which layout
 
 
@@ -81,15 +86,19 @@ class SegmentLowering:
         b: the kernel's builder.
         hbm: the HBM buffers.
         kept: buffers of storages kept whole in SBUF, by storage and layout name.
-        only: emit nothing but the transfers of this port, (storage, layout name, "read" or
-            "write"), in its place in the loop nest; for pricing.
+
+    Attributes:
+        charged: ops that bring in or take out what crosses the segment's boundary, with the loops
+            around them alone: to the port that they serve.
+        steps: ops and the position of the step that they belong to; of a load, its first reader.
     """
 
     b: Builder
     hbm: Hbm
     kept: dict[tuple[Storage, str], Buffer]
-    only: tuple[Storage, str, str] | None = None
     segment: Segment = field(init=False)
+    charged: dict[Op, PortKey] = field(default_factory=dict)
+    steps: dict[Op, int] = field(default_factory=dict)
     local: dict[Storage, Buffer] = field(default_factory=dict)
     blocks: dict[Key, Buffer] = field(default_factory=dict)
     turned: dict[tuple[Storage, str], Buffer] = field(default_factory=dict)
@@ -112,10 +121,7 @@ class SegmentLowering:
         """Everything that belongs at this depth, then the next loop with what is inside it."""
         before = dict(self.blocks), dict(self.local), dict(self.turned)
         self._loads(depth, ranges)
-        if self.only is None:
-            self._steps(depth, ranges)
-        else:
-            self._only_transfers(depth, ranges)
+        self._steps(depth, ranges)
         if depth < len(self.segment.loops):
             self._loop(depth, ranges)
         self.blocks, self.local, self.turned = before
@@ -123,7 +129,7 @@ class SegmentLowering:
     def _loop(self, depth: int, ranges: Ranges) -> None:
         loop = self.segment.loops[depth]
         whole = ranges.get(loop.axis, full(loop.axis))
-        inside = depth + 1 == len(self.segment.loops) and self.only is None
+        inside = depth + 1 == len(self.segment.loops)
         stages = len(self.segment.cuts) + 1
         if inside and stages > 1 and whole.size >= stages * loop.block:
             self.rings.clear()
@@ -190,7 +196,8 @@ class SegmentLowering:
                 if stream and stream.axis in view.axes and step is self.streaming_step():
                     continue
                 if self.depth_of(view.axes) == depth:
-                    self.load(step, impl, position, ranges)
+                    with self._charge(self.steps, at):
+                        self.load(step, impl, position, ranges)
 
     def load(self, step: Step, impl: Impl, position: int, ranges: Ranges) -> None:
         view = step.reads[position]
@@ -200,12 +207,25 @@ class SegmentLowering:
         port = self.segment.reads.get((view.storage, wanted.name))
         if port is None or not port.streamed:
             return
-        if self.only is not None and self.only != (view.storage, wanted.name, "read"):
-            return
         layout = in_view_axes(view, wanted)
         key: Key = (view.storage, view.coords, layout.name)
-        if key in self.blocks:
-            return
+        if key not in self.blocks:
+            with self._charge(self.charged, (view.storage, wanted.name, "read")):
+                self.blocks[key] = self._loaded(view, key, layout, port.via, ranges)
+
+    @contextmanager
+    def _charge(self, charged: dict[Op, C], owner: C) -> Iterator[None]:
+        """Charge what is emitted meanwhile to ``owner``."""
+        graph = self.b.graph
+        before = len(graph.ops)
+        yield
+        for op in graph.ops[before:]:
+            charged.setdefault(op, owner)
+
+    def _loaded(
+        self, view: View, key: Key, layout: Layout, via: Layout | None, ranges: Ranges
+    ) -> Buffer:
+        """The present block of a view, loaded."""
         copies = self._copies_of(view)
         last = self._last_stage([view]) if self.depth_of(view.axes) == self._innermost else 0
         if self.stage is not None and last > self.stage:
@@ -213,36 +233,11 @@ class SegmentLowering:
         else:
             buffer = self._block(view, layout, ranges, copies)
         coords = [Coord(a) for a in buffer.axes]
-        if port.via is None:
+        if via is None:
             load(self.b, self.hbm, view, buffer, coords, ranges)
         else:
-            load_via(self.b, self.hbm, view, buffer, port.via, ranges)
-        self.blocks[key] = buffer
-
-    def _only_transfers(self, depth: int, ranges: Ranges) -> None:
-        """The stores of the one port that is priced, or its loads inside the stream loop."""
-        assert self.only is not None
-        storage, name, side = self.only
-        stream = self.segment.stream
-        for position, step in enumerate(self.segment.steps):
-            if self.step_depth(position) != depth:
-                continue
-            impl = self.segment.impls[position]
-            wanted = write_layout(step, impl).name
-            if side == "write" and step.write.storage is storage and wanted == name:
-                target, coords = self._target(position, ranges)
-                port = self.segment.writes[storage, name]
-                self._store_block(step.write, port, target, coords, ranges)
-            if side == "read" and stream and step is self.streaming_step():
-
-                def block(inner: Ranges, step: Step = step, impl: Impl = impl) -> None:
-                    before = dict(self.blocks)
-                    for at, view in enumerate(step.reads):
-                        if stream.axis in view.axes:
-                            self.load(step, impl, at, inner)
-                    self.blocks = before
-
-                for_blocks(self.b, stream.axis, ranges, stream.block, block)
+            load_via(self.b, self.hbm, view, buffer, via, ranges)
+        return buffer
 
     def _ring(
         self,
@@ -288,7 +283,8 @@ class SegmentLowering:
             if self.step_depth(position) != depth or not self._is_here(position):
                 continue
             if not self._is_epilogue(position):
-                self._step(position, step, impl, ranges)
+                with self._charge(self.steps, position):
+                    self._step(position, step, impl, ranges)
 
     def _is_epilogue(self, position: int) -> bool:
         """Whether a pointwise step reads a matmul's result straight from PSUM."""
@@ -366,9 +362,19 @@ class SegmentLowering:
             return self.kept[storage, layout.name], step.write.coords
         if storage in self.local:
             return self.local[storage], step.write.coords
-        if port is not None and not step.write.is_whole:
-            own = in_view_axes(step.write, layout)
-            buffer = self._block(step.write, own, ranges, self._copies())
+        key: PortKey = (storage, layout.name, "write")
+        with self._charge(self.charged, key) if port is not None else nullcontext():
+            return self._new_target(step, layout, ranges, alone=port is not None)
+
+    def _new_target(
+        self, step: Step, layout: Layout, ranges: Ranges, *, alone: bool
+    ) -> tuple[Buffer, Sequence[Coord]]:
+        """A buffer for what a step writes; for its window alone, if that is a window that leaves
+        the segment."""
+        storage = step.write.storage
+        if alone and not step.write.is_whole:
+            view_layout = in_view_axes(step.write, layout)
+            buffer = self._block(step.write, view_layout, ranges, self._copies())
             return buffer, [Coord(a) for a in buffer.axes]
         readings = [v for s in self.segment.steps for v in s.reads if v.storage is storage]
         last = self._last_stage(readings)
@@ -407,7 +413,8 @@ class SegmentLowering:
         layout = write_layout(step, impl)
         port = self.segment.writes.get((step.write.storage, layout.name))
         if port is not None and step.write.storage in self.hbm.buffers and self._stored(step):
-            self._store_block(step.write, port, target, coords, ranges)
+            with self._charge(self.charged, (step.write.storage, layout.name, "write")):
+                self._store_block(step.write, port, target, coords, ranges)
 
     def _store_block(
         self, view: View, port: Port, target: Buffer, coords: Sequence[Coord], ranges: Ranges

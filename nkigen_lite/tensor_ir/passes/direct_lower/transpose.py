@@ -8,7 +8,7 @@ from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
-from nkigen_lite.tensor_ir.passes.axes import Axis, Coord
+from nkigen_lite.tensor_ir.passes.axes import Coord
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     PSUM_COPIES,
@@ -118,9 +118,7 @@ class _Turning:
         """The tiles of one bank: several of source's or several of target's."""
         b, count = self.b, max(s_rows.tiles, t_rows.tiles)
         shape = (t_rows.rows, *([count] if count > 1 else []), s_rows.rows)
-        flipped = b.alloc(
-            shape, self.source.dtype, MemorySpace.PSUM, PSUM_COPIES, name="flip"
-        )
+        flipped = b.alloc(shape, self.source.dtype, MemorySpace.PSUM, PSUM_COPIES, name="flip")
 
         def one(single: Rows, group: Rows) -> None:
             whole = [DimSlice(0, n) for n in (t_rows.rows, s_rows.rows)]

@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from cost_models import Target
-from nkigen_lite.core.ir import Graph
+from cost_models.simulate import Timeline
+from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.deallocs import insert_deallocs
+from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer
 from nkigen_lite.tensor_ir.passes.direct_lower.kernel import keep, lower_conversion
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
-from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
-from nkigen_lite.tensor_ir.passes.layout_solver.pricing import Cost, cost_of
+from nkigen_lite.tensor_ir.passes.direct_lower.segment import PortKey, SegmentLowering
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost, cost_of, costs_by_owner
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
+
+
+@dataclass
+class Piece:
+    """A lowered segment: its cost without its streamed ports, and what each of these costs.
+
+    ``steps`` tells which step an op belongs to.
+    """
+
+    graph: Graph
+    target: Target
+    own: Cost
+    moved: dict[PortKey, Cost]
+    steps: dict[Op, int]
+
+    def port(self, key: PortKey) -> Cost:
+        """The cost of a port; nothing, if nothing moves."""
+        return self.moved.get(key) or Cost()
+
+    @cached_property
+    def line(self) -> Timeline:
+        """The simulated time line of all of it."""
+        return simulate_kernel(self.graph, self.target)
+
+    @property
+    def busy_ns(self) -> float:
+        """The time of the busiest resource."""
+        total = dict(self.own.busy)
+        for cost in self.moved.values():
+            for resource, ns in cost.busy.items():
+                total[resource] = total.get(resource, 0.0) + ns
+        return max(total.values(), default=0.0)
+
+    def busy_of_steps(self, count: int) -> list[dict[str, float]]:
+        """The busy times of the first ``count`` steps, DMA queues apart."""
+        owners: dict[Op, int | None] = {**self.steps}
+        costs = costs_by_owner(self.graph, self.target, owners, None)
+        found = [costs.get(position, Cost()).busy for position in range(count)]
+        return [{r: ns for r, ns in busy.items() if r != DMA} for busy in found]
+
+    @property
+    def overhead_ns(self) -> float:
+        """What all of it takes beyond filling, draining and its busiest resource."""
+        core = self.line.time_ns - self.line.fill_ns - self.line.drain_ns
+        return max(0.0, core - self.busy_ns)
 
 
 @dataclass
@@ -31,24 +80,27 @@ class Bench:
         self.b.tracks_location = False
         self.hbm = Hbm(self.b)
 
-    def segment(self, segment: Segment, only: tuple[Storage, str, str] | None = None) -> Cost:
-        """The cost of a segment, simulated too; with ``only`` = (storage, layout name, "read" or
-        "write") just that port's transfers inside the segment's loops."""
+    def segment(self, segment: Segment) -> Piece:
+        """A segment, lowered on its own."""
         for (storage, name), port in (*segment.reads.items(), *segment.writes.items()):
             self._buffer(storage)
             if not port.streamed:
                 self._keep(storage, name, port.layout)
-        lowering = SegmentLowering(self.b, self.hbm, self.kept, only)
-        return self._measure(lambda: lowering.lower(segment), simulate=only is None)
+        lowering = SegmentLowering(self.b, self.hbm, self.kept)
+        piece = self._lowered(lambda: lowering.lower(segment))
+        owners: dict[Op, PortKey | None] = {**lowering.charged}
+        costs = costs_by_owner(piece, self.target, owners, None)
+        own = costs.pop(None)
+        moved = {key: cost for key, cost in costs.items() if key is not None}
+        return Piece(piece, self.target, own, moved, lowering.steps)
 
     def conversion(self, item: Conversion) -> Cost:
         """The cost of making a kept copy, without the copy itself; simulated too."""
         self._buffer(item.storage)
         if item.source:
             self._keep(item.storage, item.source.name, item.source)
-        return self._measure(
-            lambda: lower_conversion(self.b, self.hbm, self.kept, item), simulate=True
-        )
+        piece = self._lowered(lambda: lower_conversion(self.b, self.hbm, self.kept, item))
+        return cost_of(piece, self.target, simulate=True)
 
     def _buffer(self, storage: Storage) -> None:
         if storage not in self.hbm.buffers:
@@ -59,8 +111,7 @@ class Bench:
             with self.hbm.in_prologue():
                 self.kept[storage, name] = keep(self.b, storage, layout)
 
-    def _measure(self, emit: object, simulate: bool = False) -> Cost:
-        assert callable(emit)
+    def _lowered(self, emit: Callable[[], None]) -> Graph:
         outer = self.b.graph
         piece = Graph("piece", outer.dialect)
         piece.counter = outer.counter
@@ -70,4 +121,4 @@ class Bench:
         finally:
             self.b.graph = outer
         insert_deallocs(piece)
-        return cost_of(piece, self.target, simulate=simulate)
+        return piece

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import solver
 from nkigen_lite.tensor_ir.passes.axes import Storage
-from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner, Priced
+from nkigen_lite.tensor_ir.passes.layout_solver.pricer import Priced
+from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
 from nkigen_lite.tensor_ir.passes.schedule import HBM, Conversion, Port, Schedule, Segment
 
 
@@ -29,9 +30,7 @@ def schedule_of(planner: Planner, solution: solver.Solution) -> Schedule:
         for info in priced.writes:
             key_of = (info.storage.name, info.layout.name)
             stays = info.keepable and (key_of in kept or key_of in converted)
-            segment.writes[info.storage, info.layout.name] = Port(
-                info.layout, not stays, info.via
-            )
+            segment.writes[info.storage, info.layout.name] = Port(info.layout, not stays, info.via)
         made = {i.storage for i in priced.writes}
         segment.stored = frozenset(s for s in made if s.name in solution.stored)
         items.append(segment)

@@ -8,8 +8,9 @@ candidate's pipeline costs beyond them comes from simulating it on its own.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Generic, TypeVar
 
 from cost_models import Target, dma_price, instruction_price
 from nkigen_lite.core.ir import Graph, Op
@@ -22,6 +23,8 @@ from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
 DMA = "dma"
 
+O = TypeVar("O")  # noqa: E741 - whoever ops are charged to
+
 
 @dataclass(slots=True)
 class Cost:
@@ -32,6 +35,8 @@ class Cost:
             triggering a DMA takes the engine that does it.
         latency: per resource, how much longer its longest op takes to finish than to make room for
             the next: what the end of the stretch waits for.
+        early_ns: of the DMA time, the first loads into each copy of a buffer: they wait for nothing
+            that the stretch computes.
         hbm_bytes: moved over the HBM side of DMAs.
         sbuf_bytes: most bytes per partition live at once; psum_banks likewise.
         simulated_ns: of the stretch alone.
@@ -39,6 +44,7 @@ class Cost:
 
     busy: dict[str, float] = field(default_factory=dict)
     latency: dict[str, float] = field(default_factory=dict)
+    early_ns: float = 0.0
     hbm_bytes: int = 0
     instructions: int = 0
     dmas: int = 0
@@ -59,34 +65,48 @@ class Cost:
 
 def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
     """The cost of a graph, loops multiplied out; with ``simulate`` also its time on its own."""
-    cost = Cost()
+    cost = costs_by_owner(graph, target, {}, None)[None]
+    if simulate:
+        cost.simulated_ns = simulate_kernel(graph, target).time_ns
+    return cost
+
+
+def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:
+    """The cost of a graph, told apart by who its ops are charged to: ``owners``, or ``rest``.
+
+    An owner's ``sbuf_bytes`` are all that it allocates; those of ``rest`` are what is live at once
+    of the buffers that nobody else owns.
+    """
+    costs: dict[O, Cost] = {rest: Cost()}
     accesses = Accesses()
-    for op, trips in counted(graph):
+    peak = _Peak(Limits.of(target), owners, rest, costs)
+    for op, trips, owner in _counted(graph, owners, rest):
         row = NKI[op.opcode]
         if not row.engines:
             continue
+        cost = costs.setdefault(owner, Cost())
         cost.instructions += trips
         if row.engine == "dma":
             _add_dma(cost, op, trips, target, accesses)
         else:
             price = instruction_price(target, instruction(op, accesses))
             cost.add(op.attrs["engine"], price.interval_ns, price.latency_ns, trips)
-    peak = Peak(Limits.of(target))
-    peak.walk(graph)
-    cost.sbuf_bytes, cost.psum_banks = peak.most_sbuf, peak.most_banks
-    if simulate:
-        cost.simulated_ns = simulate_kernel(graph, target).time_ns
-    return cost
+    peak.walk(graph, rest)
+    costs[rest].sbuf_bytes, costs[rest].psum_banks = peak.most_sbuf, peak.most_banks
+    return costs
 
 
-def counted(graph: Graph, trips: int = 1) -> Iterator[tuple[Op, int]]:
-    """Every op with how often it runs."""
+def _counted(
+    graph: Graph, owners: Mapping[Op, O], owner: O, trips: int = 1
+) -> Iterator[tuple[Op, int, O]]:
+    """Every op with how often it runs and who it is charged to."""
     for op in graph.ops:
+        here = owners.get(op, owner)
         if op.opcode == "fori_loop":
             inner = -(-op.attrs["extent"] // op.attrs["step"])
-            yield from counted(op.attrs["body"], trips * inner)
+            yield from _counted(op.attrs["body"], owners, here, trips * inner)
         else:
-            yield op, trips
+            yield op, trips, here
 
 
 def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses) -> None:
@@ -97,38 +117,53 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
     cost.add(trigger(op), price.engine_ns, price.issue_ns, trips)
     latency = price.first_byte_ns + price.transfer_ns + price.completion_ns
     cost.add(DMA, price.transfer_ns, latency, trips)
+    buffer = accesses.root(dst).producer
+    if buffer is not None and dst.type.memory is MemorySpace.SBUF:
+        cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
 
 
 @dataclass
-class Peak:
-    """Walks a graph and notes the most SBUF bytes and PSUM banks live at once."""
+class _Peak(Generic[O]):
+    """Walks a graph and notes the most SBUF bytes and PSUM banks live at once of ``rest``'s
+    buffers; what others allocate is added to their costs."""
 
     limits: Limits
+    owners: Mapping[Op, O]
+    rest: O
+    costs: dict[O, Cost]
     sbuf: int = 0
     banks: int = 0
     most_sbuf: int = 0
     most_banks: int = 0
 
-    def walk(self, graph: Graph) -> None:
+    def walk(self, graph: Graph, owner: O) -> None:
         mine: dict[int, tuple[int, int]] = {}
         for op in graph.ops:
+            here = self.owners.get(op, owner)
             if op.opcode == "alloc":
-                kind, copies = op.result.type, op.attrs["num_buffers"]
-                size = kind.partition_bytes
-                sbuf = size * copies if kind.memory is MemorySpace.SBUF else 0
-                psum = kind.memory is MemorySpace.PSUM
-                banks = self.limits.banks_of(size) * copies if psum else 0
+                sbuf, banks = self.size(op)
+                if here != self.rest:
+                    self.costs.setdefault(here, Cost()).sbuf_bytes += sbuf
+                    sbuf = 0
                 mine[id(op.result)] = (sbuf, banks)
-                self._change(sbuf, banks)
+                self.change(sbuf, banks)
             elif op.opcode == "dealloc":
                 sbuf, banks = mine.pop(id(op.inputs[0]), (0, 0))
-                self._change(-sbuf, -banks)
+                self.change(-sbuf, -banks)
             elif op.opcode == "fori_loop":
-                self.walk(op.attrs["body"])
+                self.walk(op.attrs["body"], here)
         for sbuf, banks in mine.values():
-            self._change(-sbuf, -banks)
+            self.change(-sbuf, -banks)
 
-    def _change(self, sbuf: int, banks: int) -> None:
+    def size(self, alloc: Op) -> tuple[int, int]:
+        kind, copies = alloc.result.type, alloc.attrs["num_buffers"]
+        size = kind.partition_bytes
+        if kind.memory is MemorySpace.SBUF:
+            return size * copies, 0
+        psum = kind.memory is MemorySpace.PSUM
+        return 0, self.limits.banks_of(size) * copies if psum else 0
+
+    def change(self, sbuf: int, banks: int) -> None:
         self.sbuf += sbuf
         self.banks += banks
         self.most_sbuf = max(self.most_sbuf, self.sbuf)

@@ -1,0 +1,77 @@
+"""Where to cut a segment's steps into stages, judged by a small model of engines that run in order.
+
+Simulating every way to cut costs too much; the model, a block of time per step and engine, tells
+which few are worth simulating.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations, pairwise
+
+from nkigen_lite.tensor_ir.passes.axes import Step
+
+MOST_CUTS = 3
+_ITERATIONS = 12  # enough for the pipelines of a few stages to settle
+_HAND_OFF_NS = 200.0  # from the start of a result's last instruction to its first use; trn2 traces
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """One step in one iteration: ns per engine, and the earlier steps whose results it reads."""
+
+    busy: Mapping[str, float]
+    after: tuple[int, ...]
+
+
+def blocks_of(steps: Sequence[Step], busy: Sequence[Mapping[str, float]]) -> list[Block]:
+    """The blocks of steps that keep engines busy for so long in one iteration."""
+    made: dict[object, list[int]] = {}
+    blocks = []
+    for position, (step, own) in enumerate(zip(steps, busy, strict=True)):
+        after = {p for view in step.reads for p in made.get(view.storage, ())}
+        blocks.append(Block(own, tuple(sorted(after))))
+        made.setdefault(step.write.storage, []).append(position)
+    return blocks
+
+
+def worth_trying(blocks: Sequence[Block], cuts: Sequence[int]) -> list[tuple[int, ...]]:
+    """For each number of cuts, from none up, the best of them; fewest cuts first.
+
+    Those that the model finds no faster than fewer cuts are left out.
+    """
+    best: list[tuple[int, ...]] = [()]
+    least = interval_ns(blocks, ())
+    for count in range(1, MOST_CUTS + 1):
+        ways = list(combinations(cuts, count))
+        found = min(ways, key=lambda way: interval_ns(blocks, way), default=None)
+        if found is not None and (taken := interval_ns(blocks, found)) < least:
+            best.append(found)
+            least = taken
+    return best
+
+
+def interval_ns(blocks: Sequence[Block], cuts: tuple[int, ...]) -> float:
+    """The time from one iteration to the next once the pipeline has settled."""
+    bounds = [0, *cuts, len(blocks)]
+    stages = [range(a, b) for a, b in pairwise(bounds)]
+    free: dict[str, float] = {}
+    done: dict[tuple[int, int], float] = {}
+    ends = [0.0] * _ITERATIONS
+    for turn in range(_ITERATIONS + len(cuts)):
+        for number, stage in enumerate(stages):
+            iteration = turn - number
+            if not 0 <= iteration < _ITERATIONS:
+                continue
+            for position in stage:
+                block = blocks[position]
+                start = max((done[iteration, p] for p in block.after), default=0.0)
+                start = max([start, *(free.get(engine, 0.0) for engine in block.busy)])
+                for engine, ns in block.busy.items():
+                    free[engine] = start + ns
+                end = start + max(block.busy.values(), default=0.0) + _HAND_OFF_NS
+                done[iteration, position] = end
+                ends[iteration] = max(ends[iteration], end)
+    half = _ITERATIONS // 2
+    return (ends[-1] - ends[half - 1]) / (_ITERATIONS - half)
