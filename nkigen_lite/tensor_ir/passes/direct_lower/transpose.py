@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
-from nkigen_lite.tensor_ir.passes.axes import Coord
+from nkigen_lite.tensor_ir.passes.axes import Axis, Coord
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     PSUM_COPIES,
@@ -16,10 +17,12 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Range,
     Ranges,
     Rows,
+    for_blocks,
     for_each,
     for_instructions,
     for_tile_groups,
     for_tiles,
+    full,
     new_buffer,
     row_groups,
     tile_view,
@@ -81,17 +84,32 @@ def _transpose(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> No
     s_axis, t_axis = source.layout.partition, target.layout.partition
     others = [a for a in source.axes if a not in (s_axis, t_axis)]
 
+    s_tiles = _tiles(source, ranges)
+    t_tiles = _tiles(target, ranges)
+    wide = max(others, key=lambda a: ranges.get(a, full(a)).size, default=None)
+    across = wide if wide and s_tiles == t_tiles == 1 else None
+
     def each(inner: Ranges) -> None:
+        turning = _Turning(b, source, target, inner)
         for s_group in row_groups(s_axis, inner, source.layout.rows if s_axis else 1):
             for t_group in row_groups(t_axis, inner, target.layout.rows if t_axis else 1):
-                _Turning(b, source, target, inner).groups(s_group, t_group)
+                if across:
+                    turning.across(across, s_group, t_group)
+                else:
+                    turning.groups(s_group, t_group)
 
-    for_each(b, others, ranges, each)
+    for_each(b, [a for a in others if a != across], ranges, each)
+
+
+def _tiles(buffer: Buffer, ranges: Ranges) -> int:
+    """Partition tiles of the present block."""
+    axis = buffer.layout.partition
+    return -(-ranges.get(axis, full(axis)).size // buffer.layout.rows) if axis else 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Turning:
-    """Transposes between two groups of partition tiles, for one index of all other axes."""
+    """Transposes between groups of partition tiles, for one index of all other axes."""
 
     b: Builder
     source: Buffer
@@ -114,6 +132,31 @@ class _Turning:
                 lambda s: for_tile_groups(self.b, t_group, most, lambda t: self.bank(s, t)),
             )
 
+    def across(self, axis: Axis, s_rows: Rows, t_rows: Rows) -> None:
+        """One pair of tiles for each index of another axis, collected in PSUM along that."""
+        b = self.b
+        most = max(1, PSUM_BYTES // self.source.dtype.itemsize // s_rows.rows)
+
+        def bank(inner: Ranges) -> None:
+            here = inner[axis]
+            count = [here.size] if here.size > 1 else []
+            shape = (t_rows.rows, *count, s_rows.rows)
+            flipped = b.alloc(shape, self.source.dtype, MemorySpace.PSUM, PSUM_COPIES, name="flip")
+
+            def one(single: Ranges) -> None:
+                slot = single[axis].start + here.start * -1
+                parts = [DimSlice(0, t_rows.rows), *[DimSlice(slot, None) for _ in count]]
+                at = _Turning(b, self.source, self.target, single)
+                dst = b.slice(flipped, [*parts, DimSlice(0, s_rows.rows)])
+                b.nc_transpose(dst, at.tile(self.source, s_rows, t_rows))
+
+            for_blocks(b, axis, inner, 1, one)
+            at = _Turning(b, self.source, self.target, inner)
+            dst = at.tile(self.target, t_rows, s_rows, [axis])
+            b.tensor_copy(dst, b.reshape(flipped, dst.type.shape))
+
+        for_blocks(b, axis, self.ranges, most, bank)
+
     def bank(self, s_rows: Rows, t_rows: Rows) -> None:
         """The tiles of one bank: several of source's or several of target's."""
         b, count = self.b, max(s_rows.tiles, t_rows.tiles)
@@ -133,13 +176,13 @@ class _Turning:
         dst = self.tile(self.target, t_rows, s_rows)
         b.tensor_copy(dst, b.reshape(flipped, dst.type.shape))
 
-    def tile(self, buffer: Buffer, rows: Rows, free: Rows) -> Value:
+    def tile(self, buffer: Buffer, rows: Rows, free: Rows, outer: Sequence[Axis] = ()) -> Value:
         """The tiles ``rows`` of a buffer, with ``free`` along its free dimension."""
         here = dict(self.ranges)
         for part in (rows, free):
             if part.axis:
                 here[part.axis] = Range(part.start, part.tiles * part.rows)
-        order = [free.axis] if free.axis else []
+        order = [*outer, *([free.axis] if free.axis else [])]
         return tile_view(self.b, buffer, _identity(buffer), rows, order, here)
 
 

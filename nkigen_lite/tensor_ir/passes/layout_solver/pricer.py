@@ -270,8 +270,11 @@ class Pricer:
         return best, piece
 
     def _transfer(self, info: PortInfo, cost: Cost) -> solver.Transfer:
-        # A load that waits for a store holds up the loads queued behind it.
-        inside = info.storage.kind not in ("input", "output")
+        # A load that waits for a store holds up the loads queued behind it, and nothing hides how
+        # long the store takes to be done.
+        inside = info.storage.kind == "temp" or (
+            info.side == "read" and info.storage.kind == "output"
+        )
         early = info.side == "read" and info.storage.kind == "input"
         return transfer_of(
             cost,

@@ -33,8 +33,7 @@ class Cost:
     Attributes:
         busy: engine (tensor, vector, scalar, gpsimd, sync) and ``dma`` (queues) to time taken;
             triggering a DMA takes the engine that does it.
-        latency: per resource, how much longer its longest op takes to finish than to make room for
-            the next: what the end of the stretch waits for.
+        latency: per resource, how long its longest op takes to finish.
         early_ns: of the DMA time, the first loads into each copy of a buffer: they wait for nothing
             that the stretch computes.
         hbm_bytes: moved over the HBM side of DMAs.
@@ -54,8 +53,7 @@ class Cost:
 
     def add(self, resource: str, interval: float, latency: float, count: int) -> None:
         self.busy[resource] = self.busy.get(resource, 0.0) + interval * count
-        tail = max(latency - interval, 0.0)
-        self.latency[resource] = max(self.latency.get(resource, 0.0), tail)
+        self.latency[resource] = max(self.latency.get(resource, 0.0), latency)
 
     @property
     def busy_ns(self) -> dict[str, int]:
