@@ -9,6 +9,7 @@ of its own: addresses for buffers with lifetimes.
 
 from .check import check
 from .evaluate import evaluate
+from .objectives import Objective, Weights
 from .packing import (
     Buffer,
     Packing,
@@ -39,6 +40,7 @@ __all__ = [
     "Candidate",
     "Conversion",
     "DimChoice",
+    "Objective",
     "Packing",
     "PackingError",
     "PackingProblem",
@@ -58,6 +60,7 @@ __all__ = [
     "Terms",
     "Transfer",
     "Value",
+    "Weights",
     "check",
     "check_packing",
     "evaluate",

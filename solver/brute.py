@@ -14,22 +14,17 @@ from itertools import product
 
 from .check import check
 from .evaluate import evaluate
+from .objectives import Objective, Rank, rank
 from .problem import HBM, Candidate, Pin, Problem
-from .report import Solution, Source, Terms
-
-Rank = tuple[int, int, int, int]
-"""Order of plans: ns, HBM bytes, instructions, peak SBUF bytes per partition."""
+from .report import Solution, Source
 
 Copies = dict[tuple[str, str], str | None]
 """Kept copies, each with the source of the conversion that makes it, or `None`."""
 
 
-def rank(terms: Terms) -> Rank:
-    """What plans are compared by; less is better."""
-    return terms.objective_ns, terms.hbm_bytes, terms.instructions, terms.peak_sbuf_bytes
-
-
-def brute(problem: Problem, pins: Sequence[Pin] = ()) -> tuple[Rank, Solution] | None:
+def brute(
+    problem: Problem, pins: Sequence[Pin] = (), objective: Objective = "time"
+) -> tuple[Rank, Solution] | None:
     """The best legal plan and its rank, or `None` where there is none.
 
     Exponential in ops, candidates and values: for problems of about five ops.
@@ -37,11 +32,11 @@ def brute(problem: Problem, pins: Sequence[Pin] = ()) -> tuple[Rank, Solution] |
     best: tuple[Rank, Solution] | None = None
     for picked in _covers(problem, 0):
         least = sum(c.overhead_ns + max(c.busy.values(), default=0) for c in picked)
-        if best is not None and least > best[0][0]:
+        if best is not None and objective == "time" and least > best[0][0]:
             continue
         for solution in _plans(problem, picked):
             # Ranking first: it is cheaper than the check, which alone decides what is legal.
-            found = rank(evaluate(problem, solution))
+            found = rank(evaluate(problem, solution), objective)
             if (best is None or found < best[0]) and not check(problem, solution, pins=pins):
                 best = (found, solution)
     return best

@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from .evaluate import PlanView, chosen_dims, evaluate
+from .objectives import Objective, rank
 from .problem import HBM, Pin, Problem
 from .report import Solution
 
@@ -15,11 +16,14 @@ def check(
     solution: Solution,
     *,
     claimed_ns: int | None = None,
+    claimed_cost: int | None = None,
+    objective: Objective = "time",
     pins: Sequence[Pin] = (),
 ) -> list[str]:
     """What is wrong with `solution`, one sentence each; an empty list for a legal plan.
 
-    `claimed_ns`, where given, must be the plan's objective, and `pins` must hold.
+    Where given, `claimed_ns` must be the plan's time and `claimed_cost` its cost by `objective`;
+    `pins` must hold.
     """
     faults = list(_unknown_names(problem, solution)) or list(_cover(problem, solution))
     if faults:
@@ -32,9 +36,12 @@ def check(
         return faults
     faults += _capacity(problem, solution, view)
     faults += _pins(problem, solution, view, pins)
-    cost = evaluate(problem, solution).objective_ns
-    if claimed_ns is not None and claimed_ns != cost:
-        faults.append(f"the objective is {cost} ns, not the claimed {claimed_ns} ns")
+    terms = evaluate(problem, solution)
+    ns, cost = terms.objective_ns, rank(terms, objective)[0]
+    if claimed_ns is not None and claimed_ns != ns:
+        faults.append(f"the objective is {ns} ns, not the claimed {claimed_ns} ns")
+    if claimed_cost is not None and claimed_cost != cost:
+        faults.append(f"the cost ({objective}) is {cost}, not the claimed {claimed_cost}")
     return faults
 
 

@@ -1,8 +1,8 @@
-"""The search for the fastest plan: bounds from the linear relaxation tell where to look.
+"""The search for the best plan: bounds from the linear relaxation tell where to look.
 
-The relaxation's row prices prove, for every variable, a time below which no plan uses it
+The relaxation's row prices prove, for every variable, a cost below which no plan uses it
 (`linear.price`).  The optimiser first sees the variables that plans close to the bound may use;
-the plan it finds, if within that reach, is the fastest of all plans, and else says how far to reach
+the plan it finds, if within that reach, is the best of all plans, and else says how far to reach
 next.
 """
 
@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from .brute import Rank, rank
 from .check import check
 from .diagnose import blocking
 from .engine import SECONDS_PER_PORT, SECONDS_PER_TERM, Engine, Outcome
@@ -18,13 +17,15 @@ from .evaluate import chosen_dims, evaluate
 from .formulation import Formulation
 from .greedy import construct, greedy
 from .linear import UNBOUNDED, LinearModel, Priced, Row, price
+from .objectives import Objective, Rank, cost_terms, criteria, rank
 from .paths import lower_bound
 from .pinning import add_pin
 from .problem import Pin, Problem
 from .report import Report, Solution, Status, Terms
 
 TIE_SHARE = 0.2
-"""Part of the time limit that may go into choosing among equally fast plans."""
+"""Part of the time limit that may go into choosing among equally fast plans.  Where another
+objective comes first, what is left may go into the choice among its plans."""
 
 FIRST_REACH = 1000
 """The optimiser begins with what plans within 1 / FIRST_REACH of the bound may use."""
@@ -34,14 +35,25 @@ WIDER = 4
 
 
 class Search:
-    """One search for a plan of `problem` under `pins`, with `engine`."""
+    """One search for a plan of `problem` under `pins`, with `engine`.
 
-    def __init__(self, problem: Problem, pins: tuple[Pin, ...], engine: Engine) -> None:
+    `bound` is a cost by `objective` that no plan goes below, `time_bound` a time.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        pins: tuple[Pin, ...],
+        engine: Engine,
+        objective: Objective = "time",
+    ) -> None:
         self.problem = problem
         self.pins = pins
         self.engine = engine
         self.meter = engine.meter
-        self.bound = lower_bound(problem)
+        self.objective = objective
+        self.time_bound = lower_bound(problem)
+        self.bound = criteria(objective)[0].get("ns", 0) * self.time_bound
         self.best: tuple[Rank, Solution, Terms] | None = None
         self.form: Formulation | None = None
         self.blocking: tuple[str, ...] = ()
@@ -60,9 +72,10 @@ class Search:
         for pin in self.pins:
             add_pin(form, pin)
         self.meter.spent_s += ports * SECONDS_PER_PORT
-        priced = price(form.model, form.time, self.engine.relax(form))
+        costs = form.objective(criteria(self.objective)[0])
+        priced = price(form.model, costs, self.engine.relax(form, costs))
         self.bound = max(self.bound, priced.bound)
-        self._widen(form, priced)
+        self._widen(form, costs, priced)
         if self.infeasible:
             self.blocking = blocking(form.model, form.must_run, self.engine)
         elif self._optimal:
@@ -77,19 +90,21 @@ class Search:
         if check(self.problem, plan, pins=self.pins):
             return False
         terms = evaluate(self.problem, plan)
-        if self.best is None or rank(terms) < self.best[0]:
-            self.best = (rank(terms), plan, terms)
+        found = rank(terms, self.objective)
+        if self.best is None or found < self.best[0]:
+            self.best = (found, plan, terms)
         return True
 
-    def _widen(self, form: Formulation, priced: Priced) -> None:
-        """Solve over what plans up to `reach` ns may use, and reach further until it is enough."""
+    def _widen(self, form: Formulation, costs: Mapping[int, int], priced: Priced) -> None:
+        """Solve over what plans that cost up to `reach` may use, and reach further until it is
+        enough."""
         reach = priced.bound + 1 + priced.bound // FIRST_REACH
         build_s = SECONDS_PER_TERM * sum(len(row.terms) for row in form.model.rows)
         while not self._optimal and self.meter.left_s > build_s:
             if self.best is not None:
                 reach = min(reach, self.best[0][0])
             inside = self._inside(form, priced, reach)
-            outcome = self._minimise(form, form.time, inside, [], self.meter.left_s)
+            outcome = self._minimise(form, costs, inside, [], self.meter.left_s)
             everything = len(inside) == len(form.model.upper)
             if outcome.proven and everything and self.best is None:
                 self.infeasible = True
@@ -104,7 +119,7 @@ class Search:
             reach = wider if self.best is not None else max(priced.at_use)
 
     def _inside(self, form: Formulation, priced: Priced, reach: int) -> list[int]:
-        """The variables that a plan of at most `reach` ns may use, and those of the best plan."""
+        """The variables that a plan of cost at most `reach` may use, and those of the best plan."""
         hint = form.assignment(self.best[1]) if self.best else [0] * len(form.model.upper)
         reached = [at_use <= reach for at_use in priced.at_use]
         return [
@@ -114,12 +129,12 @@ class Search:
         ]
 
     def _break_ties(self, form: Formulation, priced: Priced) -> None:
-        """Among plans as fast as the best, in turn: less HBM traffic, fewer instructions, a lower
-        SBUF peak."""
+        """Among plans as good as the best, the first in the order of the further criteria."""
         assert self.best is not None
         inside = self._inside(form, priced, self.best[0][0])
-        budget_s = min(self.meter.left_s, TIE_SHARE * self.meter.limit_s)
-        objectives = (form.time, form.traffic, form.work, {form.room.peak: 1})
+        share = TIE_SHARE if self.objective == "time" else 1.0
+        budget_s = min(self.meter.left_s, share * self.meter.limit_s)
+        objectives = [form.objective(weights) for weights in criteria(self.objective)]
         kept: list[Row] = []
         for nth in range(1, len(objectives)):
             before = objectives[nth - 1]
@@ -156,16 +171,16 @@ class Search:
             status = Status.OPTIMAL
         plan = None if self.best is None else self.best[1]
         terms = None if self.best is None else self.best[2]
-        gap = 0.0
-        if terms is not None and terms.objective_ns:
-            gap = max(0.0, (terms.objective_ns - self.bound) / terms.objective_ns)
+        cost = None if self.best is None else self.best[0][0]
+        if self.objective == "time":
+            self.time_bound = self.bound
         return Report(
             status=status,
             solution=plan,
             objective_ns=None if terms is None else terms.objective_ns,
             terms=terms,
-            best_bound_ns=self.bound,
-            gap=gap,
+            best_bound_ns=self.time_bound,
+            gap=max(0.0, (cost - self.bound) / cost) if cost else 0.0,
             wall_s=self.meter.wall_s,
             deterministic_s=self.meter.spent_s,
             seed=seed,
@@ -174,4 +189,8 @@ class Search:
             dims=() if plan is None else chosen_dims(self.problem, plan.picked),
             blocking=self.blocking,
             greedy=self.greedy,
+            objective=str(self.objective),
+            cost=cost,
+            cost_terms={} if terms is None else cost_terms(terms, self.objective),
+            cost_bound=self.bound,
         )

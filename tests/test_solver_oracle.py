@@ -8,8 +8,9 @@ from dataclasses import replace
 import pytest
 
 from solver import Pin, Problem, Status, check, evaluate, solve
-from solver.brute import brute, rank
+from solver.brute import brute
 from solver.greedy import construct, greedy
+from solver.objectives import rank
 from solver.paths import lower_bound
 from solver.synthetic import small_problem
 
