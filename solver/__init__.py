@@ -8,6 +8,14 @@ of its own: addresses for buffers with lifetimes.
 """
 
 from .check import check
+from .constraints import (
+    Constraint,
+    Cut,
+    Fuse,
+    Pin,
+    constraints_from_json,
+    constraints_to_json,
+)
 from .evaluate import evaluate
 from .objectives import Objective, Weights
 from .packing import (
@@ -24,7 +32,6 @@ from .problem import (
     Candidate,
     Conversion,
     DimChoice,
-    Pin,
     Port,
     Problem,
     ProblemError,
@@ -38,8 +45,11 @@ from .search import SolverMissing, solve
 __all__ = [
     "Buffer",
     "Candidate",
+    "Constraint",
     "Conversion",
+    "Cut",
     "DimChoice",
+    "Fuse",
     "Objective",
     "Packing",
     "PackingError",
@@ -63,6 +73,8 @@ __all__ = [
     "Weights",
     "check",
     "check_packing",
+    "constraints_from_json",
+    "constraints_to_json",
     "evaluate",
     "minimise_height",
     "pack",

@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from .check import check
+from .constraints import Constraint
 from .evaluate import evaluate
 from .objectives import Objective, Rank, rank
-from .problem import HBM, Candidate, Pin, Problem
+from .problem import HBM, Candidate, Problem
 from .report import Solution, Source
 
 Copies = dict[tuple[str, str], str | None]
@@ -23,7 +24,7 @@ Copies = dict[tuple[str, str], str | None]
 
 
 def brute(
-    problem: Problem, pins: Sequence[Pin] = (), objective: Objective = "time"
+    problem: Problem, constraints: Sequence[Constraint] = (), objective: Objective = "time"
 ) -> tuple[Rank, Solution] | None:
     """The best legal plan and its rank, or `None` where there is none.
 
@@ -37,7 +38,9 @@ def brute(
         for solution in _plans(problem, picked):
             # Ranking first: it is cheaper than the check, which alone decides what is legal.
             found = rank(evaluate(problem, solution), objective)
-            if (best is None or found < best[0]) and not check(problem, solution, pins=pins):
+            if (best is None or found < best[0]) and not check(
+                problem, solution, constraints=constraints
+            ):
                 best = (found, solution)
     return best
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from .check import check
+from .constraints import Constraint
 from .diagnose import blocking
 from .engine import SECONDS_PER_PORT, SECONDS_PER_TERM, Engine, Outcome
 from .evaluate import chosen_dims, evaluate
@@ -19,9 +20,9 @@ from .greedy import construct, greedy
 from .linear import UNBOUNDED, LinearModel, Priced, Row, price
 from .objectives import Objective, Rank, cost_terms, criteria, rank
 from .paths import lower_bound
-from .pinning import add_pin
-from .problem import Pin, Problem
+from .problem import Problem
 from .report import Report, Solution, Status, Terms
+from .restricting import add_constraint
 
 TIE_SHARE = 0.2
 """Part of the time limit that may go into choosing among equally fast plans.  Where another
@@ -35,7 +36,7 @@ WIDER = 4
 
 
 class Search:
-    """One search for a plan of `problem` under `pins`, with `engine`.
+    """One search for a plan of `problem` under `constraints`, with `engine`.
 
     `bound` is a cost by `objective` that no plan goes below, `time_bound` a time.
     """
@@ -43,12 +44,12 @@ class Search:
     def __init__(
         self,
         problem: Problem,
-        pins: tuple[Pin, ...],
+        constraints: tuple[Constraint, ...],
         engine: Engine,
         objective: Objective = "time",
     ) -> None:
         self.problem = problem
-        self.pins = pins
+        self.constraints = constraints
         self.engine = engine
         self.meter = engine.meter
         self.objective = objective
@@ -60,7 +61,7 @@ class Search:
         self.infeasible = False
         baseline = greedy(problem)
         self.greedy = None if baseline is None else evaluate(problem, baseline)
-        for plan in [*([] if baseline is None else [baseline]), *construct(problem, pins)]:
+        for plan in [*([] if baseline is None else [baseline]), *construct(problem, constraints)]:
             self._offer(plan)
 
     def run(self) -> None:
@@ -69,8 +70,8 @@ class Search:
         if ports * SECONDS_PER_PORT > self.meter.limit_s:
             return
         form = self.form = Formulation(self.problem)
-        for pin in self.pins:
-            add_pin(form, pin)
+        for constraint in self.constraints:
+            add_constraint(form, constraint)
         self.meter.spent_s += ports * SECONDS_PER_PORT
         costs = form.objective(criteria(self.objective)[0])
         priced = price(form.model, costs, self.engine.relax(form, costs))
@@ -87,7 +88,7 @@ class Search:
 
     def _offer(self, plan: Solution) -> bool:
         """Take `plan` if it is legal and better than the best so far; whether it is legal."""
-        if check(self.problem, plan, pins=self.pins):
+        if check(self.problem, plan, constraints=self.constraints):
             return False
         terms = evaluate(self.problem, plan)
         found = rank(terms, self.objective)
@@ -159,7 +160,7 @@ class Search:
         outcome = self.engine.minimise(model, objective, inside, hint, seconds)
         if outcome.values is not None:
             plan = form.solution(outcome.values)
-            assert self._offer(plan), check(self.problem, plan, pins=self.pins)
+            assert self._offer(plan), check(self.problem, plan, constraints=self.constraints)
         return outcome
 
     def report(self, seed: int) -> Report:

@@ -23,8 +23,8 @@ Number = TypeVar("Number", int, float)
 class Row:
     """`lower <= sum of terms <= upper`.
 
-    A row with tags belongs to those limits or pins: the search for those that cannot hold together
-    drops it when it asks for none of them.
+    A row with tags belongs to those limits or constraints: the search for those that cannot hold
+    together drops it when it asks for none of them.
     """
 
     terms: Expression

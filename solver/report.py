@@ -104,8 +104,8 @@ class Report:
     (0..1).  `objective_ns` is the plan's time and `best_bound_ns` a time that no plan beats,
     whatever the objective.  `deterministic_s` is the solver's own machine-independent clock.
     `dims` are the roles and tiles of the plan.  `blocking` names, when infeasible, the limits and
-    pins that cannot hold together.  `greedy` is what running op by op through HBM costs, where
-    that is possible at all.
+    constraints that cannot hold together.  `greedy` is what running op by op through HBM costs,
+    where that is possible at all.
     """
 
     status: Status

@@ -10,14 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from .constraints import Constraint, validate_constraints
 from .engine import SECONDS_PER_PIVOT_ROW, SECONDS_PER_TERM, SECONDS_PER_TICK, Meter, Outcome
 from .formulation import Formulation
 from .improve import Search
 from .linear import UNBOUNDED, LinearModel, Row
 from .objectives import Objective, validate_objective
-from .problem import Pin, Problem
+from .problem import Problem
 from .report import Report
-from .rules import validate_pins
 
 MAX_ROUNDS = 6
 """How often the relaxation may be solved, each time with the rows that it broke before."""
@@ -35,26 +35,26 @@ def solve(
     *,
     time_limit: float = 10.0,
     seed: int = 0,
-    pins: Sequence[Pin] = (),
+    constraints: Sequence[Constraint] = (),
     objective: Objective = "time",
 ) -> Report:
-    """The best plan for `problem` under `pins` that `time_limit` seconds allow, by default the
-    fastest.
+    """The best plan for `problem` under `constraints` that `time_limit` seconds allow, by default
+    the fastest.
 
     Of plans that are equal by `objective` it prefers the faster, then less HBM traffic, then fewer
     instructions, then a lower SBUF peak, as far as time allows.  The same arguments give the same
     plan.  However short the limit, the report has a plan no worse than `greedy`, if that is legal.
 
-    Raises `ProblemError` for a malformed problem, pin or objective, and `SolverMissing` without
-    OR-Tools.
+    Raises `ProblemError` for a malformed problem, constraint or objective, and `SolverMissing`
+    without OR-Tools.
     """
     if time_limit <= 0:
         raise ValueError(f"solve: time_limit is {time_limit}, must be above 0")
     engine = CpSat(Meter(time_limit), seed)
     problem.validate()
-    validate_pins(problem, pins)
+    validate_constraints(problem, constraints)
     validate_objective(objective)
-    search = Search(problem, tuple(pins), engine, objective)
+    search = Search(problem, tuple(constraints), engine, objective)
     search.run()
     return search.report(seed)
 

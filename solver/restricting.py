@@ -1,19 +1,35 @@
-"""Pins as rows of the model, each tagged with its pin."""
+"""Constraints as rows of the model, each tagged with its constraint."""
 
 from __future__ import annotations
 
+from .constraints import Constraint, Cut, Pin
 from .formulation import ROLE_CODES, Formulation
 from .index import decides
-from .problem import HBM, Pin
+from .problem import HBM
 
 
-def add_pin(form: Formulation, pin: Pin) -> None:
-    """Add the rows of `pin` to the model of `form`.
+def add_constraint(form: Formulation, constraint: Constraint) -> None:
+    """Add the rows of `constraint` to the model of `form`."""
+    tags = (str(constraint),)
+    if isinstance(constraint, Pin):
+        _add_pin(form, constraint, tags)
+        return
+    at = form.problem.ops.index
+    if isinstance(constraint, Cut):
+        position = at(constraint.before)
+        across = [(form.pick[c.name], form.index.span[c.name]) for c in form.covering[position]]
+        form.model.at_most([(1, pick) for pick, span in across if span[0] < position], 0, tags)
+    else:
+        last = at(constraint.second)
+        both = [
+            c for c in form.covering[at(constraint.first)] if form.index.span[c.name][1] >= last
+        ]
+        form.model.at_least([(1, form.pick[c.name]) for c in both], 1, tags)
 
-    A pinned role or tile fixes its variable, and excludes the candidates that would not give it:
-    the relaxation sees only the latter.
-    """
-    tags = (str(pin),)
+
+def _add_pin(form: Formulation, pin: Pin, tags: tuple[str, ...]) -> None:
+    """A pinned role or tile fixes its variable, and excludes the candidates that would not give it:
+    the relaxation sees only the latter."""
     key = (pin.value, pin.axis or "")
     if pin.role is not None and key in form.role:
         form.model.equal([(1, form.role[key])], ROLE_CODES[pin.role], tags)
