@@ -39,6 +39,7 @@ from .problem import (
     Transfer,
     Value,
 )
+from .ranking import ranked
 from .report import Report, ReportError, Solution, Source, Status, Step, Terms
 from .search import SolverMissing, solve
 
@@ -78,5 +79,6 @@ __all__ = [
     "evaluate",
     "minimise_height",
     "pack",
+    "ranked",
     "solve",
 ]

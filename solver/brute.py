@@ -92,3 +92,19 @@ def _complete(problem: Problem, picked: list[Candidate], copies: Copies) -> Solu
         conversions=tuple(sorted(made)),
         sources=tuple(sorted(sources, key=lambda s: (s.candidate, s.value, s.layout))),
     )
+
+
+def brute_ranked(
+    problem: Problem, constraints: Sequence[Constraint] = (), objective: Objective = "time"
+) -> list[tuple[Rank, Solution]]:
+    """All legal plans that pick, store or keep something else, best first; of those that only
+    convert otherwise, the best."""
+    best: dict[object, tuple[Rank, Solution]] = {}
+    for picked in _covers(problem, 0):
+        for solution in _plans(problem, picked):
+            if not check(problem, solution, constraints=constraints):
+                found = rank(evaluate(problem, solution), objective)
+                key = solution.picked, solution.stored, solution.kept
+                if key not in best or found < best[key][0]:
+                    best[key] = (found, solution)
+    return sorted(best.values(), key=lambda plan: plan[0])

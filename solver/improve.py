@@ -8,7 +8,7 @@ next.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from .check import check
 from .constraints import Constraint
@@ -38,7 +38,8 @@ WIDER = 4
 class Search:
     """One search for a plan of `problem` under `constraints`, with `engine`.
 
-    `bound` is a cost by `objective` that no plan goes below, `time_bound` a time.
+    `bound` is a cost by `objective` that no plan goes below, `time_bound` a time.  `start` are
+    plans to begin with; if one is legal, none are made by hand besides the greedy one.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Search:
         constraints: tuple[Constraint, ...],
         engine: Engine,
         objective: Objective = "time",
+        start: Sequence[Solution] = (),
     ) -> None:
         self.problem = problem
         self.constraints = constraints
@@ -59,10 +61,16 @@ class Search:
         self.form: Formulation | None = None
         self.blocking: tuple[str, ...] = ()
         self.infeasible = False
+        self._excluded: list[Row] = []
+        self._costs: Mapping[int, int] = {}
+        self._priced = Priced(0, [])
         baseline = greedy(problem)
         self.greedy = None if baseline is None else evaluate(problem, baseline)
-        for plan in [*([] if baseline is None else [baseline]), *construct(problem, constraints)]:
-            self._offer(plan)
+        if baseline is not None:
+            self._offer(baseline)
+        if not any([self._offer(plan) for plan in start]):
+            for plan in construct(problem, constraints):
+                self._offer(plan)
 
     def run(self) -> None:
         """Improve on the plans made by hand, if there is time to build the model at all."""
@@ -73,17 +81,27 @@ class Search:
         for constraint in self.constraints:
             add_constraint(form, constraint)
         self.meter.spent_s += ports * SECONDS_PER_PORT
-        costs = form.objective(criteria(self.objective)[0])
-        priced = price(form.model, costs, self.engine.relax(form, costs))
-        self.bound = max(self.bound, priced.bound)
-        self._widen(form, costs, priced)
+        self._costs = form.objective(criteria(self.objective)[0])
+        self._priced = price(form.model, self._costs, self.engine.relax(form, self._costs))
+        self.bound = max(self.bound, self._priced.bound)
+        self._widen(form)
         if self.infeasible:
             self.blocking = blocking(form.model, form.must_run, self.engine)
-        elif self._optimal:
-            self._break_ties(form, priced)
+        elif self.optimal:
+            self._break_ties(form)
+
+    def next_best(self, excluding: Sequence[Row]) -> bool:
+        """Look for the best plan that satisfies these rows as well, and all rows given before;
+        whether it was found and proven.  To be called when `run` has found the best without."""
+        assert self.form is not None
+        self._excluded += excluding
+        self.best = None
+        self._widen(self.form)
+        return self.optimal
 
     @property
-    def _optimal(self) -> bool:
+    def optimal(self) -> bool:
+        """Whether the best plan is proven to be the best."""
         return self.best is not None and self.best[0][0] <= self.bound
 
     def _offer(self, plan: Solution) -> bool:
@@ -96,16 +114,17 @@ class Search:
             self.best = (found, plan, terms)
         return True
 
-    def _widen(self, form: Formulation, costs: Mapping[int, int], priced: Priced) -> None:
+    def _widen(self, form: Formulation) -> None:
         """Solve over what plans that cost up to `reach` may use, and reach further until it is
         enough."""
-        reach = priced.bound + 1 + priced.bound // FIRST_REACH
+        lowest = self._priced.bound
+        reach = max(lowest, self.bound) + 1 + lowest // FIRST_REACH
         build_s = SECONDS_PER_TERM * sum(len(row.terms) for row in form.model.rows)
-        while not self._optimal and self.meter.left_s > build_s:
+        while not self.optimal and self.meter.left_s > build_s:
             if self.best is not None:
                 reach = min(reach, self.best[0][0])
-            inside = self._inside(form, priced, reach)
-            outcome = self._minimise(form, costs, inside, [], self.meter.left_s)
+            inside = self._inside(form, reach)
+            outcome = self._minimise(form, self._costs, inside, [], self.meter.left_s)
             everything = len(inside) == len(form.model.upper)
             if outcome.proven and everything and self.best is None:
                 self.infeasible = True
@@ -116,23 +135,24 @@ class Search:
                 self.bound = max(self.bound, min(outcome.bound, reach + 1))
             if not outcome.proven:
                 return
-            wider = priced.bound + WIDER * (reach - priced.bound)
-            reach = wider if self.best is not None else max(priced.at_use)
+            wider = lowest + WIDER * (reach - lowest)
+            feasible = self.best is not None or self._excluded
+            reach = wider if feasible else max(self._priced.at_use)
 
-    def _inside(self, form: Formulation, priced: Priced, reach: int) -> list[int]:
+    def _inside(self, form: Formulation, reach: int) -> list[int]:
         """The variables that a plan of cost at most `reach` may use, and those of the best plan."""
         hint = form.assignment(self.best[1]) if self.best else [0] * len(form.model.upper)
-        reached = [at_use <= reach for at_use in priced.at_use]
+        reached = [at_use <= reach for at_use in self._priced.at_use]
         return [
             variable
             for variable, near in enumerate(reached)
             if (near and reached[form.needs.get(variable, variable)]) or hint[variable]
         ]
 
-    def _break_ties(self, form: Formulation, priced: Priced) -> None:
+    def _break_ties(self, form: Formulation) -> None:
         """Among plans as good as the best, the first in the order of the further criteria."""
         assert self.best is not None
-        inside = self._inside(form, priced, self.best[0][0])
+        inside = self._inside(form, self.best[0][0])
         share = TIE_SHARE if self.objective == "time" else 1.0
         budget_s = min(self.meter.left_s, share * self.meter.limit_s)
         objectives = [form.objective(weights) for weights in criteria(self.objective)]
@@ -155,7 +175,7 @@ class Search:
         seconds: float,
     ) -> Outcome:
         """Solve with only the variables `inside` above 0, and offer the plan that comes out."""
-        model = LinearModel(form.model.upper, form.model.rows + extra_rows)
+        model = LinearModel(form.model.upper, form.model.rows + self._excluded + extra_rows)
         hint = form.assignment(self.best[1]) if self.best else None
         outcome = self.engine.minimise(model, objective, inside, hint, seconds)
         if outcome.values is not None:
@@ -168,7 +188,7 @@ class Search:
         status = Status.UNKNOWN if self.best is None else Status.FEASIBLE
         if self.infeasible:
             status = Status.INFEASIBLE
-        elif self._optimal:
+        elif self.optimal:
             status = Status.OPTIMAL
         plan = None if self.best is None else self.best[1]
         terms = None if self.best is None else self.best[2]

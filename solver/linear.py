@@ -32,6 +32,16 @@ class Row:
     upper: int
     tags: tuple[str, ...] = ()
 
+    def always_holds(self, upper: Sequence[int]) -> bool:
+        """Whether no values of the variables in `0..upper[i]` break the row."""
+        least = most = 0
+        for coefficient, variable in self.terms:
+            if coefficient < 0:
+                least += coefficient * upper[variable]
+            else:
+                most += coefficient * upper[variable]
+        return self.lower <= least and most <= self.upper
+
 
 @dataclass(slots=True)
 class LinearModel:

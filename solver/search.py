@@ -17,7 +17,7 @@ from .improve import Search
 from .linear import UNBOUNDED, LinearModel, Row
 from .objectives import Objective, validate_objective
 from .problem import Problem
-from .report import Report
+from .report import Report, Solution
 
 MAX_ROUNDS = 6
 """How often the relaxation may be solved, each time with the rows that it broke before."""
@@ -37,26 +37,34 @@ def solve(
     seed: int = 0,
     constraints: Sequence[Constraint] = (),
     objective: Objective = "time",
+    start: Sequence[Solution] = (),
 ) -> Report:
     """The best plan for `problem` under `constraints` that `time_limit` seconds allow, by default
     the fastest.
 
     Of plans that are equal by `objective` it prefers the faster, then less HBM traffic, then fewer
     instructions, then a lower SBUF peak, as far as time allows.  The same arguments give the same
-    plan.  However short the limit, the report has a plan no worse than `greedy`, if that is legal.
+    plan.  However short the limit, the report has a plan no worse than `greedy` and those in
+    `start`, plans of like problems for instance, as far as they are legal.
 
     Raises `ProblemError` for a malformed problem, constraint or objective, and `SolverMissing`
     without OR-Tools.
     """
-    if time_limit <= 0:
-        raise ValueError(f"solve: time_limit is {time_limit}, must be above 0")
-    engine = CpSat(Meter(time_limit), seed)
+    engine = start_engine("solve", time_limit, seed)
     problem.validate()
     validate_constraints(problem, constraints)
     validate_objective(objective)
-    search = Search(problem, tuple(constraints), engine, objective)
+    search = Search(problem, tuple(constraints), engine, objective, start)
     search.run()
     return search.report(seed)
+
+
+def start_engine(who: str, time_limit: float, seed: int) -> CpSat:
+    """An engine with `time_limit` seconds to spend.  Raises `ValueError` if they are not above 0,
+    and `SolverMissing` without OR-Tools."""
+    if time_limit <= 0:
+        raise ValueError(f"{who}: time_limit is {time_limit}, must be above 0")
+    return CpSat(Meter(time_limit), seed)
 
 
 class CpSat:
@@ -101,8 +109,12 @@ class CpSat:
         """See `engine.Engine`."""
         cp = self._cp_model.CpModel()
         variables = {i: cp.new_int_var(0, model.upper[i], "") for i in inside}
+        upper = [0] * len(model.upper)
+        for i in inside:
+            upper[i] = model.upper[i]
         for row in model.rows:
-            self._add_row(cp, variables, row)
+            if not row.always_holds(upper):
+                self._add_row(cp, variables, row)
         costs = [(cost, variables[i]) for i, cost in objective.items() if i in variables]
         cp.minimize(self._sum(costs))
         if hint is not None:
