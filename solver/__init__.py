@@ -16,7 +16,9 @@ from .constraints import (
     constraints_from_json,
     constraints_to_json,
 )
+from .difference import Difference, Moved, diff
 from .evaluate import evaluate
+from .explain import BoundaryReason, Explanation, SegmentReason, explain
 from .objectives import Objective, Weights
 from .packing import (
     Buffer,
@@ -42,15 +44,21 @@ from .problem import (
 from .ranking import ranked
 from .report import Report, ReportError, Solution, Source, Status, Step, Terms
 from .search import SolverMissing, solve
+from .whatif import Change, Rate, Room, whatif
 
 __all__ = [
+    "BoundaryReason",
     "Buffer",
     "Candidate",
+    "Change",
     "Constraint",
     "Conversion",
     "Cut",
+    "Difference",
     "DimChoice",
+    "Explanation",
     "Fuse",
+    "Moved",
     "Objective",
     "Packing",
     "PackingError",
@@ -60,9 +68,12 @@ __all__ = [
     "Port",
     "Problem",
     "ProblemError",
+    "Rate",
     "Report",
     "ReportError",
     "Role",
+    "Room",
+    "SegmentReason",
     "Solution",
     "SolverMissing",
     "Source",
@@ -76,9 +87,12 @@ __all__ = [
     "check_packing",
     "constraints_from_json",
     "constraints_to_json",
+    "diff",
     "evaluate",
+    "explain",
     "minimise_height",
     "pack",
     "ranked",
     "solve",
+    "whatif",
 ]

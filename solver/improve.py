@@ -22,7 +22,7 @@ from .objectives import Objective, Rank, cost_terms, criteria, rank
 from .paths import lower_bound
 from .problem import Problem
 from .report import Report, Solution, Status, Terms
-from .restricting import add_constraint
+from .restricting import rows_of
 
 TIE_SHARE = 0.2
 """Part of the time limit that may go into choosing among equally fast plans.  Where another
@@ -72,23 +72,49 @@ class Search:
             for plan in construct(problem, constraints):
                 self._offer(plan)
 
-    def run(self) -> None:
-        """Improve on the plans made by hand, if there is time to build the model at all."""
+    def run(self, *, ties: bool = True) -> None:
+        """Improve on the plans made by hand, if there is time to build the model at all; with
+        `ties`, choose among equally good plans."""
+        if not self.prepare():
+            return
+        assert self.form is not None
+        self._widen(self.form)
+        if self.infeasible:
+            self._diagnose(self.form)
+        elif self.optimal and ties:
+            self._break_ties(self.form)
+
+    def prepare(self) -> bool:
+        """Build the model and its prices; whether there is time for it."""
         ports = sum(len(c.ops) + len(c.reads) + len(c.writes) for c in self.problem.candidates)
         if ports * SECONDS_PER_PORT > self.meter.limit_s:
-            return
+            return False
         form = self.form = Formulation(self.problem)
         for constraint in self.constraints:
-            add_constraint(form, constraint)
+            form.model.rows += rows_of(form, constraint)
         self.meter.spent_s += ports * SECONDS_PER_PORT
         self._costs = form.objective(criteria(self.objective)[0])
         self._priced = price(form.model, self._costs, self.engine.relax(form, self._costs))
         self.bound = max(self.bound, self._priced.bound)
-        self._widen(form)
+        return True
+
+    def best_under(self, constraint: Constraint) -> None:
+        """Look for the best plan under one more constraint, in place of what was found before.  To
+        be called when the search is prepared."""
+        assert self.form is not None
+        constraints = self.constraints
+        self.constraints = (*constraints, constraint)
+        self._excluded = rows_of(self.form, constraint)
+        self.best, self.bound = None, self._priced.bound
+        self.infeasible, self.blocking = False, ()
+        self._widen(self.form)
         if self.infeasible:
-            self.blocking = blocking(form.model, form.must_run, self.engine)
-        elif self.optimal:
-            self._break_ties(form)
+            self._diagnose(self.form)
+        self.constraints = constraints
+
+    def _diagnose(self, form: Formulation) -> None:
+        model = LinearModel(form.model.upper, form.model.rows + self._excluded)
+        self.blocking = blocking(model, form.must_run, self.engine)
 
     def next_best(self, excluding: Sequence[Row]) -> bool:
         """Look for the best plan that satisfies these rows as well, and all rows given before;

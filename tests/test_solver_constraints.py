@@ -27,7 +27,7 @@ from solver.constraints import validate_constraints
 from solver.diagnose import blocking
 from solver.engine import Meter
 from solver.formulation import Formulation
-from solver.restricting import add_constraint
+from solver.restricting import rows_of
 from solver.search import CpSat
 from solver.synthetic import layered_problem, small_problem
 
@@ -143,7 +143,7 @@ def test_a_conflict_that_is_named_goes_away_with_any_one_of_its_parts() -> None:
         problem = replace(small_problem(seed, max_ops=3), sbuf_limit_bytes=25)
         form = Formulation(problem)
         for value in problem.values:
-            add_constraint(form, Pin(value.name, location="sbuf"))
+            form.model.rows += rows_of(form, Pin(value.name, location="sbuf"))
         engine = CpSat(Meter(5.0), 0)
         named = blocking(form.model, form.must_run, engine)
         if len(named) < 2 or set(named) <= set(form.must_run):
