@@ -1,6 +1,6 @@
 """nkigen-lite: numpy-style tensor programs to NKI kernels for AWS Trainium NeuronCores."""
 
-from nkigen_lite.api import Compiled, compile, write_outputs
+from nkigen_lite.api import Compiled, compile, constrain, load_constraints, write_outputs
 from nkigen_lite.errors import NkigenError
 from nkigen_lite.frontend import Kernel, kernel, load_function, parse_spec, trace
 
@@ -9,7 +9,9 @@ __all__ = [
     "Kernel",
     "NkigenError",
     "compile",
+    "constrain",
     "kernel",
+    "load_constraints",
     "load_function",
     "parse_spec",
     "trace",

@@ -27,7 +27,17 @@ from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.report.data import CompileReport, make_report
 from nkigen_lite.report.text import report_text
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
+from nkigen_lite.tensor_ir.passes.layout_solver.constraints import constrain, load_constraints
 from nkigen_lite.tensor_ir.passes.lower_to_nki import lower
+
+__all__ = [
+    "Compiled",
+    "Watch",
+    "compile",
+    "constrain",
+    "load_constraints",
+    "write_outputs",
+]
 
 Watch = Callable[[str, str], None]
 
@@ -112,7 +122,7 @@ def compile(
     target: str | os.PathLike[str] | Target = "trn2",
     time_limit: float = 10.0,
     seed: int = 0,
-    pins: Sequence[solver.Pin] = (),
+    constraints: Sequence[solver.Constraint] = (),
     name: str | None = None,
     watch: Watch = lambda stage, text: None,
     **named: Any,
@@ -128,7 +138,7 @@ def compile(
             file, or a Target.
         time_limit: seconds for the solver; a legal plan comes back however short it is.
         seed: of the solver; the same input and seed give the same plan.
-        pins: decisions that the solver has to respect.
+        constraints: decisions that the solver has to respect; ``constrain`` makes them.
         name: of the kernel; by default the function's.
         watch: called as ``watch(stage, text)`` after each stage with what it left.
 
@@ -150,7 +160,9 @@ def compile(
     watch("trace", traced.graph.dump())
     graph = clone(traced.graph)
     trace_s = perf_counter() - start
-    lowered = lower(graph, hardware, time_limit=time_limit, seed=seed, pins=pins, watch=watch)
+    lowered = lower(
+        graph, hardware, time_limit=time_limit, seed=seed, constraints=constraints, watch=watch
+    )
     solved = lowered.solved
     return Compiled(
         traced=traced,

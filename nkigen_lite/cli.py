@@ -155,6 +155,12 @@ def _function_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=seed, default=0, metavar="N", help="of the solver (default: 0)"
     )
+    decided = parser.add_argument(
+        "--constraints",
+        metavar="FILE.json",
+        help="decisions for the solver to respect: where values live, roles, tiles, cuts, fusion",
+    )
+    _complete(decided, FilesCompleter(("json",)))
 
 
 def _compile_options(parser: argparse.ArgumentParser) -> None:

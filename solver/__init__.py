@@ -8,7 +8,18 @@ of its own: addresses for buffers with lifetimes.
 """
 
 from .check import check
+from .constraints import (
+    Constraint,
+    Cut,
+    Fuse,
+    Pin,
+    constraints_from_json,
+    constraints_to_json,
+)
+from .difference import Difference, Moved, diff
 from .evaluate import evaluate
+from .explain import BoundaryReason, Explanation, SegmentReason, explain
+from .objectives import Objective, Weights
 from .packing import (
     Buffer,
     Packing,
@@ -23,7 +34,6 @@ from .problem import (
     Candidate,
     Conversion,
     DimChoice,
-    Pin,
     Port,
     Problem,
     ProblemError,
@@ -31,14 +41,25 @@ from .problem import (
     Transfer,
     Value,
 )
+from .ranking import ranked
 from .report import Report, ReportError, Solution, Source, Status, Step, Terms
 from .search import SolverMissing, solve
+from .whatif import Change, Rate, Room, whatif
 
 __all__ = [
+    "BoundaryReason",
     "Buffer",
     "Candidate",
+    "Change",
+    "Constraint",
     "Conversion",
+    "Cut",
+    "Difference",
     "DimChoice",
+    "Explanation",
+    "Fuse",
+    "Moved",
+    "Objective",
     "Packing",
     "PackingError",
     "PackingProblem",
@@ -47,9 +68,12 @@ __all__ = [
     "Port",
     "Problem",
     "ProblemError",
+    "Rate",
     "Report",
     "ReportError",
     "Role",
+    "Room",
+    "SegmentReason",
     "Solution",
     "SolverMissing",
     "Source",
@@ -58,10 +82,17 @@ __all__ = [
     "Terms",
     "Transfer",
     "Value",
+    "Weights",
     "check",
     "check_packing",
+    "constraints_from_json",
+    "constraints_to_json",
+    "diff",
     "evaluate",
+    "explain",
     "minimise_height",
     "pack",
+    "ranked",
     "solve",
+    "whatif",
 ]

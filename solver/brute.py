@@ -13,23 +13,19 @@ from collections.abc import Iterator, Sequence
 from itertools import product
 
 from .check import check
+from .constraints import Constraint
 from .evaluate import evaluate
-from .problem import HBM, Candidate, Pin, Problem
-from .report import Solution, Source, Terms
-
-Rank = tuple[int, int, int, int]
-"""Order of plans: ns, HBM bytes, instructions, peak SBUF bytes per partition."""
+from .objectives import Objective, Rank, rank
+from .problem import HBM, Candidate, Problem
+from .report import Solution, Source
 
 Copies = dict[tuple[str, str], str | None]
 """Kept copies, each with the source of the conversion that makes it, or `None`."""
 
 
-def rank(terms: Terms) -> Rank:
-    """What plans are compared by; less is better."""
-    return terms.objective_ns, terms.hbm_bytes, terms.instructions, terms.peak_sbuf_bytes
-
-
-def brute(problem: Problem, pins: Sequence[Pin] = ()) -> tuple[Rank, Solution] | None:
+def brute(
+    problem: Problem, constraints: Sequence[Constraint] = (), objective: Objective = "time"
+) -> tuple[Rank, Solution] | None:
     """The best legal plan and its rank, or `None` where there is none.
 
     Exponential in ops, candidates and values: for problems of about five ops.
@@ -37,12 +33,14 @@ def brute(problem: Problem, pins: Sequence[Pin] = ()) -> tuple[Rank, Solution] |
     best: tuple[Rank, Solution] | None = None
     for picked in _covers(problem, 0):
         least = sum(c.overhead_ns + max(c.busy.values(), default=0) for c in picked)
-        if best is not None and least > best[0][0]:
+        if best is not None and objective == "time" and least > best[0][0]:
             continue
         for solution in _plans(problem, picked):
             # Ranking first: it is cheaper than the check, which alone decides what is legal.
-            found = rank(evaluate(problem, solution))
-            if (best is None or found < best[0]) and not check(problem, solution, pins=pins):
+            found = rank(evaluate(problem, solution), objective)
+            if (best is None or found < best[0]) and not check(
+                problem, solution, constraints=constraints
+            ):
                 best = (found, solution)
     return best
 
@@ -94,3 +92,19 @@ def _complete(problem: Problem, picked: list[Candidate], copies: Copies) -> Solu
         conversions=tuple(sorted(made)),
         sources=tuple(sorted(sources, key=lambda s: (s.candidate, s.value, s.layout))),
     )
+
+
+def brute_ranked(
+    problem: Problem, constraints: Sequence[Constraint] = (), objective: Objective = "time"
+) -> list[tuple[Rank, Solution]]:
+    """All legal plans that pick, store or keep something else, best first; of those that only
+    convert otherwise, the best."""
+    best: dict[object, tuple[Rank, Solution]] = {}
+    for picked in _covers(problem, 0):
+        for solution in _plans(problem, picked):
+            if not check(problem, solution, constraints=constraints):
+                found = rank(evaluate(problem, solution), objective)
+                key = solution.picked, solution.stored, solution.kept
+                if key not in best or found < best[key][0]:
+                    best[key] = (found, solution)
+    return sorted(best.values(), key=lambda plan: plan[0])

@@ -232,11 +232,12 @@ class Capacity:
         values[self.peak] *= 0
         values[self.peak] += max(self._over(row, values) for row in self._limits)
 
-    def broken(self, values: list[float]) -> list[int]:
-        """The rows that a fractional assignment breaks, apart from `definitions`, which define what
-        they are made of.  Changes this module's variables in `values`."""
+    def broken(self, values: list[float], peak: float | None = None) -> list[int]:
+        """The rows that a fractional assignment breaks with `peak` bytes allowed (by default, all
+        there are), apart from `definitions`, which define what they are made of.  Changes this
+        module's variables in `values`."""
         self.assign(values)
-        values[self.peak] = self._index.problem.sbuf_limit_bytes
+        values[self.peak] = self._index.problem.sbuf_limit_bytes if peak is None else peak
         return [
             row
             for row in self._limits

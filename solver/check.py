@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from .constraints import Constraint, Cut, Fuse, Pin
 from .evaluate import PlanView, chosen_dims, evaluate
-from .problem import HBM, Pin, Problem
+from .objectives import Objective, rank
+from .problem import HBM, Problem
 from .report import Solution
 
 
@@ -15,11 +17,14 @@ def check(
     solution: Solution,
     *,
     claimed_ns: int | None = None,
-    pins: Sequence[Pin] = (),
+    claimed_cost: int | None = None,
+    objective: Objective = "time",
+    constraints: Sequence[Constraint] = (),
 ) -> list[str]:
     """What is wrong with `solution`, one sentence each; an empty list for a legal plan.
 
-    `claimed_ns`, where given, must be the plan's objective, and `pins` must hold.
+    Where given, `claimed_ns` must be the plan's time and `claimed_cost` its cost by `objective`;
+    `constraints` must hold.
     """
     faults = list(_unknown_names(problem, solution)) or list(_cover(problem, solution))
     if faults:
@@ -31,10 +36,13 @@ def check(
     if faults:
         return faults
     faults += _capacity(problem, solution, view)
-    faults += _pins(problem, solution, view, pins)
-    cost = evaluate(problem, solution).objective_ns
-    if claimed_ns is not None and claimed_ns != cost:
-        faults.append(f"the objective is {cost} ns, not the claimed {claimed_ns} ns")
+    faults += _constraints(problem, solution, view, constraints)
+    terms = evaluate(problem, solution)
+    ns, cost = terms.objective_ns, rank(terms, objective)[0]
+    if claimed_ns is not None and claimed_ns != ns:
+        faults.append(f"the objective is {ns} ns, not the claimed {claimed_ns} ns")
+    if claimed_cost is not None and claimed_cost != cost:
+        faults.append(f"the cost ({objective}) is {cost}, not the claimed {claimed_cost}")
     return faults
 
 
@@ -136,16 +144,23 @@ def _capacity(problem: Problem, solution: Solution, view: PlanView) -> Iterator[
             )
 
 
-def _pins(
-    problem: Problem, solution: Solution, view: PlanView, pins: Sequence[Pin]
+def _constraints(
+    problem: Problem, solution: Solution, view: PlanView, constraints: Sequence[Constraint]
 ) -> Iterator[str]:
     dims = {(d.value, d.axis): d for d in chosen_dims(problem, solution.picked)}
-    for pin in pins:
-        dim = dims.get((pin.value, pin.axis or ""))
-        role, tile = (dim.role, dim.tile) if dim is not None else (None, None)
-        dim_holds = pin.role in (None, role) and pin.tile in (None, tile)
-        if not dim_holds or not _located(view, pin):
-            yield f"{pin}: does not hold"
+    for constraint in constraints:
+        if isinstance(constraint, Cut):
+            holds = any(c.ops[0] == constraint.before for c in view.picked)
+        elif isinstance(constraint, Fuse):
+            segments = view.segment_of
+            holds = segments[constraint.first] == segments[constraint.second]
+        else:
+            dim = dims.get((constraint.value, constraint.axis or ""))
+            role, tile = (dim.role, dim.tile) if dim is not None else (None, None)
+            dim_holds = constraint.role in (None, role) and constraint.tile in (None, tile)
+            holds = dim_holds and _located(view, constraint)
+        if not holds:
+            yield f"{constraint}: does not hold"
 
 
 def _located(view: PlanView, pin: Pin) -> bool:

@@ -86,7 +86,8 @@ def _record_reader(kind: type) -> Callable[[Any, str], Any]:
     hints = get_type_hints(kind)
     fields = dataclasses.fields(kind)
     readers = {field.name: _reader(hints[field.name]) for field in fields}
-    optional = {f.name for f in fields if f.default is not dataclasses.MISSING}
+    missing = dataclasses.MISSING
+    optional = {f.name for f in fields if (f.default, f.default_factory) != (missing, missing)}
 
     def read(data: Any, path: str) -> Any:
         if not isinstance(data, dict):

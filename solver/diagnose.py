@@ -1,4 +1,4 @@
-"""Why there is no plan: the fewest limits and pins that cannot hold together."""
+"""Why there is no plan: the fewest limits and constraints that cannot hold together."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from .linear import LinearModel
 def blocking(model: LinearModel, must_run: Sequence[str], engine: Engine) -> tuple[str, ...]:
     """The tags of an infeasible `model` that are in conflict, none of which can be left out.
 
-    First among limits and pins, with every op to run; if they are not to blame, among the ops,
-    which then cannot run together by any candidates.
+    First among limits and constraints, with every op to run; if they are not to blame, among the
+    ops, which then cannot run together by any candidates.
     """
     tags = dict.fromkeys(tag for row in model.rows for tag in row.tags)
     limits = [tag for tag in tags if tag not in set(must_run)]

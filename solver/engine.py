@@ -63,8 +63,8 @@ class Engine(Protocol):
 
     meter: Meter
 
-    def relax(self, form: Formulation) -> list[float]:
-        """A price for every row of `form.model`, good ones if time allows."""
+    def relax(self, form: Formulation, objective: Mapping[int, int]) -> list[float]:
+        """A price for every row of `form.model`, good ones for `objective` if time allows."""
 
     def minimise(
         self,

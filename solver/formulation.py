@@ -298,6 +298,20 @@ class Formulation:
                 values[self.tile[dim.value, dim.axis]] = dim.tile
         return moved
 
+    def objective(self, weights: Mapping[str, int]) -> dict[int, int]:
+        """The costs of variables for weights per unit of a quantity (`objectives.criteria`)."""
+        parts = {
+            "ns": self.time,
+            "hbm_bytes": self.traffic,
+            "instructions": self.work,
+            "sbuf_bytes": {self.room.peak: 1},
+        }
+        costs: dict[int, int] = {}
+        for quantity, weight in weights.items():
+            for variable, amount in parts[quantity].items():
+                self._spend(costs, variable, weight * amount)
+        return costs
+
     def cost(self, objective: Mapping[int, int], values: Sequence[int]) -> int:
         """An objective's value under an assignment."""
         return total(((amount, variable) for variable, amount in objective.items()), values)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from .constraints import Constraint, Cut, Pin
 from .index import Copy, Index, assemble, decides, ports_of, transfer_ns
 from .paths import Cost, least, shortest_path, through_hbm
-from .problem import Candidate, Pin, Port, Problem, Transfer
+from .problem import Candidate, Port, Problem, Transfer
 from .report import Solution
 from .residency import Residency
 
@@ -24,8 +25,8 @@ def greedy(problem: Problem) -> Solution | None:
     return None if path is None else assemble(index, path[1], {})
 
 
-def construct(problem: Problem, pins: Sequence[Pin] = ()) -> list[Solution]:
-    """Plans under `pins`, best effort: none need be legal, `check.check` tells.
+def construct(problem: Problem, constraints: Sequence[Constraint] = ()) -> list[Solution]:
+    """Plans under `constraints`, best effort: none need be legal, `check.check` tells.
 
     Shortest paths over the order pick the candidates, priced once with every crossing value in HBM
     and once with none; then copies are kept where they pay and fit.  The path is found again
@@ -34,9 +35,9 @@ def construct(problem: Problem, pins: Sequence[Pin] = ()) -> list[Solution]:
     index = Index(problem)
     banned = {
         candidate.name
-        for pin in pins
+        for constraint in constraints
         for candidate in problem.candidates
-        if not _permits(index, candidate, pin)
+        if not _permits(index, candidate, constraint)
     }
 
     def within(cost: Cost) -> Cost:
@@ -49,7 +50,7 @@ def construct(problem: Problem, pins: Sequence[Pin] = ()) -> list[Solution]:
         seen: list[list[Candidate]] = []
         while path is not None and path[1] not in seen and len(seen) < ROUNDS:
             seen.append(path[1])
-            residency = Residency(index, path[1], pins)
+            residency = Residency(index, path[1], constraints)
             residency.improve()
             copies = residency.copies()
             plan = assemble(index, path[1], copies)
@@ -58,12 +59,17 @@ def construct(problem: Problem, pins: Sequence[Pin] = ()) -> list[Solution]:
     return plans
 
 
-def _permits(index: Index, candidate: Candidate, pin: Pin) -> bool:
-    """Whether `candidate` can be in a plan under `pin`, as far as roles and tiles go."""
-    position = index.deciding_at(pin.value)
+def _permits(index: Index, candidate: Candidate, constraint: Constraint) -> bool:
+    """Whether `candidate` can be in a plan under `constraint`, locations aside."""
+    if isinstance(constraint, Cut):
+        return constraint.before not in candidate.ops[1:]
+    if not isinstance(constraint, Pin):
+        return (constraint.first in candidate.ops) == (constraint.second in candidate.ops)
+    position = index.deciding_at(constraint.value)
     first, last = index.span[candidate.name]
-    concerned = (pin.role or pin.tile) and position is not None and first <= position <= last
-    return not concerned or decides(candidate, pin)
+    asks = constraint.role or constraint.tile
+    concerned = asks and position is not None and first <= position <= last
+    return not concerned or decides(candidate, constraint)
 
 
 class _Given:

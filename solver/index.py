@@ -6,8 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
 
+from .constraints import Pin
 from .overlap import Load
-from .problem import HBM, Candidate, Conversion, Pin, Port, Problem, Transfer, Value
+from .problem import HBM, Candidate, Conversion, Port, Problem, Transfer, Value
 from .report import Solution, Source
 
 Copy = tuple[str, str]

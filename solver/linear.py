@@ -23,14 +23,24 @@ Number = TypeVar("Number", int, float)
 class Row:
     """`lower <= sum of terms <= upper`.
 
-    A row with tags belongs to those limits or pins: the search for those that cannot hold together
-    drops it when it asks for none of them.
+    A row with tags belongs to those limits or constraints: the search for those that cannot hold
+    together drops it when it asks for none of them.
     """
 
     terms: Expression
     lower: int
     upper: int
     tags: tuple[str, ...] = ()
+
+    def always_holds(self, upper: Sequence[int]) -> bool:
+        """Whether no values of the variables in `0..upper[i]` break the row."""
+        least = most = 0
+        for coefficient, variable in self.terms:
+            if coefficient < 0:
+                least += coefficient * upper[variable]
+            else:
+                most += coefficient * upper[variable]
+        return self.lower <= least and most <= self.upper
 
 
 @dataclass(slots=True)

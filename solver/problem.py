@@ -23,8 +23,8 @@ Location = Literal["hbm", "sbuf"]
 
 
 class ProblemError(ValueError):
-    """A `Problem`, or a pin on one, that breaks a rule; the message names the offender and the
-    rule."""
+    """A `Problem`, or a constraint or objective of one, that breaks a rule; the message names the
+    offender and the rule."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,29 +122,6 @@ class Conversion:
     source: str
     target: str
     cost: Transfer
-
-
-@dataclass(frozen=True, slots=True)
-class Pin:
-    """A decision the user has taken.
-
-    With `axis`: the role or the tile (or both) of that axis of `value`, as chosen by the candidate
-    that produces it (a graph input: by its first reader).  With `location`: "hbm", the value is in
-    HBM and no copy is kept in SBUF between segments; "sbuf", no segment streams it from HBM, and
-    it is stored there only if it is a graph output.
-    """
-
-    value: str
-    axis: str | None = None
-    role: Role | None = None
-    tile: int | None = None
-    location: Location | None = None
-
-    def __str__(self) -> str:
-        parts = [] if self.role is None else [f"role[{self.value}, {self.axis}] = {self.role}"]
-        parts += [] if self.tile is None else [f"tile[{self.value}, {self.axis}] = {self.tile}"]
-        parts += [] if self.location is None else [f"location[{self.value}] = {self.location}"]
-        return "pin " + ", ".join(parts)
 
 
 @dataclass(frozen=True, slots=True)

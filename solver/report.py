@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from typing import Literal
 
@@ -19,9 +19,9 @@ class Status(Enum):
     """What is known about the plan of a report."""
 
     OPTIMAL = "optimal"
-    """No plan is faster."""
+    """No plan is better by the objective."""
     FEASIBLE = "feasible"
-    """The plan is legal; the report's bound says how much faster another could be."""
+    """The plan is legal; the report's bound says how much better another could be."""
     INFEASIBLE = "infeasible"
     """No plan is legal; the report's `blocking` says why."""
     UNKNOWN = "unknown"
@@ -99,10 +99,13 @@ class Terms:
 class Report:
     """The answer to one `Problem`.
 
-    `best_bound_ns` is a time that no plan beats; `gap` is the part of `objective_ns` above it
-    (0..1).  `deterministic_s` is the solver's own machine-independent clock.  `dims` are the roles
-    and tiles of the plan.  `blocking` names, when infeasible, the limits and pins that cannot hold
-    together.  `greedy` is what running op by op through HBM costs, where that is possible at all.
+    `objective` names what was minimised; `cost` is what the plan has of it, the sum of
+    `cost_terms`, and `cost_bound` what no plan goes below; `gap` is the part of `cost` above it
+    (0..1).  `objective_ns` is the plan's time and `best_bound_ns` a time that no plan beats,
+    whatever the objective.  `deterministic_s` is the solver's own machine-independent clock.
+    `dims` are the roles and tiles of the plan.  `blocking` names, when infeasible, the limits and
+    constraints that cannot hold together.  `greedy` is what running op by op through HBM costs,
+    where that is possible at all.
     """
 
     status: Status
@@ -119,6 +122,10 @@ class Report:
     dims: tuple[DimChoice, ...]
     blocking: tuple[str, ...]
     greedy: Terms | None
+    objective: str = "time"
+    cost: int | None = None
+    cost_terms: Mapping[str, int] = field(default_factory=dict)
+    cost_bound: int = 0
 
     def to_json(self) -> str:
         """This report as JSON text."""

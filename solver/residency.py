@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
 
+from .constraints import Constraint, Pin
 from .index import Copy, Index, transfer_ns
 from .overlap import Load, saved_ns
-from .problem import HBM, Candidate, Pin, Port
+from .problem import HBM, Candidate, Port
 
 PASSES = 3
 """How often all values are gone through; later passes use what earlier ones freed."""
@@ -40,9 +41,15 @@ class _Uses:
 class Residency:
     """The copies kept for `picked`, segments in order; at first none."""
 
-    def __init__(self, index: Index, picked: Sequence[Candidate], pins: Sequence[Pin] = ()) -> None:
+    def __init__(
+        self,
+        index: Index,
+        picked: Sequence[Candidate],
+        constraints: Sequence[Constraint] = (),
+    ) -> None:
         self._index = index
         self._picked = picked
+        pins = [constraint for constraint in constraints if isinstance(constraint, Pin)]
         self._located = {pin.value: pin.location for pin in pins if pin.location is not None}
         self._segment_at = [i for i, candidate in enumerate(picked) for _ in candidate.ops]
         self._uses: dict[str, _Uses] = defaultdict(_Uses)

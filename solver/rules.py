@@ -1,10 +1,10 @@
-"""What a `Problem` must satisfy before anyone solves it, and what a `Pin` may ask."""
+"""What a `Problem` must satisfy before anyone solves it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from .problem import HBM, Candidate, Conversion, Pin, Port, Problem, ProblemError, Transfer, Value
+from .problem import HBM, Candidate, Conversion, Port, Problem, ProblemError, Transfer, Value
 
 MAX_QUANTITY = 2**40
 """Largest time, byte count or instruction count of one record: sums over a program then stay far
@@ -40,22 +40,6 @@ def validate_problem(problem: Problem) -> None:
     for op in problem.ops:
         if op not in covered:
             raise ProblemError(f"op {op!r}: no candidate runs it")
-
-
-def validate_pins(problem: Problem, pins: Sequence[Pin]) -> None:
-    """Raise `ProblemError` for a pin that names nothing in `problem` or asks for nothing."""
-    values = {value.name for value in problem.values}
-    axes = {(d.value, d.axis) for candidate in problem.candidates for d in candidate.dims}
-    for pin in pins:
-        if pin.value not in values:
-            raise ProblemError(f"{pin}: no value is named {pin.value!r}")
-        asks_dim = pin.role is not None or pin.tile is not None
-        if not asks_dim and pin.location is None:
-            raise ProblemError(f"pin on {pin.value!r}: asks for no role, tile or location")
-        if asks_dim and pin.axis is None:
-            raise ProblemError(f"{pin}: a role or a tile needs an axis")
-        if pin.axis is not None and (pin.value, pin.axis) not in axes:
-            raise ProblemError(f"{pin}: no candidate gives axis {pin.axis!r} of {pin.value!r}")
 
 
 def _conversion_name(conversion: Conversion) -> str:

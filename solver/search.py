@@ -10,13 +10,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
 
+from .constraints import Constraint, validate_constraints
 from .engine import SECONDS_PER_PIVOT_ROW, SECONDS_PER_TERM, SECONDS_PER_TICK, Meter, Outcome
 from .formulation import Formulation
 from .improve import Search
 from .linear import UNBOUNDED, LinearModel, Row
-from .problem import Pin, Problem
-from .report import Report
-from .rules import validate_pins
+from .objectives import Objective, validate_objective
+from .problem import Problem
+from .report import Report, Solution
 
 MAX_ROUNDS = 6
 """How often the relaxation may be solved, each time with the rows that it broke before."""
@@ -34,51 +35,63 @@ def solve(
     *,
     time_limit: float = 10.0,
     seed: int = 0,
-    workers: int = 1,
-    pins: Sequence[Pin] = (),
+    constraints: Sequence[Constraint] = (),
+    objective: Objective = "time",
+    start: Sequence[Solution] = (),
 ) -> Report:
-    """The fastest plan for `problem` under `pins` that `time_limit` seconds allow.
+    """The best plan for `problem` under `constraints` that `time_limit` seconds allow, by default
+    the fastest.
 
-    Of equally fast plans it prefers less HBM traffic, then fewer instructions, then a lower SBUF
-    peak, as far as time allows.  With one worker, the same arguments give the same plan.  However
-    short the limit, the report has a plan no slower than `greedy`, if that is legal.
+    Of plans that are equal by `objective` it prefers the faster, then less HBM traffic, then fewer
+    instructions, then a lower SBUF peak, as far as time allows.  The same arguments give the same
+    plan.  However short the limit, the report has a plan no worse than `greedy` and those in
+    `start`, plans of like problems for instance, as far as they are legal.
 
-    Raises `ProblemError` for a malformed problem or pin, and `SolverMissing` without OR-Tools.
+    Raises `ProblemError` for a malformed problem, constraint or objective, and `SolverMissing`
+    without OR-Tools.
     """
-    if time_limit <= 0:
-        raise ValueError(f"solve: time_limit is {time_limit}, must be above 0")
-    engine = CpSat(Meter(time_limit), seed, workers)
+    engine = start_engine("solve", time_limit, seed)
     problem.validate()
-    validate_pins(problem, pins)
-    search = Search(problem, tuple(pins), engine)
+    validate_constraints(problem, constraints)
+    validate_objective(objective)
+    search = Search(problem, tuple(constraints), engine, objective, start)
     search.run()
     return search.report(seed)
 
 
-class CpSat:
-    """The engine: repeatable for one worker and the same seed."""
+def start_engine(who: str, time_limit: float, seed: int) -> CpSat:
+    """An engine with `time_limit` seconds to spend.  Raises `ValueError` if they are not above 0,
+    and `SolverMissing` without OR-Tools."""
+    if time_limit <= 0:
+        raise ValueError(f"{who}: time_limit is {time_limit}, must be above 0")
+    return CpSat(Meter(time_limit), seed)
 
-    def __init__(self, meter: Meter, seed: int, workers: int) -> None:
+
+class CpSat:
+    """The engine: repeatable for the same seed."""
+
+    def __init__(self, meter: Meter, seed: int) -> None:
         self.meter = meter
         self._seed = seed
-        self._workers = workers
         self._cp_model: Any = _ortools()
 
-    def relax(self, form: Formulation) -> list[float]:
-        """Row prices for `form.time`, from the linear relaxation by GLOP's dual simplex method;
+    def relax(self, form: Formulation, objective: Mapping[int, int]) -> list[float]:
+        """Row prices for `objective`, from the linear relaxation by GLOP's dual simplex method;
         zeros where even its first round does not end within the time left.
 
         The rows of SBUF are taken in as they are found broken, in up to `MAX_ROUNDS` rounds; those
         never broken have price 0.
         """
-        linear = Relaxation(form.model, form.time)
+        linear = Relaxation(form.model, objective)
         linear.add(set(range(len(form.model.rows))) - set(form.room.rows))
         prices = [0.0] * len(form.model.rows)
         for _ in range(MAX_ROUNDS):
             if not linear.solve(self.meter):
                 break
             prices = linear.prices()
-            broken = form.room.broken(linear.values())
+            values = linear.values()
+            peak = values[form.room.peak] if form.room.peak in objective else None
+            broken = form.room.broken(values, peak)
             if len(broken) <= FEW_BROKEN * len(form.room.rows):
                 break
             linear.add(broken)
@@ -96,8 +109,12 @@ class CpSat:
         """See `engine.Engine`."""
         cp = self._cp_model.CpModel()
         variables = {i: cp.new_int_var(0, model.upper[i], "") for i in inside}
+        upper = [0] * len(model.upper)
+        for i in inside:
+            upper[i] = model.upper[i]
         for row in model.rows:
-            self._add_row(cp, variables, row)
+            if not row.always_holds(upper):
+                self._add_row(cp, variables, row)
         costs = [(cost, variables[i]) for i, cost in objective.items() if i in variables]
         cp.minimize(self._sum(costs))
         if hint is not None:
@@ -158,7 +175,7 @@ class CpSat:
         tight, and probing and symmetry detection find nothing in them.
         """
         solver = self._cp_model.CpSolver()
-        solver.parameters.num_workers = self._workers
+        solver.parameters.num_workers = 1
         solver.parameters.random_seed = self._seed
         solver.parameters.linearization_level = 2 if linear else 0
         solver.parameters.cp_model_probing_level = 0

@@ -161,8 +161,8 @@ def test_pins_are_respected() -> None:
     free = nkigen_lite.compile(normalised, "40x96:f32")
     inside = next(value.name for value in free.plan.values if value.kind == "temp")
     assert free.plan.value(inside).location != "hbm"
-    pins = [solver.Pin(inside, location="hbm")]
-    pinned = nkigen_lite.compile(normalised, "40x96:f32", pins=pins)
+    pins = [nkigen_lite.constrain(inside, location="hbm")]
+    pinned = nkigen_lite.compile(normalised, "40x96:f32", constraints=pins)
     assert pinned.plan.value(inside).location == "hbm"
     assert pinned.report.objective_ns > free.report.objective_ns
 
@@ -307,9 +307,11 @@ def test_integers_cannot_be_multiplied_on_the_pe_array() -> None:
 
 
 def test_contradicting_pins_are_named() -> None:
-    pins = [solver.Pin("x", location="hbm"), solver.Pin("x", location="sbuf")]
-    with pytest.raises(NoPlan, match=r"location\[x\] = ") as caught:
-        _gate(pins=pins)
+    pins = [nkigen_lite.constrain("x", location=place) for place in ("hbm", "sbuf")]
+    with pytest.raises(
+        NoPlan, match="hold together: value 'x' lives in HBM only; value 'x' is kept in SBUF"
+    ) as caught:
+        _gate(constraints=pins)
     assert caught.value.report.status is solver.Status.INFEASIBLE
 
 

@@ -98,7 +98,7 @@ def test_a_pinned_location_is_respected() -> None:
     fn, specs = KERNELS["mlp"]
     free = compiled(fn, *specs)
     inner = next(v.name for v in free.plan.values if v.kind == "temp" and v.location == "sbuf")
-    pinned = compiled(fn, *specs, pins=[solver.Pin(inner, location="hbm")])
+    pinned = compiled(fn, *specs, constraints=[solver.Pin(inner, location="hbm")])
     assert pinned.plan.value(inner).location == "hbm"
     assert pinned.report.objective_ns > free.report.objective_ns
 
@@ -107,7 +107,7 @@ def test_contradicting_pins_are_named() -> None:
     fn, specs = KERNELS["softmax"]
     pins = [solver.Pin("x", location="sbuf"), solver.Pin("x", location="hbm")]
     with pytest.raises(NoPlan, match=r"pin location\[x\]"):
-        compiled(fn, *specs, pins=pins)
+        compiled(fn, *specs, constraints=pins)
 
 
 def test_more_bandwidth_never_makes_a_slower_plan() -> None:

@@ -56,7 +56,7 @@ def test_a_single_segment_is_charged_its_simulated_time(name: str) -> None:
     # Every value in HBM between segments, so that the kernel is one segment and nothing else.
     names = list(nkigen_lite.trace(function, arguments).graph.inputs)
     pins = [solver.Pin(value.name, location="hbm") for value in names]
-    made = nkigen_lite.compile(function, *arguments, pins=pins, name="single")
+    made = nkigen_lite.compile(function, *arguments, constraints=pins, name="single")
     assert [s.kind for s in made.plan.segments] == ["segment"]
     simulated = simulate_kernel(made.nki, made.target).time_ns
     assert made.report.objective_ns == pytest.approx(simulated, rel=0.05)

@@ -190,9 +190,9 @@ def test_pins_that_the_plan_keeps_are_accepted_and_others_rejected() -> None:
     for problem, report, solution in plans():
         for dim in report.dims:
             kept = Pin(dim.value, dim.axis, dim.role, dim.tile)
-            assert check(problem, solution, pins=[kept]) == []
+            assert check(problem, solution, constraints=[kept]) == []
             broken = replace(kept, tile=dim.tile + 1)
-            assert check(problem, solution, pins=[broken]) == [f"{broken}: does not hold"]
+            assert check(problem, solution, constraints=[broken]) == [f"{broken}: does not hold"]
             tried += 1
     assert tried > 20
 
@@ -203,6 +203,6 @@ def test_a_pinned_location_that_the_plan_does_not_keep_is_rejected() -> None:
         homeless = [Pin(value, location="hbm") for value, _ in solution.kept]
         streamed = [Pin(s.value, location="sbuf") for s in solution.sources if s.place == "hbm"]
         for pin in homeless + streamed:
-            assert check(problem, solution, pins=[pin]) == [f"{pin}: does not hold"]
+            assert check(problem, solution, constraints=[pin]) == [f"{pin}: does not hold"]
             tried += 1
     assert tried > 20

@@ -67,7 +67,7 @@ def test_prices_of_the_relaxation_bound_every_plan_and_what_it_uses() -> None:
         if best is None:
             continue
         form = Formulation(problem)
-        priced = price(form.model, form.time, CpSat(Meter(5.0), 0, 1).relax(form))
+        priced = price(form.model, form.time, CpSat(Meter(5.0), 0).relax(form, form.time))
         values = form.assignment(best[1])
         assert priced.bound <= best[0][0]
         assert all(
@@ -117,5 +117,5 @@ def test_the_relaxation_of_a_large_problem_is_within_a_few_percent(limit: int) -
     report = solve(problem, time_limit=10)
     assert report.objective_ns is not None
     form = Formulation(problem)
-    priced = price(form.model, form.time, CpSat(Meter(5.0), 0, 1).relax(form))
+    priced = price(form.model, form.time, CpSat(Meter(5.0), 0).relax(form, form.time))
     assert 0.95 * report.objective_ns < priced.bound <= report.objective_ns

@@ -1,4 +1,4 @@
-"""The solver against exhaustive search on small problems, alone and under random pins."""
+"""The solver against exhaustive search on small problems, alone and under random constraints."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from dataclasses import replace
 
 import pytest
 
-from solver import Pin, Problem, Status, check, evaluate, solve
-from solver.brute import brute, rank
+from solver import Constraint, Cut, Fuse, Pin, Problem, Status, check, evaluate, solve
+from solver.brute import brute
 from solver.greedy import construct, greedy
+from solver.objectives import rank
 from solver.paths import lower_bound
 from solver.synthetic import small_problem
 
 
-def agree(problem: Problem, pins: tuple[Pin, ...] = ()) -> bool:
+def agree(problem: Problem, constraints: tuple[Constraint, ...] = ()) -> bool:
     """Assert that the solver finds what exhaustive search finds; whether that is a plan."""
-    best = brute(problem, pins)
-    report = solve(problem, time_limit=5, pins=pins)
+    best = brute(problem, constraints)
+    report = solve(problem, time_limit=5, constraints=constraints)
     if best is None:
         assert report.status is Status.INFEASIBLE, problem.name
         assert report.solution is None
@@ -26,7 +27,7 @@ def agree(problem: Problem, pins: tuple[Pin, ...] = ()) -> bool:
     assert report.status is Status.OPTIMAL, problem.name
     assert report.solution is not None
     assert report.terms is not None
-    assert check(problem, report.solution, claimed_ns=best[0][0], pins=pins) == []
+    assert check(problem, report.solution, claimed_ns=best[0][0], constraints=constraints) == []
     assert rank(report.terms) == best[0], problem.name
     assert report.best_bound_ns == best[0][0]
     assert report.gap == 0.0
@@ -66,6 +67,24 @@ def test_the_solver_agrees_with_exhaustive_search_under_pins(block: int) -> None
         problem = small_problem(seed, max_ops=3)
         if any(candidate.dims for candidate in problem.candidates):
             feasible.append(agree(problem, random_pins(problem, random.Random(seed))))
+    assert any(feasible)
+    assert not all(feasible)
+
+
+def random_shape(problem: Problem, rng: random.Random) -> tuple[Constraint, ...]:
+    """A cut, a fusion, or both; perhaps with a location."""
+    first, second = sorted(rng.sample(range(len(problem.ops)), 2))
+    cut, fuse = Cut(problem.ops[second]), Fuse(problem.ops[first], problem.ops[second])
+    located = Pin(rng.choice(problem.values).name, location=rng.choice(("hbm", "sbuf")))
+    return rng.choice([(cut,), (fuse,), (fuse, located), (cut, located), (cut, fuse)])
+
+
+@pytest.mark.parametrize("block", range(2))
+def test_the_solver_agrees_with_exhaustive_search_under_cuts_and_fusion(block: int) -> None:
+    feasible = []
+    for seed in range(3000 + 20 * block, 3020 + 20 * block):
+        problem = small_problem(seed, max_ops=4)
+        feasible.append(agree(problem, random_shape(problem, random.Random(seed))))
     assert any(feasible)
     assert not all(feasible)
 

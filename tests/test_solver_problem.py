@@ -22,7 +22,7 @@ from solver import (
     Transfer,
     Value,
 )
-from solver.rules import validate_pins
+from solver.constraints import validate_constraints
 from solver.synthetic import layered_problem, small_problem
 
 MOVE = Transfer({"dma": 10}, 2, 64, 4, 1, 1)
@@ -194,12 +194,12 @@ def test_validate_names_the_offender_and_the_rule(fault: str) -> None:
         (Pin("w", location="hbm"), "no value is named 'w'"),
         (Pin("y"), "asks for no role, tile or location"),
         (Pin("y", role="P"), "needs an axis"),
-        (Pin("y", axis="k", role="P"), "no candidate gives axis 'k' of 'y'"),
+        (Pin("y", axis="k", role="P"), "no axis of 'y' is named 'k'; there are 'i'"),
     ],
 )
 def test_a_pin_on_nothing_is_an_error(pin: Pin, message: str) -> None:
     with pytest.raises(ProblemError, match=message):
-        validate_pins(chain(), [pin])
+        validate_constraints(chain(), [pin])
 
 
 @given(st.integers(0, 10**6))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 
 from cost_models import Target
-from nkigen_lite.api import Compiled, Watch, write_outputs
+from nkigen_lite.api import Compiled, Watch, load_constraints, write_outputs
 from nkigen_lite.api import compile as compile_function
 from nkigen_lite.commands import terminal
 from nkigen_lite.commands.arguments import Request, request, target_of
@@ -23,6 +23,7 @@ def compiled(args: argparse.Namespace, wanted: Request, target: Target, watch: W
         target=target,
         time_limit=args.time_limit,
         seed=args.seed,
+        constraints=load_constraints(args.constraints) if args.constraints else (),
         watch=watch,
     )
 

@@ -11,7 +11,7 @@ from nkigen_lite.tensor_ir.passes.axes import Program, analyse
 from nkigen_lite.tensor_ir.passes.canonicalize import canonicalize
 from nkigen_lite.tensor_ir.passes.decompose import decompose
 from nkigen_lite.tensor_ir.passes.hardware import TRN2
-from nkigen_lite.tensor_ir.passes.layout_solver import Pin, Solved, solve_layout
+from nkigen_lite.tensor_ir.passes.layout_solver import Constraint, Solved, solve_layout
 
 Watch = Callable[[str, str], None]
 
@@ -52,7 +52,7 @@ def lower(
     *,
     time_limit: float = 10.0,
     seed: int = 0,
-    pins: Sequence[Pin] = (),
+    constraints: Sequence[Constraint] = (),
     watch: Watch = lambda stage, text: None,
 ) -> Lowered:
     """Simplify ``graph`` in place, solve its layout and lower it.
@@ -65,7 +65,9 @@ def lower(
     simplify(graph, watch)
     program = analyse(graph)
     watch("axes", program.dump())
-    solved = solve_layout(program, target, time_limit=time_limit, seed=seed, pins=pins)
+    solved = solve_layout(
+        program, target, time_limit=time_limit, seed=seed, constraints=constraints
+    )
     watch("plan", solved.plan.to_json())
     watch("nki", solved.kernel.dump())
     return Lowered(program, solved)

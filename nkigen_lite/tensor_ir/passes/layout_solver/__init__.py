@@ -8,6 +8,6 @@ a schedule for the lowering and into data for people.
 from nkigen_lite.tensor_ir.passes.layout_solver.plan import Plan, plan_of
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import Cost, cost_of
 from nkigen_lite.tensor_ir.passes.layout_solver.solve import Solved, solve_layout
-from solver import Pin
+from solver import Constraint
 
-__all__ = ["Cost", "Pin", "Plan", "Solved", "cost_of", "plan_of", "solve_layout"]
+__all__ = ["Constraint", "Cost", "Plan", "Solved", "cost_of", "plan_of", "solve_layout"]

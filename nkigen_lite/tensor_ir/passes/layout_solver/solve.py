@@ -51,7 +51,7 @@ def solve_layout(
     *,
     time_limit: float = 10.0,
     seed: int = 0,
-    pins: Sequence[solver.Pin] = (),
+    constraints: Sequence[solver.Constraint] = (),
 ) -> Solved:
     """Choose roles, tiles, locations and implementations for a program, and lower it.
 
@@ -59,7 +59,8 @@ def solve_layout(
     (scratch tiles beside residents), it is solved again with that much less.
 
     Raises:
-        NoPlan: nothing legal fits the target, or the pins contradict each other; says which limits.
+        NoPlan: nothing legal fits the target, or the constraints contradict each other or a limit;
+            says which.
         InvalidStage: the solver's answer does not pass the independent checker.
     """
     start = perf_counter()
@@ -68,9 +69,11 @@ def solve_layout(
     build_s, solve_s, lower_s = perf_counter() - start, 0.0, 0.0
     limits = Limits.of(target)
     for _ in range(_ATTEMPTS):
-        report = solver.solve(problem, time_limit=time_limit, seed=seed, pins=tuple(pins))
+        report = solver.solve(
+            problem, time_limit=time_limit, seed=seed, constraints=tuple(constraints)
+        )
         solve_s += report.wall_s
-        _require(program, target, problem, report, pins)
+        _require(program, target, problem, report, constraints)
         begun = perf_counter()
         assert report.solution is not None
         schedule = schedule_of(planner, report.solution)
@@ -90,15 +93,15 @@ def _require(
     target: Target,
     problem: solver.Problem,
     report: solver.Report,
-    pins: Sequence[solver.Pin],
+    constraints: Sequence[solver.Constraint],
 ) -> None:
     if report.solution is None:
-        blocking = "; ".join(report.blocking) or "no plan was found in the time allowed"
-        raise NoPlan(
-            f"layout_solver: {report.status.value} plan for @{program.name} on {target.name}: "
-            f"{blocking}",
-            report,
-        )
-    wrong = solver.check(problem, report.solution, pins=tuple(pins), claimed_ns=report.objective_ns)
+        why = "none was found in the time allowed"
+        if report.blocking:
+            why = "these cannot hold together: " + "; ".join(report.blocking)
+        raise NoPlan(f"layout_solver: no plan for @{program.name} on {target.name}: {why}", report)
+    wrong = solver.check(
+        problem, report.solution, constraints=tuple(constraints), claimed_ns=report.objective_ns
+    )
     if wrong:
         raise InvalidStage(f"layout_solver: the plan for @{program.name} is not legal: {wrong[0]}")
