@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.lifetimes import Lifetime, lifetimes
-from nkigen_lite.nki_ir.types import MemorySpace
 
 SBUF_ALIGNMENT = 4
 """Bytes that addresses in SBUF are multiples of, so that no element of any type is cut.
@@ -71,7 +70,8 @@ class Usage:
     Attributes:
         capacity: usable.
         top: the number of the highest byte in use, plus one: the peak by address.
-        live: the most in use at one position of the program, with all copies.
+        live: the most in use at one position of the program, with all copies, each rounded up to
+            the alignment or to whole banks.
         spread: how far apart buffers lie that are not live together.
         method: what found the addresses.
     """
@@ -185,7 +185,8 @@ def places_of(kernel: Graph, allocation: Allocation) -> Mapping[Value, Place]:
             else f"{allocation.places[at]} for {lives[at].value}"
         )
         raise InvalidInput(
-            f"allocation: of @{allocation.kernel}, has {what} but must be of @{kernel.name} as it is"
+            f"allocation: of @{allocation.kernel}, has {what} but must be that of the kernel, "
+            f"@{kernel.name}"
         )
     return {life.value: place for life, place in zip(lives, allocation.places, strict=True)}
 
@@ -193,8 +194,3 @@ def places_of(kernel: Graph, allocation: Allocation) -> Mapping[Value, Place]:
 def _shape_of(life: Lifetime) -> tuple[str, int, int, int]:
     kind = life.value.type
     return str(kind.memory.value), kind.partition_size, kind.partition_bytes, life.copies
-
-
-def memory_of(place: Place) -> MemorySpace:
-    """The memory that a place is in."""
-    return MemorySpace(place.memory)

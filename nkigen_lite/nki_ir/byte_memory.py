@@ -31,9 +31,7 @@ class ByteMemory:
     def tile(self, kind: TileType, offset: int) -> Array:
         """An on-chip buffer at a byte of every partition, from partition 0 on."""
         strides = [*_contiguous(kind.free_shape, kind.dtype.itemsize)]
-        return np.ndarray(
-            kind.shape, kind.dtype.np, self._bytes, offset, (self.width, *strides)
-        )
+        return np.ndarray(kind.shape, kind.dtype.np, self._bytes, offset, (self.width, *strides))
 
     def row(self, kind: TileType) -> Array:
         """The whole of the first row as a buffer in HBM."""

@@ -139,9 +139,8 @@ def _reads(op: Op, arrays: Sequence[Any]) -> Iterator[int]:
     for at, value in enumerate(op.inputs):
         if value.type.memory is MemorySpace.REG:
             continue
-        if at not in written:
-            yield at
-        elif f"read {at}" in (NKI[op.opcode].effects or ()) and _adds(op, arrays):
+        also_read = f"read {at}" in (NKI[op.opcode].effects or ()) and _adds(op, arrays)
+        if at not in written or also_read:
             yield at
 
 

@@ -3,8 +3,8 @@
 What waits for what is read off the simulator's instruction stream, cell by cell as
 ``cost_models.simulate.tiles`` does with times: a read waits for the last writes of its cells, a
 write for the writes and reads of others, the first write into bytes that another buffer had for
-all who still use those. An engine keeps its own order. A DMA is triggered in the order of its engine
-and waits there; when it moves its bytes after that is open.
+all who still use those. An engine keeps its own order. A DMA is triggered in the order of its
+engine and waits there; when it moves its bytes after that is open.
 """
 
 from __future__ import annotations
@@ -125,4 +125,3 @@ def random_order(stream: Sequence[Issued], seed: int) -> Iterator[int]:
 
 def _ready(stream: Sequence[Issued], waiting: Sequence[int], done: set[int]) -> bool:
     return bool(waiting) and stream[waiting[-1]].after <= done
-

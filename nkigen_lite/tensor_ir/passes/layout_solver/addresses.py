@@ -24,6 +24,8 @@ from nkigen_lite.nki_ir.lifetimes import Lifetime, Span, length, lifetimes
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.types import MemorySpace
 
+Named = tuple[str, Lifetime]
+
 QUICK_S = 0.05
 """Seconds, as the packer counts them, for each spread but the last: its passes without search."""
 
@@ -58,9 +60,9 @@ class Spread:
 
 
 SPREADS = (
-    Spread("nothing is used twice", lambda life: (0, life.live[1]), 1.0),
+    Spread("no byte is used twice", lambda life: (0, life.live[1])),
     *(
-        Spread(f"through the outermost loop and {part:.0%} of the program after it", _outermost, part)
+        Spread(f"through the outermost loop and {part:.0%} of the program", _outermost, part)
         for part in AFTERWARDS
     ),
     Spread("through the innermost loop", _innermost),
@@ -79,37 +81,38 @@ def allocate(
     and has the lowest addresses found where there is not.
     """
     lives = lifetimes(kernel)
-    names = names_of(lives)
+    named = list(zip(names_of(lives), lives, strict=True))
+    sbuf = _Memory(MemorySpace.SBUF, limits.sbuf_bytes // SBUF_ALIGNMENT, SBUF_ALIGNMENT)
+    psum = _Memory(MemorySpace.PSUM, limits.psum_banks, limits.psum_bank_bytes)
     total = length(kernel)
-    sbuf = _Memory(MemorySpace.SBUF, limits.sbuf_bytes, 1, SBUF_ALIGNMENT)
-    psum = _Memory(MemorySpace.PSUM, limits.psum_banks, limits.psum_bank_bytes, 1)
-    places: dict[str, Place] = {}
-    usages = []
-    for memory in (sbuf, psum):
-        mine = [
-            (n, life)
-            for n, life in zip(names, lives, strict=True)
-            if life.value.type.memory is memory.space
-        ]
-        spread, packing = memory.pack(mine, total, time_limit, seed)
-        usages.append(memory.usage(mine, spread, packing))
-        places.update((name, memory.place(name, life, packing)) for name, life in mine)
-    found = tuple(places[name] for name in names)
-    by_value = {life.value: place for life, place in zip(lives, found, strict=True)}
-    return Allocation(kernel.name, *usages, found, hazards_of(kernel, by_value))
+    in_sbuf, sbuf_places = sbuf.allocate(named, total, time_limit, seed)
+    in_psum, psum_places = psum.allocate(named, total, time_limit, seed)
+    found = {**sbuf_places, **psum_places}
+    places = {life.value: found[name] for name, life in named}
+    hazards = hazards_of(kernel, places)
+    return Allocation(kernel.name, in_sbuf, in_psum, tuple(places.values()), hazards)
 
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    """One memory, in units of ``unit`` bytes of each partition."""
+    """One memory, in units of ``unit`` bytes of each partition: what addresses are multiples of,
+    and buffers are rounded up to."""
 
     space: MemorySpace
     capacity: int
     unit: int
-    alignment: int
 
-    def pack(
-        self, lives: Sequence[tuple[str, Lifetime]], total: int, time_limit: float, seed: int
+    def allocate(
+        self, named: Sequence[Named], total: int, time_limit: float, seed: int
+    ) -> tuple[Usage, dict[str, Place]]:
+        """Places for those of the buffers that are in this memory, by name."""
+        mine = [(name, life) for name, life in named if life.value.type.memory is self.space]
+        spread, packing = self._pack(mine, total, time_limit, seed)
+        places = {name: self._place(name, life, packing) for name, life in mine}
+        return self._usage(mine, spread, packing), places
+
+    def _pack(
+        self, lives: Sequence[Named], total: int, time_limit: float, seed: int
     ) -> tuple[Spread, solver.Packing]:
         """The roomiest spread that fits, and its addresses; the tightest if none does."""
         for spread in SPREADS[:-1]:
@@ -121,9 +124,7 @@ class _Memory:
         tightest = SPREADS[-1]
         return tightest, solver.pack(self._problem(lives, tightest, total), time_limit, seed)
 
-    def _problem(
-        self, lives: Sequence[tuple[str, Lifetime]], spread: Spread, total: int
-    ) -> solver.PackingProblem:
+    def _problem(self, lives: Sequence[Named], spread: Spread, total: int) -> solver.PackingProblem:
         after = round(spread.afterwards * total)
         buffers = []
         for name, life in lives:
@@ -131,13 +132,14 @@ class _Memory:
             for copy in range(life.copies):
                 label = _label(name, copy)
                 size = self._units(life)
-                buffers.append(solver.Buffer(label, start, end + after, size, self.alignment))
+                buffers.append(solver.Buffer(label, start, end + after, size))
         return solver.PackingProblem(tuple(buffers), self.capacity)
 
     def _units(self, life: Lifetime) -> int:
-        return -(-life.value.type.partition_bytes // self.unit)
+        size: int = life.value.type.partition_bytes
+        return -(-size // self.unit)
 
-    def place(self, name: str, life: Lifetime, packing: solver.Packing) -> Place:
+    def _place(self, name: str, life: Lifetime, packing: solver.Packing) -> Place:
         """Where a buffer lies in a packing."""
         kind = life.value.type
         offsets = (packing.addresses[_label(name, copy)] for copy in range(life.copies))
@@ -150,9 +152,7 @@ class _Memory:
             tuple(self.unit * offset for offset in offsets),
         )
 
-    def usage(
-        self, lives: Sequence[tuple[str, Lifetime]], spread: Spread, packing: solver.Packing
-    ) -> Usage:
+    def _usage(self, lives: Sequence[Named], spread: Spread, packing: solver.Packing) -> Usage:
         """How a packing uses the memory."""
         live = _most_live(self._problem(lives, SPREADS[-1], 0))
         return Usage(
