@@ -197,8 +197,14 @@ class Tiles:
                     readers[c] |= mark
             for now in used[many:]:
                 for c in now:
-                    written[c] = end if user != DMA else max(end, written[c])
+                    if user != DMA:
+                        written[c], readers[c] = end, 0
+                    else:
+                        # It may have written a part only: who brings the next still waits for all
+                        # that this one has waited for.
+                        if writer[c] != DMA:
+                            self._mark_read(c, writer[c], written[c])
+                        written[c] = max(end, written[c])
                     writer[c] = user
-                    readers[c] = 0
 
         return done

@@ -66,10 +66,21 @@ class Dependencies:
         for cell in reads:
             self._note(self.readers.setdefault(cell, {}), number)
         for cell in writes:
-            parts = self.writers.get(cell, []) if user == DMA else []
-            self.writers[cell] = [*(n for n in parts if self.units[n] == DMA), number]
-            self.readers.pop(cell, None)
+            self._write(cell, number, user)
         return found
+
+    def _write(self, cell: Cell, number: int, user: str) -> None:
+        if user != DMA:
+            self.writers[cell] = [number]
+            self.readers.pop(cell, None)
+            return
+        # A DMA may write a part only: who brings the next still waits for all that it waited for.
+        before = self.writers.get(cell, [])
+        parts = [n for n in before if self.units[n] == DMA]
+        for n in before:
+            if n not in parts:
+                self._note(self.readers.setdefault(cell, {}), n)
+        self.writers[cell] = [*parts, number]
 
     def _note(self, readers: dict[Reader, int], number: int) -> None:
         unit = self.units[number]
