@@ -21,6 +21,8 @@ from nkigen_lite.core.ir import Graph, clone
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.frontend import Kernel, Traced, arguments
 from nkigen_lite.frontend.tracing import trace_bound
+from nkigen_lite.nki_ir.allocation import Allocation
+from nkigen_lite.nki_ir.checked import Order, run_checked
 from nkigen_lite.nki_ir.emit_nki import emit_nki
 from nkigen_lite.nki_ir.interpret import run as run_kernel
 from nkigen_lite.nki_ir.simulate import simulate_kernel
@@ -50,6 +52,7 @@ class Compiled:
         graph: the traced tensor_ir graph, before any rewriting.
         plan: what the solver chose, as data.
         nki: the lowered nki_ir graph.
+        allocation: the addresses of its buffers in SBUF and PSUM.
         report: what it costs and how good it is.
         target: the hardware profile it was compiled for.
         problem: what the solver was asked; saves as JSON and replays without the compiler.
@@ -60,6 +63,7 @@ class Compiled:
     graph: Graph = field(repr=False)
     plan: Plan = field(repr=False)
     nki: Graph = field(repr=False)
+    allocation: Allocation = field(repr=False)
     report: CompileReport
     target: Target = field(repr=False)
     problem: solver.Problem = field(repr=False)
@@ -79,27 +83,48 @@ class Compiled:
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Run the lowered kernel in the interpreter on inputs by name; outputs by name."""
-        given = bind_inputs(self.graph, inputs)
-        buffers: dict[str, Array] = {}
-        for value in self.graph.inputs:
-            array = np.ascontiguousarray(given[id(value)])
-            buffers[value.name] = array.reshape(value.type.shape or (1,))
+        buffers = self._buffers(inputs)
         for value in self.nki.outputs.values():
             buffers[value.name] = np.zeros(value.type.shape, value.type.dtype.np)
-        results = run_kernel(self.nki, buffers)
+        return self._outputs(run_kernel(self.nki, buffers))
+
+    def run_checked(self, inputs: Mapping[str, Any], order: Order = "program") -> dict[str, Array]:
+        """Run the lowered kernel in memories of bytes, every buffer at its address.
+
+        Args:
+            inputs: by name.
+            order: "program", or the seed of one of the orders in which the engines may execute it.
+
+        Raises:
+            MemoryFault: it reads bytes that it has not written, or that another buffer has.
+        """
+        buffers = self._buffers(inputs)
+        return self._outputs(run_checked(self.nki, buffers, self.allocation, order))
+
+    def _buffers(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        given = bind_inputs(self.graph, inputs)
+        return {
+            value.name: np.ascontiguousarray(given[id(value)]).reshape(value.type.shape or (1,))
+            for value in self.graph.inputs
+        }
+
+    def _outputs(self, results: Mapping[str, Array]) -> dict[str, Array]:
         return {
             name: results[name].reshape(value.type.shape)
             for name, value in self.graph.outputs.items()
         }
 
-    def simulate(self, record: int = 0) -> Timeline:
+    def simulate(self, record: int = 0, *, addresses: bool = False) -> Timeline:
         """The simulated time line of the lowered kernel: predicted by events, not measured.
 
         Args:
             record: how many events (instructions, DMA triggers, transfers) to keep in
                 ``timeline.events``, the first in program order.
+            addresses: whether buffers wait for those whose bytes they take over; if not, all have
+                bytes of their own.
         """
-        return simulate_kernel(self.nki, self.target, record=record)
+        allocation = self.allocation if addresses else None
+        return simulate_kernel(self.nki, self.target, allocation, record=record)
 
     def describe(self, width: int = 100, *, full: bool = False) -> str:
         """The report as text of that many columns; ``full`` shortens no table."""
@@ -169,6 +194,7 @@ def compile(
         graph=traced.graph,
         plan=solved.plan,
         nki=solved.kernel,
+        allocation=solved.allocation,
         report=make_report(lowered, hardware, trace_s),
         target=hardware,
         problem=solved.problem,

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line: ``nkigen-lite compile|show|run|simulate|targets``.
+"""The command line: ``nkigen-lite compile|show|run|simulate|memory|targets``.
 
 Exit codes: 0 all went well; 1 the user's input is wrong or a check failed (one message on stderr);
 2 the arguments are wrong; 130 interrupted; 141 whoever read the output went away.
@@ -23,6 +23,7 @@ from cost_models import PriceError, ProfileError, targets
 from nkigen_lite.commands.arguments import count, pair, seconds, seed, stage
 from nkigen_lite.commands.compiling import compile_command, show_command
 from nkigen_lite.commands.listing import targets_command
+from nkigen_lite.commands.mapping import memory_command
 from nkigen_lite.commands.running import run_command
 from nkigen_lite.commands.simulating import simulate_command
 from nkigen_lite.commands.stages import ALL, STAGES
@@ -43,6 +44,8 @@ examples:
   nkigen-lite show examples/softmax.py:softmax --arg x=64x256 --stage axes
   nkigen-lite run examples/matmul.py:matmul --arg a=64x256 --arg b=256x32 --check
   nkigen-lite simulate examples/softmax.py:softmax --arg x=4096x4096 --svg softmax.svg
+  nkigen-lite memory examples/attention.py:attention --arg q=1x2x256x64 --arg k=1x2x256x64 \\
+      --arg v=1x2x256x64 --svg memory.svg
   nkigen-lite targets trn2 --assumed
 
 Times are predicted by a cost model or a simulator; nothing is measured. To complete words with the
@@ -230,7 +233,22 @@ def _simulate_options(parser: argparse.ArgumentParser) -> None:
         help="write trace events to open in Perfetto or chrome://tracing: the first 4 N, or 1,024",
     )
     _complete(trace, FilesCompleter(("json",)))
+    parser.add_argument(
+        "--addresses",
+        action="store_true",
+        help="let a buffer wait for those that had its bytes before",
+    )
     parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def _memory_options(parser: argparse.ArgumentParser) -> None:
+    _function_options(parser)
+    svg = parser.add_argument(
+        "--svg", metavar="FILE", help="draw the map into this file, with tooltips"
+    )
+    _complete(svg, FilesCompleter(("svg",)))
+    parser.add_argument("--full", action="store_true", help="list all buffers")
+    parser.add_argument("--json", action="store_true", help="print the addresses as JSON")
 
 
 def _targets_options(parser: argparse.ArgumentParser) -> None:
@@ -257,6 +275,11 @@ _COMMANDS: dict[
         simulate_command,
         "compile a function and show the simulated time line of its kernel",
         _simulate_options,
+    ),
+    "memory": (
+        memory_command,
+        "compile a function and show where its buffers lie in SBUF and PSUM",
+        _memory_options,
     ),
     "targets": (targets_command, "list the hardware profiles and their numbers", _targets_options),
 }

@@ -7,7 +7,8 @@
     ├── TraceError     a numpy function or Python construct cannot be traced (also a TypeError)
     ├── NotSupported   legal, but no lowering or target has it (also a NotImplementedError)
     ├── NoPlan         the solver found no legal plan; carries its report
-    └── InvalidStage   a compiler stage left what it promised to remove: our mistake
+    ├── InvalidStage   a compiler stage left what it promised to remove: our mistake
+    └── MemoryFault    a checked run of a kernel used bytes that are not, or no longer, its own
 
 Messages read ``<who>: <what> is <got> but <rule>``, with the user's source line where one is known.
 """
@@ -55,3 +56,8 @@ class NoPlan(NkigenError, RuntimeError):
 
 class InvalidStage(NkigenError, RuntimeError):
     """A stage produced IR that breaks its own promise."""
+
+
+class MemoryFault(NkigenError, RuntimeError):
+    """A kernel reads bytes that it has not written, or that have been overwritten, in a checked
+    run."""

@@ -8,7 +8,7 @@ from math import prod
 from hypothesis import strategies as st
 
 from cost_models import Instruction, Transfer
-from cost_models.simulate import Buffer, Fresh, Index, Item, Loop, Step, Use
+from cost_models.simulate import Buffer, Fresh, Held, Index, Item, Loop, Step, Use
 
 _OPS = {"vector": "tensor_copy", "scalar": "activation", "gpsimd": "iota"}
 _BYTES = (4, 256, 2048, 8192)
@@ -78,6 +78,19 @@ class Drawing:
         engine = self.draw(st.sampled_from(("sync", "scalar", "gpsimd")))
         return Step(work, engine, reads, writes, self.draw(st.sampled_from("xyz")))
 
+    def fresh(self) -> Fresh:
+        """A buffer's next copy; it may take over cells of another buffer."""
+        mine = self.draw(st.sampled_from(self.buffers))
+        other = self.draw(st.sampled_from(self.buffers))
+        if other is mine or self.draw(st.booleans()):
+            return Fresh(mine)
+        own = st.integers(0, mine.cells - 1)
+        old = st.integers(0, other.cells * other.copies - 1)
+        pairs = st.lists(st.tuples(own, old), max_size=4)
+        return Fresh(
+            mine, tuple((Held(other, tuple(self.draw(pairs))),) for _ in range(mine.copies))
+        )
+
     def items(self, depth: int) -> list[Item]:
         made: list[Item] = []
         around = prod(trips for _, trips in self.loops)
@@ -92,7 +105,7 @@ class Drawing:
                 made.append(Loop(index, trips, self.items(depth + 1)))
                 self.loops.pop()
             elif kind == 3:
-                made.append(Fresh(self.draw(st.sampled_from(self.buffers))))
+                made.append(self.fresh())
             else:
                 made.append(self.step())
                 self.left -= around

@@ -86,6 +86,18 @@ def test_a_buffer_is_overwritten_only_when_its_readers_are_done() -> None:
     assert made.engines["gpsimd"].waits_ns.keys() == {"buffer from vector"}
 
 
+def test_every_part_of_a_tile_that_dmas_fill_waits_for_its_readers() -> None:
+    slow = replace(COPY, elems=20_000)
+    load, price = dma_price(TRN2, LOAD), instruction_price(TRN2, slow)
+    fill = [Step(LOAD, "sync", writes=(Use(X),))]
+    read = Step(slow, "vector", (Use(X),), (Use(Y),))
+    parts = [Step(LOAD, engine, writes=(Use(X),)) for engine in ("sync", "scalar")]
+    made = simulate(TRN2, [*fill, read, *parts])
+    assert made.engines["scalar"].waits_ns["buffer from vector"] == pytest.approx(
+        load.total_ns + price.latency_ns + HAND, abs=0.01
+    )
+
+
 def test_more_copies_of_a_buffer_let_loads_run_ahead() -> None:
     def stream(copies: int) -> Iterator[Item]:
         x = Buffer("x", "sbuf", copies=copies)

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from stream_strategy import streams
 
 from cost_models import Target, Transfer, dma_price, instruction_price, load_target
-from cost_models.simulate import Fresh, Index, Item, Loop, Step, Use, simulate
+from cost_models.simulate import Buffer, Fresh, Index, Item, Loop, Step, Use, simulate
 
 # Without the PE array's temperature, weight and table loads, and with room for every transfer at
 # once, an instruction's times follow from in-order engines, tiles and semaphores alone.
@@ -28,7 +28,9 @@ PLAIN = load_target(
         "dma.store_cap_gbps": 1e9,
     },
 )
-Where = tuple[Step, dict[Index, int], dict[object, int]]
+Copies = dict[Buffer, int]
+Where = tuple[Step | Fresh, dict[Index, int], Copies]
+Cell = tuple[Buffer, int, int]
 
 
 @dataclass
@@ -44,9 +46,9 @@ class Job:
 
 
 def unrolled(items: list[Item]) -> Iterator[Where]:
-    """Every step executed, with the values of indices and the copies of buffers."""
+    """Every step and rotation executed, with the values of indices and the copies of buffers."""
     values: dict[Index, int] = {}
-    copies: dict[object, int] = defaultdict(int)
+    copies: Copies = defaultdict(int)
 
     def visit(items: list[Item]) -> Iterator[Where]:
         for item in items:
@@ -56,13 +58,14 @@ def unrolled(items: list[Item]) -> Iterator[Where]:
                     yield from visit(list(item.body))
             elif isinstance(item, Fresh):
                 copies[item.buffer] = (copies[item.buffer] + 1) % item.buffer.copies
+                yield item, {}, dict(copies)
             else:
                 yield item, dict(values), dict(copies)
 
     yield from visit(items)
 
 
-def cells(use: Use, values: dict[Index, int], copies: dict[object, int]) -> set[object]:
+def cells(use: Use, values: dict[Index, int], copies: Copies) -> set[Cell]:
     start = use.start + sum(factor * values[index] for index, factor in use.terms)
     return {(use.buffer, copies.get(use.buffer, 0), start + offset) for offset in use.offsets}
 
@@ -79,8 +82,13 @@ def new_job(target: Target, step: Step) -> Job:
 def jobs(target: Target, items: list[Item]) -> list[Job]:
     """The executed instructions with their dependencies, found by comparing sets of cells."""
     made: list[Job] = []
-    users: list[tuple[set[object], set[object]]] = []
+    users: list[tuple[set[Cell], set[Cell]]] = []
+    # Jobs that had the bytes of a cell before.
+    before: dict[Cell, set[int]] = defaultdict(set)
     for step, values, copies in unrolled(items):
+        if isinstance(step, Fresh):
+            take_over(step, copies[step.buffer], users, before)
+            continue
         job = new_job(target, step)
         reads = {c for use in step.reads for c in cells(use, values, copies)}
         writes = {c for use in step.writes for c in cells(use, values, copies)}
@@ -92,12 +100,27 @@ def jobs(target: Target, items: list[Item]) -> list[Job]:
             both_dma = job.dma and other.dma
             needed = bool(reads & their_writes)
             needed |= bool(writes & their_writes) and not in_order and not both_dma
-            needed |= bool(writes & their_reads) and not in_order
+            followed = any(k in before[c] for c in writes)
+            needed |= (followed or bool(writes & their_reads)) and not in_order
             if needed:
                 job.needs[k] = 0.0 if other.dma else handoff
         made.append(job)
         users.append((reads, writes))
     return made
+
+
+def take_over(
+    fresh: Fresh,
+    copy: int,
+    users: list[tuple[set[Cell], set[Cell]]],
+    before: dict[Cell, set[int]],
+) -> None:
+    """Note who has used the cells that a fresh copy lies in."""
+    for held in fresh.held[copy] if fresh.held else ():
+        for own, old in held.cells:
+            cell = (held.buffer, *divmod(old, held.buffer.cells))
+            mine = before[fresh.buffer, copy, own]
+            mine |= before[cell] | {k for k, (r, w) in enumerate(users) if cell in r | w}
 
 
 def run(made: list[Job]) -> float:

@@ -1,7 +1,7 @@
 """An event-driven simulator of one NeuronCore, on a plain stream of instructions."""
 
 from .bounds import CRITICAL_PATH, MOST_STEPS, bounds_of, critical_path_ns, work_of
-from .program import Buffer, Fresh, Index, Item, Loop, Step, Use
+from .program import Buffer, Fresh, Held, Index, Item, Loop, Step, Use
 from .run import simulate
 from .timeline import EngineTime, Event, Timeline
 
@@ -12,6 +12,7 @@ __all__ = [
     "EngineTime",
     "Event",
     "Fresh",
+    "Held",
     "Index",
     "Item",
     "Loop",

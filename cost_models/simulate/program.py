@@ -107,10 +107,39 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Fresh:
-    """From here on, uses of the buffer mean its next copy."""
+class Held:
+    """What a copy of a buffer takes over from another buffer, whose bytes it lies in.
+
+    ``cells`` are pairs: a cell of the fresh copy, counted from its first, and the cell of
+    ``buffer`` that lay there, counted through all copies of that.
+    """
 
     buffer: Buffer
+    cells: tuple[tuple[int, int], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Fresh:
+    """From here on, uses of the buffer mean its next copy.
+
+    ``held``, if any, says for each copy what had its bytes before: whoever writes into a cell of
+    the copy then waits for all who still use those, too.
+    """
+
+    buffer: Buffer
+    held: tuple[tuple[Held, ...], ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.held and len(self.held) != self.buffer.copies:
+            raise PriceError(
+                f"buffer {self.buffer.name}: held is for {len(self.held)} copies but must be for"
+                f" {self.buffer.copies}"
+            )
+
+    def uses(self) -> Iterator[Use]:
+        """What it looks at: the cells of other buffers, counted through their copies."""
+        for held in (h for copy in self.held for h in copy):
+            yield Use(held.buffer, tuple(old for _, old in held.cells))
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +173,7 @@ class Extent:
         steps: instructions executed, loops multiplied out.
         engines: engines that execute or trigger something.
         triggers: engines that trigger DMAs.
-        uses: what its steps read and write, once per step.
+        uses: what its steps read and write, once per step, and what its fresh buffers took over.
         fresh: buffers that rotate.
     """
 
@@ -161,6 +190,7 @@ def extent_of(items: Sequence[Item]) -> Extent:
     for item, trips in walk(items):
         if isinstance(item, Fresh):
             found.fresh.add(item.buffer)
+            found.uses.extend(item.uses())
         else:
             found.steps += trips
             found.engines.add(item.engine)
@@ -191,7 +221,9 @@ def check(items: Sequence[Item], last: Mapping[Index, int] = MappingProxyType({}
         elif isinstance(item, Step):
             for use in (*item.reads, *item.writes):
                 _check_use(use, last)
-        elif not isinstance(item, Fresh):
+        elif isinstance(item, Fresh):
+            _check_held(item)
+        else:
             raise PriceError(f"a stream holds {item!r} but takes steps, loops and fresh buffers")
 
 
@@ -214,3 +246,16 @@ def _check_use(use: Use, last: Mapping[Index, int]) -> None:
             f"buffer {use.buffer.name}: cells {low} to {high} are used but it has"
             f" {use.buffer.cells}"
         )
+
+
+def _check_held(item: Fresh) -> None:
+    for held in (h for copy in item.held for h in copy):
+        for own, old in held.cells:
+            for buffer, cell, most in (
+                (item.buffer, own, item.buffer.cells),
+                (held.buffer, old, held.buffer.cells * held.buffer.copies),
+            ):
+                if not 0 <= cell < most:
+                    raise PriceError(
+                        f"buffer {buffer.name}: cell {cell} is taken over but it has {most}"
+                    )

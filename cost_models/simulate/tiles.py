@@ -84,15 +84,41 @@ class Tiles:
         return cells
 
     def fresh(self, item: Fresh) -> Callable[[], None]:
-        """What takes the next copy of a buffer."""
+        """What takes the next copy of a buffer, and what it held."""
         buffer, copy = item.buffer, self.copy
-        self.base(buffer)
+        first = self.base(buffer)
         copies = buffer.copies
+        taken = [
+            [
+                (first + k * buffer.cells + own, self.base(held.buffer) + old)
+                for held in of_copy
+                for own, old in held.cells
+            ]
+            for k, of_copy in enumerate(item.held)
+        ]
 
         def go() -> None:
             copy[buffer] = (copy[buffer] + 1) % copies
+            if taken:
+                self._take_over(taken[copy[buffer]])
 
         return go
+
+    def _take_over(self, pairs: Sequence[tuple[int, int]]) -> None:
+        """Mark the first cell of each pair as read by all who have used the second."""
+        for own, old in pairs:
+            self._mark_read(own, self.writer[old], self.written[old])
+            left = self.readers[old]
+            while left:
+                unit = (left & -left).bit_length() - 1
+                left &= left - 1
+                self._mark_read(own, unit, self.read[unit][old])
+
+    def _mark_read(self, cell: int, unit: int, when: int) -> None:
+        mark = 1 << unit
+        if not self.readers[cell] & mark or self.read[unit][cell] < when:
+            self.read[unit][cell] = when
+        self.readers[cell] |= mark
 
     def use(
         self, reads: Sequence[Use], writes: Sequence[Use], engine: int, user: int
@@ -171,8 +197,14 @@ class Tiles:
                     readers[c] |= mark
             for now in used[many:]:
                 for c in now:
-                    written[c] = end if user != DMA else max(end, written[c])
+                    if user != DMA:
+                        written[c], readers[c] = end, 0
+                    else:
+                        # It may have written a part only: who brings the next still waits for all
+                        # that this one has waited for.
+                        if writer[c] != DMA:
+                            self._mark_read(c, writer[c], written[c])
+                        written[c] = max(end, written[c])
                     writer[c] = user
-                    readers[c] = 0
 
         return done

@@ -34,13 +34,14 @@ def simulate_command(args: argparse.Namespace) -> int:
         target = target_of(args.target, args.set)
         kernel = compiled(args, wanted, target, lambda stage, _: progress(doing_after(stage)))
         progress("simulating the kernel")
-        timeline = kernel.simulate(record=max(RECORDED, 4 * args.first))
+        record = max(RECORDED, 4 * args.first)
+        timeline = kernel.simulate(record, addresses=args.addresses)
         bounds = bounds_of_kernel(kernel.nki, target)
     title = f"{kernel.report.kernel} on {target.name}"
     if args.svg:
-        _write(args.svg, timeline_svg(timeline, title=title, first=args.first))
+        write_text(args.svg, timeline_svg(timeline, title=title, first=args.first))
     if args.trace:
-        _write(args.trace, json.dumps(timeline_trace(timeline, title=title)) + "\n")
+        write_text(args.trace, json.dumps(timeline_trace(timeline, title=title)) + "\n")
     if args.json:
         terminal.write(json.dumps(as_json(kernel, timeline, bounds, args.first), indent=1) + "\n")
         return 0
@@ -62,13 +63,13 @@ def simulate_command(args: argparse.Namespace) -> int:
 
 def as_json(kernel: Compiled, timeline: Timeline, bounds: Bounds, first: int) -> dict[str, object]:
     """What ``simulate --json`` prints: the figures, bounds, and the first events in time."""
-    report = kernel.report
+    report, simulated = kernel.report, report_of(timeline)
     return {
         "kernel": report.kernel,
         "target": report.target,
         "predicted_us": report.predicted_us,
-        "simulated_us": report.simulated_us,
-        "simulated_ratio": report.simulated_ratio,
+        "simulated_us": simulated.time_us,
+        "simulated_ratio": 1000 * simulated.time_us / report.objective_ns,
         "bounds": {
             "us": bounds.ns / 1000,
             "resource": bounds.resource,
@@ -77,12 +78,17 @@ def as_json(kernel: Compiled, timeline: Timeline, bounds: Bounds, first: int) ->
                 **{name: ns / 1000 for name, ns in bounds.by_resource.items()},
             },
         },
-        "timeline": asdict(report_of(timeline)),
+        "timeline": asdict(simulated),
         "events": [asdict(event) for event in excerpt(timeline, first).events],
     }
 
 
-def _write(path: str, text: str) -> None:
+def write_text(path: str, text: str) -> None:
+    """Write a file.
+
+    Raises:
+        InvalidInput: it cannot be written.
+    """
     try:
         Path(path).write_text(text, encoding="utf-8")
     except OSError as error:

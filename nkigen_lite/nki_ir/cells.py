@@ -18,7 +18,7 @@ from itertools import product
 from cost_models.simulate import Buffer, Index, Use
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.access import Access
-from nkigen_lite.nki_ir.types import ON_CHIP, Affine
+from nkigen_lite.nki_ir.types import ON_CHIP, Affine, TileType
 
 MOST_CELLS = 1024
 """Cells of a line; a buffer on chip has a line of partitions and one of free elements."""
@@ -165,3 +165,38 @@ def _line(size: int, walks: Sequence[Span], loops: Mapping[Value, Loops]) -> Lin
 def _few(line: Line, walk: Span) -> bool:
     steps = [extent for extent, stride in walk.dims if stride and stride % line.cell == 0]
     return math.prod(steps) <= MOST_PER_ACCESS
+
+
+def shared_cells(
+    mine: Grid, kind: TileType, other: Grid, other_kind: TileType, apart: int
+) -> list[tuple[int, int]]:
+    """The pairs of cells of two on-chip buffers that have a byte in common.
+
+    ``apart`` is how many bytes of a partition after the first the second begins.
+    """
+    rows = _common(mine.partitions, other.partitions, 0)
+    elems = _common(
+        _in_bytes(mine.free, kind.dtype.itemsize),
+        _in_bytes(other.free, other_kind.dtype.itemsize),
+        apart,
+    )
+    width, other_width = mine.free.cells, other.free.cells
+    return [
+        (row * width + elem, other_row * other_width + other_elem)
+        for row, other_row in rows
+        for elem, other_elem in elems
+    ]
+
+
+def _in_bytes(line: Line, itemsize: int) -> Line:
+    return Line(line.cell * itemsize, line.cells)
+
+
+def _common(line: Line, other: Line, apart: int) -> list[tuple[int, int]]:
+    """The pairs of cells of two lines that overlap, the second ``apart`` after the first."""
+    found = []
+    for k in range(line.cells):
+        first, last = k * line.cell - apart, (k + 1) * line.cell - 1 - apart
+        low, high = max(0, first // other.cell), min(other.cells - 1, last // other.cell)
+        found += [(k, near) for near in range(low, high + 1)]
+    return found

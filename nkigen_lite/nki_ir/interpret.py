@@ -6,7 +6,7 @@ closures, so the cost per executed op is a few numpy calls. Buffers start as NaN
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -139,27 +139,35 @@ def _view(op: Op, env: dict[int, Any]) -> Step:
 
 
 def _engine_op(op: Op, env: dict[int, Any]) -> Step:
-    evaluate = NKI[op.opcode].evaluate
-    assert evaluate is not None, f"{op.opcode} has no numpy meaning"
-    operands, attrs = [id(v) for v in op.inputs], op.attrs
-    dtype: DType = op.inputs[0].type.dtype
+    operands, execute = [id(v) for v in op.inputs], execution(op)
 
     def run_op() -> None:
-        arrays = [env[o] for o in operands]
+        execute([env[o] for o in operands])
+
+    return run_op
+
+
+def execution(op: Op) -> Callable[[Sequence[Any]], None]:
+    """What an engine does for an op, on the arrays and loop indices that are its operands."""
+    evaluate = NKI[op.opcode].evaluate
+    assert evaluate is not None, f"{op.opcode} has no numpy meaning"
+    attrs = op.attrs
+    dtype: DType = op.inputs[0].type.dtype
+
+    def execute(arrays: Sequence[Any]) -> None:
         arrays[0][...] = round_to(np.asarray(evaluate(*arrays, **attrs)), dtype)
 
     written = written_operands(op)
     if written == (0,):
-        return run_op
+        return execute
     dtypes = [op.inputs[at].type.dtype for at in written]
 
-    def run_several() -> None:
-        arrays = [env[o] for o in operands]
+    def execute_several(arrays: Sequence[Any]) -> None:
         results = evaluate(*arrays, **attrs)
         for at, result, kind in zip(written, results, dtypes, strict=True):
             arrays[at][...] = round_to(np.asarray(result), kind)
 
-    return run_several
+    return execute_several
 
 
 _MAKERS: dict[str, Callable[[Op, dict[int, Any]], Step]] = {

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cost_models import Bounds, Target
 from cost_models.simulate import (
     Fresh,
+    Held,
     Index,
     Item,
     Loop,
@@ -19,27 +20,35 @@ from cost_models.simulate import (
 )
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.nki_ir.access import Access, Accesses
-from nkigen_lite.nki_ir.cells import Grid, Loops, grid
+from nkigen_lite.nki_ir.allocation import Allocation, Hazard, Place, places_of
+from nkigen_lite.nki_ir.cells import Grid, Loops, grid, shared_cells
 from nkigen_lite.nki_ir.rows import NKI, written_operands
 from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
 
 def simulate_kernel(
-    graph: Graph, target: Target, *, extrapolate: bool = True, record: int = 0
+    graph: Graph,
+    target: Target,
+    allocation: Allocation | None = None,
+    *,
+    extrapolate: bool = True,
+    record: int = 0,
 ) -> Timeline:
     """The predicted time line of a kernel on one core.
 
     Args:
         graph: an nki_ir graph.
         target: the hardware profile.
+        allocation: with it, a buffer also waits for those whose bytes it takes over; without, all
+            buffers have bytes of their own.
         extrapolate: leave out trips of loops that have provably settled; same result, sooner.
         record: how many events to keep for drawing.
 
     Raises:
         PriceError: the target cannot run an op.
     """
-    return simulate(target, program_of(graph), extrapolate=extrapolate, record=record)
+    return simulate(target, program_of(graph, allocation), extrapolate=extrapolate, record=record)
 
 
 def bounds_of_kernel(graph: Graph, target: Target) -> Bounds:
@@ -51,19 +60,29 @@ def bounds_of_kernel(graph: Graph, target: Target) -> Bounds:
     return bounds_of(target, program_of(graph))
 
 
-def program_of(graph: Graph) -> list[Item]:
-    """The graph as the simulator's instruction stream; loops stay rolled."""
-    return _Translation(graph).items(graph)
+def program_of(graph: Graph, allocation: Allocation | None = None) -> list[Item]:
+    """The graph as the simulator's instruction stream; loops stay rolled.
+
+    Raises:
+        InvalidInput: the allocation is that of another kernel.
+    """
+    return Translation(graph, allocation).items(graph)
 
 
 @dataclass
-class _Translation:
-    """One pass notes how buffers are used, the next writes the stream."""
+class Translation:
+    """One pass notes how buffers are used, the next writes the stream.
+
+    ``grids`` are the cells of buffers, by their roots; ``loops`` are found by their indices.
+    """
 
     graph: Graph
+    allocation: Allocation | None = None
     accesses: Accesses = field(default_factory=Accesses)
     loops: dict[Value, Loops] = field(default_factory=dict)
     grids: dict[Value, Grid] = field(default_factory=dict)
+    places: Mapping[Value, Place] = field(default_factory=dict)
+    hazards: dict[str, list[Hazard]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.loops.update(_loops(self.graph))
@@ -71,10 +90,16 @@ class _Translation:
         uses: dict[Value, list[Access]] = {}
         written: set[Value] = set()
         read: set[Value] = set()
+        if self.allocation is not None:
+            self.places = places_of(self.graph, self.allocation)
+            # A buffer that nothing uses hands on what it took over.
+            uses.update((root, []) for root in self.places)
+            for hazard in self.allocation.hazards:
+                self.hazards.setdefault(hazard.new, []).append(hazard)
         for op in _ops(self.graph):
             if op.opcode == "alloc":
                 copies[op.result] = op.attrs["num_buffers"]
-            for value, writes in _operands(op):
+            for value, writes in operands(op):
                 access = self.accesses.of(value)
                 uses.setdefault(access.root, []).append(access)
                 (written if writes else read).add(access.root)
@@ -93,21 +118,47 @@ class _Translation:
                 loop = self.loops[body.inputs[0]]
                 made.append(Loop(loop.index, loop.trips, self.items(body)))
             elif op.opcode == "alloc":
-                found = self.grids.get(op.result)
-                if found is not None and found.buffer.copies > 1:
-                    made.append(Fresh(found.buffer))
+                fresh = self.fresh(op.result)
+                if fresh is not None:
+                    made.append(fresh)
             elif op.opcode == "rotate":
-                found = self.grids.get(op.inputs[0])
-                if found is not None:
-                    made.append(Fresh(found.buffer))
+                fresh = self.fresh(op.inputs[0])
+                if fresh is not None:
+                    made.append(fresh)
             elif NKI[op.opcode].engines:
-                made.append(self._step(op))
+                made.append(self.step(op))
         return made
 
-    def _step(self, op: Op) -> Step:
+    def fresh(self, buffer: Value) -> Fresh | None:
+        """What an ``alloc`` or ``rotate`` does: take the next copy, and what lay in its bytes."""
+        found = self.grids.get(buffer)
+        if found is None:
+            return None
+        held = self._held(buffer, found)
+        return Fresh(found.buffer, held) if held or found.buffer.copies > 1 else None
+
+    def _held(self, root: Value, mine: Grid) -> tuple[tuple[Held, ...], ...]:
+        place = self.places.get(root)
+        hazards = self.hazards.get(place.name, []) if place else []
+        if not place or not hazards:
+            return ()
+        roots = {p.name: value for value, p in self.places.items()}
+        held: list[list[Held]] = [[] for _ in place.offsets]
+        for hazard in hazards:
+            old = roots[hazard.old]
+            offset = self.places[old].offsets[hazard.old_copy]
+            apart = offset - place.offsets[hazard.new_copy]
+            cells = shared_cells(mine, root.type, self.grids[old], old.type, apart)
+            first = hazard.old_copy * self.grids[old].buffer.cells
+            pairs = tuple((own, first + other) for own, other in cells)
+            held[hazard.new_copy].append(Held(self.grids[old].buffer, pairs))
+        return tuple(map(tuple, held))
+
+    def step(self, op: Op) -> Step:
+        """What an op of an engine does."""
         reads: list[Use] = []
         writes: list[Use] = []
-        for value, is_written in _operands(op):
+        for value, is_written in operands(op):
             access = self.accesses.of(value)
             found = self.grids.get(access.root)
             if found is not None:
@@ -126,7 +177,7 @@ def _hbm_name(op: Op, accesses: Accesses) -> str:
     return accesses.root(side).name
 
 
-def _operands(op: Op) -> Iterator[tuple[Value, bool]]:
+def operands(op: Op) -> Iterator[tuple[Value, bool]]:
     """The tiles that an op uses, each with whether it is written.
 
     A matmul that accumulates does not read its destination: the engine keeps its own order.

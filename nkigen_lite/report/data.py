@@ -12,7 +12,9 @@ from typing import Any
 
 import solver
 from cost_models import Target, Work, bounds
+from nkigen_lite.core.ir import Graph
 from nkigen_lite.core.registry import OpDef
+from nkigen_lite.nki_ir.allocation import Allocation, Usage
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.report.timeline import TimelineReport, report_of
 from nkigen_lite.tensor_ir.passes.axes import Program, Step
@@ -31,6 +33,25 @@ class GreedyReport:
     instructions: int
     dmas: int
     peak_sbuf_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class AddressReport:
+    """How the addresses of buffers use the memories on chip.
+
+    Attributes:
+        sbuf, psum: bytes of each partition, and how far apart buffers lie.
+        sbuf_fragmentation: the part of the bytes below the top that are free even when most are in
+            use (0..1), be it for lack of a better packing or because there was room.
+        hazards: pairs of buffers of which the second has to wait for the first's bytes.
+        simulated_us: of the kernel, where buffers do wait for that.
+    """
+
+    sbuf: Usage
+    psum: Usage
+    sbuf_fragmentation: float
+    hazards: int
+    simulated_us: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +74,7 @@ class CompileReport:
         instructions, dmas: executed, DMAs included in instructions.
         ir_ops: ops in the text of the kernel, loops not multiplied out.
         peak_sbuf_bytes: per partition; peak_psum_banks.
+        addresses: of the buffers on chip.
         trace_s, build_s, solve_s, lower_s: seconds tracing, pricing candidates, solving, lowering.
         seed, deterministic_s, variables, constraints, candidates: of the solver's run.
         greedy: the baseline's figures.
@@ -79,6 +101,7 @@ class CompileReport:
     ir_ops: int
     peak_sbuf_bytes: int
     peak_psum_banks: int
+    addresses: AddressReport
     trace_s: float
     build_s: float
     solve_s: float
@@ -141,6 +164,7 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
         ir_ops=sum(1 for _ in solved.kernel.walk()),
         peak_sbuf_bytes=cost.sbuf_bytes,
         peak_psum_banks=cost.psum_banks,
+        addresses=_addresses(lowered.kernel, solved.allocation, target, simulated.time_us),
         trace_s=trace_s,
         build_s=solved.build_s,
         solve_s=solved.solve_s,
@@ -152,6 +176,22 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
         candidates=len(solved.problem.candidates),
         greedy=greedy,
         timeline=simulated,
+    )
+
+
+def _addresses(
+    kernel: Graph, allocation: Allocation, target: Target, apart_us: float
+) -> AddressReport:
+    """``apart_us`` is the simulated time if all buffers had bytes of their own."""
+    hazards = len(allocation.hazards)
+    return AddressReport(
+        sbuf=allocation.sbuf,
+        psum=allocation.psum,
+        sbuf_fragmentation=allocation.sbuf.fragmentation,
+        hazards=hazards,
+        simulated_us=(
+            simulate_kernel(kernel, target, allocation).time_ns / 1000 if hazards else apart_us
+        ),
     )
 
 

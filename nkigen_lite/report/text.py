@@ -10,7 +10,7 @@ from rich.text import Text
 
 from cost_models import Target
 from nkigen_lite.nki_ir.limits import Limits
-from nkigen_lite.report.data import CompileReport, GreedyReport
+from nkigen_lite.report.data import AddressReport, CompileReport, GreedyReport
 from nkigen_lite.report.figures import bar, difference, micros, percent, ratio, size
 from nkigen_lite.report.tables import LEAST_WIDTH, Column, render, shortened, table
 from nkigen_lite.report.timeline import RESOURCE_NAMES
@@ -117,7 +117,7 @@ def _times(report: CompileReport, width: int) -> Iterator[RenderableType]:
 
 def _figures(report: CompileReport, limits: Limits, width: int) -> Iterator[RenderableType]:
     """The plan's totals beside those of the greedy plan."""
-    greedy = report.greedy
+    greedy, addresses = report.greedy, report.addresses
 
     def beside(figure: Callable[[GreedyReport], str]) -> str:
         return figure(greedy) if greedy else "-"
@@ -150,6 +150,7 @@ def _figures(report: CompileReport, limits: Limits, width: int) -> Iterator[Rend
             beside(lambda g: size(g.peak_sbuf_bytes)),
             f"of {size(limits.sbuf_bytes)} per partition",
         ),
+        ("SBUF by address", size(addresses.sbuf.top), "-", _sharing(addresses)),
         ("peak PSUM", _banks(report.peak_psum_banks), "-", f"of {limits.psum_banks} banks"),
     ]
     columns = (
@@ -161,6 +162,14 @@ def _figures(report: CompileReport, limits: Limits, width: int) -> Iterator[Rend
     yield table(columns, rows, width)
     if greedy is None:
         yield Text("greedy: there is no plan op by op through HBM", style="dim")
+
+
+def _sharing(addresses: AddressReport) -> str:
+    """What it takes that buffers follow each other on the same bytes."""
+    if not addresses.hazards:
+        return "no byte is used twice"
+    hazards = "1 hazard" if addresses.hazards == 1 else f"{addresses.hazards} hazards"
+    return f"{hazards}; simulated with {micros(addresses.simulated_us)} us"
 
 
 def _banks(count: int) -> str:

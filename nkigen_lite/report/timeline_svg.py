@@ -13,6 +13,7 @@ from xml.etree.ElementTree import Element, SubElement, tostring
 
 from cost_models.simulate import Event, Timeline
 from nkigen_lite.report.figures import duration, micros
+from nkigen_lite.report.svg import document, legible, px, rect, text
 from nkigen_lite.report.timeline_lanes import (
     DRAWN,
     KIND_NAMES,
@@ -45,16 +46,6 @@ _COLOURS = {
     "store": ("#d55e00", "#000000"),
     "copy": ("#f0e442", "#000000"),
 }
-_STYLE = """
-.back { fill: #ffffff } .grid { stroke: #dddddd } .lane { fill: #f4f4f4 }
-text { font-family: system-ui, 'DejaVu Sans', sans-serif; font-size: 12px; fill: #222222 }
-.title { font-size: 15px; font-weight: bold } .label { font-size: 10px; pointer-events: none }
-.event { stroke: #222222; stroke-opacity: 0.55; stroke-width: 0.5 }
-@media (prefers-color-scheme: dark) {
-  .back { fill: #16181d } .grid { stroke: #3a3d45 } .lane { fill: #20232a }
-  text { fill: #e4e4e4 } .event { stroke: #16181d; stroke-opacity: 1 }
-}
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +67,11 @@ def timeline_svg(timeline: Timeline, *, title: str = "kernel", first: int = DRAW
     placed = _place(lanes_of(part.events))
     bottom = placed[-1].y + placed[-1].height if placed else float(TOP)
     height = round(bottom + 64)
-    root = Element(
-        "svg",
-        xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {WIDTH} {height}",
-        width=str(WIDTH),
-        height=str(height),
-    )
-    SubElement(root, "style").text = _STYLE + _event_colours()
-    _rect(root, "back", 0, 0, WIDTH, height)
-    _text(root, LEFT, 24, title, "title")
-    _text(root, LEFT, 42, _subtitle(timeline, part))
+    root = document(WIDTH, height, _event_colours())
+    text(root, LEFT, 24, title, "title")
+    text(root, LEFT, 42, _subtitle(timeline, part))
     for item in placed:
-        _rect(root, "lane", LEFT, item.y, WIDTH - LEFT - RIGHT, item.height)
+        rect(root, "lane", LEFT, item.y, WIDTH - LEFT - RIGHT, item.height)
     _axis(root, part.end_ns, bottom)
     for item in placed:
         _lane(root, item, part.end_ns)
@@ -126,7 +109,7 @@ def _lane(root: Element, item: _Placed, end_ns: float) -> None:
     if item.height >= _LABELLED or lane.name.rpartition(" ")[2] in (lane.name, "1"):
         name = lane.name if item.height >= _LABELLED else lane.name.partition(" ")[0]
         middle = item.y + min(item.height, _LANE) / 2 + 4
-        _text(root, LEFT - 8, middle, name, anchor="end")
+        text(root, LEFT - 8, middle, name, anchor="end")
     for event in lane.events:
         _event(root, event, item, end_ns)
 
@@ -136,35 +119,35 @@ def _event(root: Element, event: Event, item: _Placed, end_ns: float) -> None:
     x = LEFT + event.start_ns * scale
     width = (min(event.end_ns, end_ns) - event.start_ns) * scale
     kind = event.kind
-    rect = _rect(root, f"event {kind}", x, item.y, width, item.height)
+    box = rect(root, f"event {kind}", x, item.y, width, item.height)
     when = f"{event.start_ns / 1000:.3f} to {event.end_ns / 1000:.3f} us"
-    label = _legible(event.label)
+    label = legible(event.label)
     SubElement(
-        rect, "title"
+        box, "title"
     ).text = f"{label} on {item.lane.name}\n{when} ({duration(event.end_ns - event.start_ns)})"
     room = int((width - 6) / _CHARACTER)
     if item.height >= _LABELLED and room >= min(len(label), _SHORTEST):
         shown = label if len(label) <= room else label[: room - 1] + "…"
         middle = item.y + item.height / 2 + 3.5
-        _text(root, x + width / 2, middle, shown, f"label on-{kind}", "middle")
+        text(root, x + width / 2, middle, shown, f"label on-{kind}", "middle")
 
 
 def _axis(root: Element, end_ns: float, bottom: float) -> None:
     times = ticks(end_ns, _TICKS)
     for time, label in zip(times, tick_labels(times), strict=True):
         x = LEFT + (time / end_ns * (WIDTH - LEFT - RIGHT) if end_ns > 0 else 0)
-        line = {"x1": _px(x), "x2": _px(x), "y1": _px(TOP - 4), "y2": _px(bottom + 4)}
+        line = {"x1": px(x), "x2": px(x), "y1": px(TOP - 4), "y2": px(bottom + 4)}
         SubElement(root, "line", {"class": "grid", **line})
-        _text(root, x, bottom + 18, label, anchor="middle")
+        text(root, x, bottom + 18, label, anchor="middle")
 
 
 def _legend(root: Element, events: Sequence[Event], y: float) -> None:
     kinds = {event.kind for event in events}
     x = float(LEFT)
     for kind in [k for k in _COLOURS if k in kinds]:
-        _rect(root, f"event {kind}", x, y - 10, 12, 12)
+        rect(root, f"event {kind}", x, y - 10, 12, 12)
         name = KIND_NAMES[kind]
-        _text(root, x + 17, y, name)
+        text(root, x + 17, y, name)
         x += 17 + 7.5 * len(name) + 18
 
 
@@ -173,27 +156,3 @@ def _event_colours() -> str:
         f".{kind} {{ fill: {colour} }} text.on-{kind} {{ fill: {label} }}\n"
         for kind, (colour, label) in _COLOURS.items()
     )
-
-
-def _rect(root: Element, kind: str, x: float, y: float, width: float, height: float) -> Element:
-    size = {"x": _px(x), "y": _px(y), "width": _px(width), "height": _px(height)}
-    return SubElement(root, "rect", {"class": kind, **size})
-
-
-def _text(
-    root: Element, x: float, y: float, text: str, kind: str = "", anchor: str = "start"
-) -> None:
-    how = {"class": kind} if kind else {}
-    if anchor != "start":
-        how["text-anchor"] = anchor
-    made = SubElement(root, "text", {**how, "x": _px(x), "y": _px(y)})
-    made.text = _legible(text)
-
-
-def _legible(text: str) -> str:
-    """Text without the characters that XML cannot hold."""
-    return "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in text)
-
-
-def _px(number: float) -> str:
-    return f"{number:.2f}".rstrip("0").rstrip(".")

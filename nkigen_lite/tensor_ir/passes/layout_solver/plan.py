@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import solver
+from nkigen_lite.nki_ir.allocation import Allocation, Place
 from nkigen_lite.tensor_ir.passes.axes import Step, Storage
 from nkigen_lite.tensor_ir.passes.schedule import (
     HBM,
@@ -96,12 +97,14 @@ class SegmentPlan:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The whole choice for a kernel on a target."""
+    """The whole choice for a kernel on a target; ``buffers`` are its tiles on chip with their
+    addresses."""
 
     kernel: str
     target: str
     segments: tuple[SegmentPlan, ...]
     values: tuple[ValuePlan, ...]
+    buffers: tuple[Place, ...]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -123,7 +126,7 @@ class Plan:
         raise KeyError(name)
 
 
-def plan_of(schedule: Schedule, report: solver.Report, target: str) -> Plan:
+def plan_of(schedule: Schedule, report: solver.Report, target: str, allocation: Allocation) -> Plan:
     """The plan of a schedule, with the solver's terms beside each segment."""
     assert report.terms is not None
     terms = {(step.kind, step.name): step for step in report.terms.steps}
@@ -138,7 +141,7 @@ def plan_of(schedule: Schedule, report: solver.Report, target: str) -> Plan:
     values = [
         _value(s, schedule, report) for s in schedule.program.storages if s.kind != "constant"
     ]
-    return Plan(schedule.program.name, target, tuple(segments), tuple(values))
+    return Plan(schedule.program.name, target, tuple(segments), tuple(values), allocation.places)
 
 
 def _names(step: str, item: Conversion) -> bool:

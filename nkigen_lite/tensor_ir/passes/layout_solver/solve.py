@@ -10,13 +10,15 @@ import solver
 from cost_models import Target
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.errors import InvalidStage, NoPlan
+from nkigen_lite.nki_ir import overlaps
+from nkigen_lite.nki_ir.allocation import Allocation
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.verify import check
 from nkigen_lite.tensor_ir.passes.axes import Program
 from nkigen_lite.tensor_ir.passes.direct_lower import lower_schedule
+from nkigen_lite.tensor_ir.passes.layout_solver.addresses import allocate
 from nkigen_lite.tensor_ir.passes.layout_solver.plan import Plan, plan_of
 from nkigen_lite.tensor_ir.passes.layout_solver.planning import schedule_of
-from nkigen_lite.tensor_ir.passes.layout_solver.pricing import cost_of
 from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
 from nkigen_lite.tensor_ir.passes.schedule import Schedule
 
@@ -32,6 +34,7 @@ class Solved:
         report: what it answered.
         schedule, plan: the answer for the lowering and for people.
         kernel: the verified nki_ir graph.
+        allocation: addresses of its buffers, checked too.
         build_s, solve_s, lower_s: seconds spent pricing candidates, solving, and lowering.
     """
 
@@ -40,6 +43,7 @@ class Solved:
     schedule: Schedule
     plan: Plan
     kernel: Graph
+    allocation: Allocation
     build_s: float
     solve_s: float
     lower_s: float
@@ -56,11 +60,13 @@ def solve_layout(
     """Choose roles, tiles, locations and implementations for a program, and lower it.
 
     The solver bounds SBUF by the bytes live in each segment; should the lowered kernel need more
-    (scratch tiles beside residents), it is solved again with that much less.
+    (scratch tiles beside residents, gaps between addresses), it is solved again with that much
+    less.
 
     Raises:
         NoPlan: nothing legal fits the target, or the constraints contradict each other or a limit;
             says which.
+            Or no addresses were found for the buffers of any kernel that was tried.
         InvalidStage: the solver's answer does not pass the independent checker.
     """
     start = perf_counter()
@@ -78,14 +84,17 @@ def solve_layout(
         assert report.solution is not None
         schedule = schedule_of(planner, report.solution)
         kernel = lower_schedule(schedule)
-        excess = cost_of(kernel, target).sbuf_bytes - limits.sbuf_bytes
+        allocation = allocate(kernel, limits, seed=seed)
+        excess = allocation.sbuf.overflow
         lower_s += perf_counter() - begun
-        if excess <= 0:
+        if not excess:
             break
         problem = replace(problem, sbuf_limit_bytes=problem.sbuf_limit_bytes - excess)
     check(kernel, limits)
-    plan = plan_of(schedule, report, target.name)
-    return Solved(problem, report, schedule, plan, kernel, build_s, solve_s, lower_s)
+    _require_addresses(program, target, allocation)
+    overlaps.check(kernel, allocation, limits)
+    plan = plan_of(schedule, report, target.name, allocation)
+    return Solved(problem, report, schedule, plan, kernel, allocation, build_s, solve_s, lower_s)
 
 
 def _require(
@@ -105,3 +114,12 @@ def _require(
     )
     if wrong:
         raise InvalidStage(f"layout_solver: the plan for @{program.name} is not legal: {wrong[0]}")
+
+
+def _require_addresses(program: Program, target: Target, allocation: Allocation) -> None:
+    for memory, usage in (("SBUF", allocation.sbuf), ("PSUM", allocation.psum)):
+        if usage.overflow:
+            raise NoPlan(
+                f"layout_solver: the buffers of @{program.name} on {target.name} reach byte "
+                f"{usage.top} of each partition in {memory} but there are {usage.capacity}"
+            )

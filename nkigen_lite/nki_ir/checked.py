@@ -1,0 +1,318 @@
+"""Running a kernel in memories of bytes at planned addresses, in any order that engines may take.
+
+SBUF and PSUM are one array of bytes each. Every byte knows which contents it was written for, so
+a read of bytes that were never written, or were overwritten for another buffer, raises
+:class:`MemoryFault`. HBM buffers are watched likewise.
+
+The kernel is first *issued*: gone through in program order, loops unrolled, every buffer at its
+address and every view resolved. What is issued is then executed at once, or as
+``engine_order.random_order`` says: engines side by side, held back only by the dependencies that
+the simulator sees. If one is missing, some order gives a fault or wrong numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from cost_models.simulate import Fresh, Index, Step
+from nkigen_lite.core.dtypes import Array
+from nkigen_lite.core.ir import Graph, Op, Value
+from nkigen_lite.errors import InvalidInput, MemoryFault
+from nkigen_lite.nki_ir.allocation import Allocation, Place, places_of
+from nkigen_lite.nki_ir.byte_memory import ByteMemory, Stray
+from nkigen_lite.nki_ir.engine_order import Dependencies, Issued, random_order
+from nkigen_lite.nki_ir.interpret import execution
+from nkigen_lite.nki_ir.rows import NKI, written_operands
+from nkigen_lite.nki_ir.simulate import Translation
+from nkigen_lite.nki_ir.types import MemorySpace
+
+Order = Literal["program"] | int
+"""Program order, or the seed of a random one."""
+
+
+def run_checked(
+    kernel: Graph,
+    inputs: Mapping[str, Array],
+    allocation: Allocation,
+    order: Order = "program",
+) -> dict[str, Array]:
+    """Run a kernel at the addresses of an allocation and return its outputs by name.
+
+    Args:
+        kernel: an nki_ir graph with outputs.
+        inputs: arrays for its HBM buffers; they are copied. A buffer without one has to be written
+            before it is read.
+        allocation: of this kernel.
+        order: "program", or a seed: one of the orders in which engines and DMA queues may execute
+            the kernel if they wait for nothing but its dependencies and the allocation's hazards.
+
+    Raises:
+        MemoryFault: an op reads bytes that are not there, or a buffer after its dealloc, or an
+            output is not written in full; names the op, its line, the buffer and the bytes.
+        InvalidInput: an array does not fit, or the allocation is that of another kernel.
+    """
+    run = _Run(kernel, allocation, inputs)
+    # Poison takes part in nothing that counts, and tiles are small: one thread is enough.
+    with np.errstate(all="ignore"), threadpool_limits(limits=1, user_api="blas"):
+        if order == "program":
+            for instruction in run.issue(kernel):
+                instruction.execute()
+        else:
+            stream, issued = run.with_dependencies()
+            for number in random_order(issued, order):
+                stream[number].execute()
+    return run.outputs()
+
+
+@dataclass(eq=False, slots=True)
+class Contents:
+    """What a buffer holds between one execution of its ``alloc`` and the next."""
+
+    number: int
+    name: str
+    memory: ByteMemory
+    array: Array
+    copy: int = 0
+    alive: bool = True
+
+    def __str__(self) -> str:
+        return f"%{self.name}" + (f" copy {self.copy}" if self.memory.name != "hbm" else "")
+
+
+@dataclass(eq=False, slots=True)
+class Instruction:
+    """An op of an engine about to be executed; operand by operand its array or loop index, and
+    the contents that the array is part of."""
+
+    op: Op
+    arrays: list[Any]
+    contents: list[Contents | None]
+    every: Sequence[Contents]
+    run: Callable[[Sequence[Any]], None]
+
+    def execute(self) -> None:
+        """Check what it reads, run it, and make what it writes its own.
+
+        Raises:
+            MemoryFault: it reads bytes that are not those of its operand.
+        """
+        for at in _reads(self.op, self.arrays):
+            mine = self.contents[at]
+            assert mine is not None
+            stray = mine.memory.stray(self.arrays[at], mine.number)
+            if stray is not None:
+                raise MemoryFault(_located(self.op, self._sentence(mine, stray)))
+        self.run(self.arrays)
+        for at in written_operands(self.op):
+            mine = self.contents[at]
+            assert mine is not None
+            mine.memory.owners(self.arrays[at])[...] = mine.number
+
+    def _sentence(self, mine: Contents, stray: Stray) -> str:
+        where = f"{_bytes_of(stray)} of {mine.memory.name}, part of {mine},"
+        others = [self.every[n - 1] for n in stray.others if n]
+        if not others:
+            return f"{where} are read but were never written"
+        names = ", ".join(dict.fromkeys(str(other) for other in others[:4]))
+        return f"{where} hold what was written to {names} but must hold what was written to it"
+
+
+def _bytes_of(stray: Stray) -> str:
+    rows, columns = stray.rows, stray.columns
+    found = f"bytes {columns[0]} to {columns[1]}"
+    return f"{found} of partitions {rows[0]} to {rows[1]}" if rows[1] else found
+
+
+def _located(op: Op, sentence: str) -> str:
+    where = f"\n  at {op.loc}" if op.loc else ""
+    return f"{op.opcode}: {sentence}{where}"
+
+
+def _reads(op: Op, arrays: Sequence[Any]) -> Iterator[int]:
+    """Positions of the tiles that an op reads; its destination only if it adds to that."""
+    written = written_operands(op)
+    for at, value in enumerate(op.inputs):
+        if value.type.memory is MemorySpace.REG:
+            continue
+        also_read = f"read {at}" in (NKI[op.opcode].effects or ()) and _adds(op, arrays)
+        if at not in written or also_read:
+            yield at
+
+
+def _adds(op: Op, arrays: Sequence[Any]) -> bool:
+    """Whether an op that may add to its destination does; those without a choice always do."""
+    if "accumulate" not in op.attrs:
+        return True
+    indices = [a for a, v in zip(arrays, op.inputs, strict=True) if v.type.memory == "reg"]
+    return any(indices) if indices else bool(op.attrs["accumulate"])
+
+
+@dataclass(eq=False)
+class _Run:
+    """One run: its memories, and what every buffer, view and loop index stands for at the moment.
+
+    ``every`` are all contents so far, by number less one; ``on_issue`` is told of each op that is
+    issued and each buffer that is allocated, with the loops' trips.
+    """
+
+    kernel: Graph
+    allocation: Allocation
+    inputs: Mapping[str, Array]
+    every: list[Contents] = field(default_factory=list)
+    contents: dict[Value, Contents] = field(default_factory=dict)
+    arrays: dict[Value, Any] = field(default_factory=dict)
+    hbm: dict[Value, ByteMemory] = field(default_factory=dict)
+    executions: dict[Op, Callable[[Sequence[Any]], None]] = field(default_factory=dict)
+    order: _Ordering = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.places = places_of(self.kernel, self.allocation)
+        self.memories = {
+            name: ByteMemory(name, *_extent(list(self.places.values()), name))
+            for name in ("sbuf", "psum")
+        }
+        self.order = _Ordering(Translation(self.kernel, self.allocation))
+        for value in self.kernel.inputs:
+            self._input(value)
+
+    def _input(self, value: Value) -> None:
+        made = self._in_hbm(value)
+        if value.name not in self.inputs:
+            return
+        given, kind = self.inputs[value.name], value.type
+        if given.shape != kind.shape or given.dtype != kind.dtype.np:
+            raise InvalidInput(
+                f"run_checked: {value.name} is {given.shape} {given.dtype} but must be "
+                f"{kind.shape} {kind.dtype.np}"
+            )
+        made.array[...] = given
+        made.memory.owners(made.array)[...] = made.number
+
+    # --- issuing
+
+    def issue(self, graph: Graph) -> Iterator[Instruction]:
+        """The instructions of a graph or loop body in program order, loops unrolled."""
+        allocated: list[Contents] = []
+        for op in graph.ops:
+            if op.opcode == "fori_loop":
+                body = op.attrs["body"]
+                for index in range(0, op.attrs["extent"], op.attrs["step"]):
+                    self.arrays[body.inputs[0]] = index
+                    self.order.trip(body.inputs[0], index // op.attrs["step"])
+                    yield from self.issue(body)
+            elif op.opcode == "alloc":
+                allocated.append(self._alloc(op))
+            elif op.opcode == "dealloc":
+                self.contents[op.inputs[0]].alive = False
+            elif NKI[op.opcode].alias:
+                self._view(op)
+            else:
+                yield self._instruction(op)
+        for mine in allocated:
+            mine.alive = False
+
+    def with_dependencies(self) -> tuple[list[Instruction], list[Issued]]:
+        """All instructions, and what each of them waits for."""
+        stream, issued = [], []
+        for instruction in self.issue(self.kernel):
+            stream.append(instruction)
+            issued.append(self.order.issued(instruction.op))
+        return stream, issued
+
+    def _alloc(self, op: Op) -> Contents:
+        value = op.result
+        if value.type.memory is MemorySpace.HBM:
+            return self._in_hbm(value)
+        copy, place = self.order.copy(op), self.places[value]
+        memory = self.memories[place.memory]
+        return self._begin(value, memory, memory.tile(value.type, place.offsets[copy]), copy)
+
+    def _in_hbm(self, value: Value) -> Contents:
+        kind = value.type
+        memory = self.hbm.setdefault(value, ByteMemory("hbm", 1, kind.size_bytes))
+        return self._begin(value, memory, memory.row(kind), 0)
+
+    def _begin(self, value: Value, memory: ByteMemory, array: Array, copy: int) -> Contents:
+        place = self.places.get(value)
+        name = place.name if place else value.name
+        made = Contents(len(self.every) + 1, name, memory, array, copy)
+        self.every.append(made)
+        self.contents[value], self.arrays[value] = made, array
+        return made
+
+    def _view(self, op: Op) -> None:
+        evaluate = NKI[op.opcode].evaluate
+        assert evaluate is not None
+        base = op.inputs[0]
+        self.contents[op.result] = self.contents[base]
+        self.arrays[op.result] = evaluate(*[self.arrays[v] for v in op.inputs], **op.attrs)
+
+    def _instruction(self, op: Op) -> Instruction:
+        contents = [self.contents.get(v) for v in op.inputs]
+        for mine in contents:
+            if mine is not None and not mine.alive:
+                raise MemoryFault(_located(op, f"{mine} is used after its dealloc"))
+        run = self.executions.get(op)
+        if run is None:
+            run = self.executions[op] = execution(op)
+        return Instruction(op, [self.arrays[v] for v in op.inputs], contents, self.every, run)
+
+    def outputs(self) -> dict[str, Array]:
+        """Copies of what the kernel returns.
+
+        Raises:
+            MemoryFault: one is not written in full.
+        """
+        found = {}
+        for name, value in self.kernel.outputs.items():
+            mine = self.contents[value]
+            stray = mine.memory.stray(mine.array, mine.number)
+            if stray is not None:
+                raise MemoryFault(
+                    f"output {name}: {_bytes_of(stray)} of {mine} were never written but must be"
+                )
+            found[name] = mine.array.copy()
+        return found
+
+
+@dataclass(eq=False)
+class _Ordering:
+    """Follows the issue in the simulator's terms: copies of buffers, cells, trips of loops."""
+
+    translation: Translation
+    dependencies: Dependencies = field(default_factory=Dependencies)
+    trips: dict[Index, int] = field(default_factory=dict)
+    steps: dict[Op, Step] = field(default_factory=dict)
+    fresh: dict[Op, Fresh | None] = field(default_factory=dict)
+
+    def trip(self, index: Value, number: int) -> None:
+        """A loop begins a trip."""
+        self.trips[self.translation.loops[index].index] = number
+
+    def copy(self, op: Op) -> int:
+        """The copy that an ``alloc`` takes."""
+        if op not in self.fresh:
+            self.fresh[op] = self.translation.fresh(op)
+        item = self.fresh[op]
+        return self.dependencies.fresh(item) if item else 0
+
+    def issued(self, op: Op) -> Issued:
+        """An instruction comes next."""
+        step = self.steps.get(op)
+        if step is None:
+            step = self.steps[op] = self.translation.step(op)
+        after = self.dependencies.add(step, self.trips)
+        is_dma = NKI[op.opcode].engine == "dma"
+        return Issued(step.engine, is_dma, frozenset(after))
+
+
+def _extent(places: Sequence[Place], memory: str) -> tuple[int, int]:
+    """Partitions and bytes of each that the buffers in a memory reach."""
+    mine = [p for p in places if p.memory == memory]
+    rows = max((p.partitions for p in mine), default=1)
+    return rows, max((o + p.bytes for p in mine for o in p.offsets), default=1)
