@@ -6,10 +6,15 @@ from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef, written_operands
 from . import (  # noqa: F401
     compute,
     control,
+    gather,
     memory,
+    scan,
+    search,
+    select,
     statistics,
     tensor_engine,
     tensor_scalar,
+    transfers,
     views,
 )
 

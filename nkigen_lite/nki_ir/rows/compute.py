@@ -60,6 +60,10 @@ def _activation(dst: Array, src: Array, *bias: Array, op: str, scale: float, eng
     return ACTIVATIONS[op](x)
 
 
+def _function(op: Op) -> dict[str, Any]:
+    return {"function": op.attrs["op"]}
+
+
 def _keeps_bools(op: Op) -> bool:
     return truth_of("op")(op) and op.attrs["scale"] == 1.0
 
@@ -72,6 +76,8 @@ compute(
     engines=("scalar",),
     arity=(2, 3),
     attrs=(Attr("op", str), Attr("scale", float, 1.0)),
+    full=(0, 1),
+    charge=_function,
     nki=nisa(
         "activation",
         bools=_keeps_bools,
@@ -112,6 +118,8 @@ compute(
     arity=(3, 4),
     attrs=(Attr("op", str), Attr("scale", float, 1.0)),
     effects=("write 0", "write 1"),
+    full=(0, 2),
+    charge=_function,
     nki=nisa(
         "activation_reduce",
         bools=_keeps_bools,

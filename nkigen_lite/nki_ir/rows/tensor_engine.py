@@ -98,6 +98,15 @@ def _accumulate(op: Op, spelling: Spelling) -> Expr:
     return Expr(f"({' or '.join(f'{index} > 0' for index in indices)})")
 
 
+def _matmul_size(op: Op) -> dict[str, int]:
+    stationary, moving = (v.type for v in op.inputs[1:3])
+    return {
+        "rows": stationary.partition_size,
+        "elems": moving.free_size,
+        "columns": stationary.free_size,
+    }
+
+
 compute(
     "matmul",
     "dst (+)= stationary.T @ moving. It adds if accumulate is set; with index operands, whenever "
@@ -109,6 +118,7 @@ compute(
     memory=(ONLY_PSUM, ONLY_SBUF, ONLY_SBUF, ONLY_REG),
     attrs=(Attr("accumulate", bool, False),),
     effects=("write 0", "read 0"),
+    charge=_matmul_size,
     nki=nisa(
         "nc_matmul",
         dst=flat_operand(0),
@@ -137,6 +147,11 @@ def _transpose(dst: Array, src: Array, engine: Any) -> Array:
     return src.reshape(src.shape[0], -1).T
 
 
+def _rows_that_move(op: Op) -> dict[str, int]:
+    through_array = op.attrs["engine"] == "tensor"
+    return {"elems": op.inputs[1].type.partition_size} if through_array else {}
+
+
 compute(
     "nc_transpose",
     "Partitions become the free dimension and the other way round.",
@@ -145,5 +160,6 @@ compute(
     engines=("tensor", "vector"),
     arity=(2, 2),
     memory=(ON_CHIP,),
+    charge=_rows_that_move,
     nki=nisa("nc_transpose", dst=operand(0), data=flat_operand(1), engine=on_engine()),
 )

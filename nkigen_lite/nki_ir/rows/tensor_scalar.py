@@ -15,7 +15,9 @@ from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
     column_text,
+    flag,
     nisa,
+    number_or_column,
     on_engine,
     operand,
     token,
@@ -87,10 +89,6 @@ def _scalar(step: int) -> Argument:
     return make
 
 
-def _reverse(attr: str) -> Argument:
-    return lambda op, spelling: Expr("True") if op.attrs[attr] else None
-
-
 compute(
     "tensor_scalar_arith",
     "(x op0 s0) op1 s1; each s is an immediate or one f32 value per partition (an operand).",
@@ -106,6 +104,7 @@ compute(
         Attr("imm1", float, None),
         Attr("reverse1", bool, False),
     ),
+    full=(0, 1),
     nki=nisa(
         "tensor_scalar",
         bools=truth_of("op0", "op1"),
@@ -113,10 +112,10 @@ compute(
         data=operand(1),
         op0=token("op0"),
         operand0=_scalar(0),
-        reverse0=_reverse("reverse0"),
+        reverse0=flag("reverse0"),
         op1=token("op1"),
         operand1=_scalar(1),
-        reverse1=_reverse("reverse1"),
+        reverse1=flag("reverse1"),
         engine=on_engine(),
     ),
 )
@@ -149,12 +148,6 @@ def _scalar_tensor_tensor(
     return np.asarray(ARITHMETIC[attrs["op1"]](*pair)).astype(np.float32)
 
 
-def _first_scalar(op: Op, spelling: Spelling) -> Expr | None:
-    if op.attrs["imm0"] is not None:
-        return Expr(number_text(op.attrs["imm0"]))
-    return column_text(op.inputs[3], spelling)
-
-
 compute(
     "scalar_tensor_tensor_arith",
     "(x op0 s) op1 tensor; s is an immediate or one f32 value per partition (an operand).",
@@ -169,16 +162,17 @@ compute(
         Attr("reverse0", bool, False),
         Attr("reverse1", bool, False),
     ),
+    full=(0, 1, 2),
     nki=nisa(
         "scalar_tensor_tensor",
         bools=truth_of("op0", "op1"),
         dst=operand(0),
         data=operand(1),
         op0=token("op0"),
-        operand0=_first_scalar,
-        reverse0=_reverse("reverse0"),
+        operand0=number_or_column("imm0", 3),
+        reverse0=flag("reverse0"),
         op1=token("op1"),
         operand1=operand(2),
-        reverse1=_reverse("reverse1"),
+        reverse1=flag("reverse1"),
     ),
 )
