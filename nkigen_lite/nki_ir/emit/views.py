@@ -142,11 +142,10 @@ def rows_at(
     items = [Expr(repr(pattern)).named("pattern")]
     if not access.offset.is_zero:
         items.append(Expr(affine_text(access.offset, spelling)).named("offset"))
-    in_register = where.type.memory is MemorySpace.REG
-    offsets = spelling.value(where) if in_register else column_text(where, spelling)
-    items.append(
-        offsets.named("scalar_offset" if where.type.num_elements == 1 else "vector_offset")
-    )
+    is_one = where.type.num_elements == 1
+    as_column = is_one and where.type.memory is not MemorySpace.REG
+    offsets = column_text(where, spelling) if as_column else spelling.value(where)
+    items.append(offsets.named("scalar_offset" if is_one else "vector_offset"))
     items.append(Expr(str(strides.index(apart))).named("indirect_dim"))
     base = spelling.value(access.root)
     return Expr(base.text, (*base.brackets, Bracket(".ap(", tuple(items), ")")))

@@ -4,6 +4,7 @@ from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef, written_operands
 
 # They fill the table.
 from . import (  # noqa: F401
+    activation,
     compute,
     control,
     gather,

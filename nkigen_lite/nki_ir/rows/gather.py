@@ -148,7 +148,7 @@ compute(
     memory=(ONLY_SBUF,),
     attrs=(
         Attr("elems_per_index", int, 1),
-        Attr("valid_indices", (int, type(None)), None, "indices of each core; by default all"),
+        Attr("valid_indices", int, None, "indices of each core; by default all"),
     ),
     full=(0, 1),
     charge=_elements,

@@ -36,8 +36,6 @@ from nkigen_lite.nki_ir.rows.table import (
     compute,
 )
 
-NUMBER = (float, type(None))
-
 # --- tensor and scalar, reduced ------------------------------------------------------------------
 
 _ROW_REDUCTIONS: dict[str, Callable[..., Array]] = {
@@ -101,7 +99,7 @@ compute(
     attrs=(
         Attr("op0", str),
         Attr("reduce_op", str),
-        Attr("imm0", NUMBER, None),
+        Attr("imm0", float, None),
         Attr("negate", bool, False),
     ),
     effects=("write 0", "write 1"),
@@ -186,8 +184,8 @@ compute(
     attrs=(
         Attr("op0", str),
         Attr("op1", str),
-        Attr("imm0", NUMBER, None),
-        Attr("initial", NUMBER, None, "the first state; by default what op1 leaves alone"),
+        Attr("imm0", float, None),
+        Attr("initial", float, None, "the first state; by default what op1 leaves alone"),
     ),
     full=(0, 1),
     nki=nisa(
@@ -256,7 +254,7 @@ compute(
     attrs=(
         Attr("op0", str),
         Attr("op1", str),
-        Attr("initial", NUMBER, None),
+        Attr("initial", float, None),
         Attr("reverse0", bool, False),
         Attr("reverse1", bool, False),
     ),

@@ -7,7 +7,7 @@ another place.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -64,7 +64,7 @@ compute(
 )
 
 
-def _places(data: Array, values: Array, order: Iterable[int], missing: int) -> Array:
+def _places(data: Array, values: Array, order: Sequence[int], missing: int) -> Array:
     """Where the eight values of each partition stand, each occurrence found once."""
     found = np.full(values.shape, missing, np.int64)
     for row in range(len(data)):
@@ -120,7 +120,7 @@ def _replace(
 ) -> Any:
     flat = _rows(data).copy()
     # The hardware goes from the last value to the first, so equal ones get descending places.
-    places = _places(flat, _rows(values), reversed(range(EIGHT)), -1)
+    places = _places(flat, _rows(values), range(EIGHT - 1, -1, -1), -1)
     rows, which = np.nonzero(places >= 0)
     flat[rows, places[rows, which]] = imm
     made = flat.reshape(dst.shape)

@@ -222,7 +222,7 @@ def _reset_reduce(op: Op, spelling: Spelling) -> Expr:
     return Expr("nisa.reduce_cmd.reset_reduce")
 
 
-_SELECT_ATTRS = (Attr("on_false", (float, type(None)), None), Attr("reverse", bool, False))
+_SELECT_ATTRS = (Attr("on_false", float, None), Attr("reverse", bool, False))
 
 compute(
     "select",

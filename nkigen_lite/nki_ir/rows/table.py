@@ -22,7 +22,7 @@ ONLY_SBUF, ONLY_PSUM, ONLY_HBM, ONLY_REG = (frozenset({m}) for m in (SBUF, PSUM,
 DMA_SIDE = frozenset({HBM, SBUF})
 
 
-TRN1, TRN2 = 2, 3
+TRN1, TRN2, TRN3 = 2, 3, 4
 """NeuronCore versions by the chip that brought them (aws-neuron-sdk nki.isa.nc_version)."""
 
 Charge = Callable[[Op], Mapping[str, Any]]
