@@ -191,7 +191,11 @@ def vector_rng(target: Target, instr: Instruction) -> float:
 
 
 def vector_scan(target: Target, instr: Instruction) -> float:
-    """Running operation along the free dimension."""
+    """Running operation along the free dimension.
+
+    Published of tensor_tensor_scan; tensor_scalar_cumulative, of which nothing is published, waits
+    for its last result as that does, and is taken alike.
+    """
     return instr.elems * target.vector.scan_cycles_per_elem
 
 

@@ -120,6 +120,7 @@ _ROWS: Final = (
     _Row("tensor_reduce_arith", "vector", rates.vector_reduce, _vector_reduce),
     _Row("cross_lane_reduce_arith", "gpsimd", rates.gpsimd_cross_lane, _gpsimd),
     _Row("copy_predicated", "vector", rates.vector_predicated, _vector),
+    _Row("select", "vector", rates.vector_predicated, _vector),
     _Row("select_reduce", "vector", rates.vector_select_reduce, _vector),
     _Row("reciprocal", "vector", rates.vector_reciprocal, _vector_reciprocal),
     _Row("memset", "vector", rates.vector_memset, _vector),
@@ -132,6 +133,7 @@ _ROWS: Final = (
     _Row("bn_stats", "vector", rates.vector_default, _vector_reduce),
     _Row("bn_aggr", "vector", rates.vector_bn_aggr, _vector_reduce),
     _Row("tensor_tensor_scan", "vector", rates.vector_scan, _vector),
+    _Row("tensor_scalar_cumulative", "vector", rates.vector_scan, _vector),
     _Row("max8", "vector", rates.vector_default, _vector_reduce),
     _Row("find_index8", "vector", rates.vector_default, _vector_reduce),
     _Row("match_replace8", "vector", rates.vector_default, _vector),
@@ -143,6 +145,9 @@ _ROWS: Final = (
         _gpsimd,
         instructions=rates.gather_instructions,
     ),
+    # No formula is published of these two: one pass over what is read.
+    _Row("sequence_bounds", "gpsimd", rates.gpsimd_default, _gpsimd),
+    _Row("nonzero_with_count", "gpsimd", rates.gpsimd_default, _gpsimd),
     _Row("topk", "gpsimd", rates.gpsimd_topk, _gpsimd, on=_gpsimd_has_topk),
     _Row("stream_shuffle", "vector", rates.vector_default, _vector),
 )

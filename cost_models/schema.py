@@ -59,8 +59,13 @@ Ratio = Annotated[float, Rule("ratio", positive=True)]
 
 @dataclass(frozen=True, slots=True)
 class Chip:
-    """What the cores of a chip share; ``link_gbps`` is the sum of its links to other chips."""
+    """What the cores of a chip share, and of which NeuronCore version they are.
 
+    ``link_gbps`` is the sum of the chip's links to other chips. ``core_version`` decides which
+    instructions there are.
+    """
+
+    core_version: Count
     cores: Count
     hbm_bytes: Bytes
     link_gbps: GBps

@@ -125,7 +125,7 @@ ILLEGAL: dict[str, tuple[Build, str]] = {
         lambda b: b.tensor_scalar_arith(
             b.tile(4, 4), b.tile(4, 4), op0="add", imm0=0.0, engine="gpsimd"
         ),
-        "engine is 'gpsimd' but must be one of vector, scalar",
+        "steps are add but the gpsimd engine only takes the reciprocal square root",
     ),
     # shapes and operands of compute ops
     "copy of shapes": (
@@ -210,8 +210,8 @@ ILLEGAL: dict[str, tuple[Build, str]] = {
         "a per-partition operand is bf16 but must be f32",
     ),
     "reduction name": (
-        lambda b: b.tensor_reduce_arith(b.tile(4, 1), b.tile(4, 4), op="multiply"),
-        "op is 'multiply' but must be one of add",
+        lambda b: b.tensor_reduce_arith(b.tile(4, 1), b.tile(4, 4), op="power"),
+        "op is 'power' but must be one of add",
     ),
     "reduction of partitions": (
         lambda b: b.tensor_reduce_arith(b.tile(4, 1), b.tile(4, 4), op="add", num_r_dim=2),

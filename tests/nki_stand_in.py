@@ -50,6 +50,9 @@ _INSIDE = (
 )
 
 
+_OPERATIONS = ("op", "op0", "op1", "cmp_op", "comp_op0", "comp_op1", "reduce_op")
+
+
 class Token:
     """``nl.add`` and the like: only a name; the functions of that name are not for kernels."""
 
@@ -140,8 +143,8 @@ def _modules(rounding: str) -> dict[str, ModuleType]:
 
 
 def _bound(
-    function: Callable[..., None], documented: list[list[str]], enums: dict[str, Any]
-) -> Callable[..., None]:
+    function: Callable[..., Any], documented: list[list[str]], enums: dict[str, Any]
+) -> Callable[..., Any]:
     """``function`` behind its documented signature; arguments are given by keyword only."""
     parameters, kinds = [], {}
     for name, *default in documented:
@@ -150,22 +153,24 @@ def _bound(
         parameters.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=value))
     signature = inspect.Signature(parameters)
 
-    def call(*args: Any, **kwargs: Any) -> None:
+    def call(*args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
         for name, value in bound.arguments.items():
             kind = kinds[name]
             require(kind is None or isinstance(value, kind), f"{name}={value!r} is no {kind}")
-            is_operation = name in ("op", "op0", "op1") and value is not None
+            is_operation = name in _OPERATIONS and value is not None
             require(not is_operation or isinstance(value, Token), f"{name}={value!r}")
-        del bound.arguments["name"]
-        function(**bound.arguments)
+        bound.arguments.pop("name", None)
+        return function(**bound.arguments)
 
     return call
 
 
 def _default(text: str, enums: dict[str, Any]) -> Any:
     kind, _, member = text.partition(".")
+    if text in DOCUMENTED["language"]["tokens"]:
+        return Token(text)
     return enums[kind][member] if kind in enums else ast.literal_eval(text)
 
 

@@ -78,6 +78,13 @@ class Ds:
     size: int
 
 
+@dataclass
+class Register:
+    """A register of an engine's sequencer; None until something is moved into it."""
+
+    value: int | None
+
+
 class Tensor:
     """A buffer or a view of one."""
 
@@ -171,6 +178,17 @@ class Tensor:
         shape = (*self.shape[:dim], size, *self.shape[dim + 1 :])
         return self._view(lambda a: np.broadcast_to(a, shape))
 
+    def ap(
+        self,
+        pattern: list[list[int]],
+        offset: int = 0,
+        scalar_offset: Any = None,
+        vector_offset: Any = None,
+        indirect_dim: int = 0,
+    ) -> Indirect:
+        require(self.data is self.home, "ap is of a whole tensor")
+        return Indirect(self, pattern, offset, scalar_offset, vector_offset, indirect_dim)
+
     def offset(self) -> int:
         """Elements from the start of the buffer."""
         start = self.home.__array_interface__["data"][0]
@@ -215,6 +233,57 @@ class Tensor:
 
     def __repr__(self) -> str:
         return f"<{self.region.name} {self.shape} {self.dtype}>"
+
+
+@dataclass(frozen=True)
+class Indirect:
+    """``tensor.ap(pattern=..., vector_offset=...)`` or with ``scalar_offset``."""
+
+    tensor: Tensor
+    pattern: list[list[int]]
+    offset: int
+    scalar_offset: Any
+    vector_offset: Any
+    indirect_dim: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(count for _, count in self.pattern)
+
+    def check(self) -> None:
+        require(self.tensor.region in HBM, f"{self.tensor} is indexed on chip")
+        given = [o for o in (self.scalar_offset, self.vector_offset) if o is not None]
+        require(len(given) == 1, "one of scalar_offset and vector_offset")
+        if isinstance(given[0], Tensor):
+            require(given[0].region is MemoryRegion.sbuf, f"offsets {given[0]}")
+            require(given[0].dtype in ("int32", "uint32"), f"offsets {given[0]}")
+        else:
+            require(isinstance(given[0], Register), f"offset {given[0]!r}")
+
+    def offsets(self) -> Array:
+        """One row offset for all, or one for each of the first dimension."""
+        self.check()
+        if self.scalar_offset is not None:
+            found = self.scalar_offset
+            value = found.value if isinstance(found, Register) else found.read().item()
+            return np.full((1,), value, np.int64)
+        flat: Array = self.vector_offset.read().T.reshape(-1).astype(np.int64)
+        require(flat.size >= self.shape[0], f"{flat.size} offsets for {self.shape}")
+        return flat[: self.shape[0]]
+
+    def addresses(self, skip: bool) -> tuple[Array, Array]:
+        """Elements of the tensor, and which of them are inside it."""
+        row = math.prod(self.tensor.shape[self.indirect_dim + 1 :])
+        places = np.indices(self.shape)
+        vector = self.vector_offset is not None
+        steps = [0 if vector and d == 0 else s for d, (s, _) in enumerate(self.pattern)]
+        at = self.offset + sum(s * p for s, p in zip(steps, places, strict=True))
+        at = at + row * self.offsets().reshape(-1, *[1] * (len(self.shape) - 1))
+        inside = (at >= 0) & (at < self.tensor.data.size)
+        if not vector:
+            inside = np.full(at.shape, bool(inside.all()))
+        require(skip or bool(inside.all()), f"an index is out of bounds of {self.tensor}")
+        return np.where(inside, at, 0), inside
 
 
 def _checked(key: Any, extent: int) -> Any:

@@ -146,7 +146,7 @@ REFUSED = {
     ),
     "engine by number": ("nisa.tensor_copy(dst=s, src=t, engine=1)", "engine=1"),
     "op by name": ("nisa.activation(dst=s, op='exp', data=t)", "op='exp'"),
-    "iota of another size": ("nisa.iota(dst=whole, pattern=[[1, 39]])", "iota pattern"),
+    "iota of another size": ("nisa.iota(dst=whole, pattern=[[1, 39]])", "pattern .* for"),
     "transpose into sbuf": (
         "u = nl.ndarray((40, 64), dtype=nl.float32, buffer=nl.sbuf)\n"
         "nisa.nc_transpose(dst=u, data=s)",

@@ -33,7 +33,7 @@ def test_engine_op_returns_its_destination() -> None:
 def test_attributes_may_follow_operands_by_position() -> None:
     b = Builder("k")
     b.activation(tile(b), tile(b), "exp", 0.5)
-    assert b.graph.ops[-1].attrs == {"op": "exp", "scale": 0.5, "engine": "scalar"}
+    assert b.graph.ops[-1].attrs == {"op": "exp", "scale": 0.5, "bias": 0.0, "engine": "scalar"}
 
 
 def test_slice_of_everything_is_the_tile_itself() -> None:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import pytest
+from illegal_tile_moves import MOVES
 from illegal_tile_ops import I32, ILLEGAL, Tiles
 
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.rows import NKI
 
+EVERY = ILLEGAL | MOVES
 
-@pytest.mark.parametrize("name", ILLEGAL)
+
+@pytest.mark.parametrize("name", EVERY)
 def test_row_refuses(name: str) -> None:
-    build, sentence = ILLEGAL[name]
+    build, sentence = EVERY[name]
     with pytest.raises(InvalidOp, match=sentence):
         build(Tiles("k"))
 
 
 def test_every_engine_row_has_a_refusal() -> None:
-    called = {name for build, _ in ILLEGAL.values() for name in build.__code__.co_names}
+    called = {name for build, _ in EVERY.values() for name in build.__code__.co_names}
+    assert len(EVERY) == len(ILLEGAL) + len(MOVES)
     # memset's only rule is tested below.
     assert {row.name for row in NKI if row.engines} - called == {"memset"}
 

@@ -16,8 +16,15 @@ from nkigen_lite.nki_ir.simulate import program_of, simulate_kernel
 
 TRN2 = load_target("trn2")
 HBM = MemorySpace.HBM
-READS_ITS_DESTINATION = {"copy_predicated"}
-WRITES_TWO = {"activation_reduce"}
+READS_ITS_DESTINATION = {"copy_predicated", "stream_shuffle", "nonzero_with_count"}
+# Where the second destination is, if the op has one.
+WRITES_ALSO = {
+    "activation_reduce": 1,
+    "tensor_scalar_reduce": 1,
+    "select_reduce": 1,
+    "range_select": 4,
+    "match_replace8": 3,
+}
 
 
 def names(uses: Sequence[Use]) -> list[str]:
@@ -47,11 +54,13 @@ def test_an_instruction_reads_its_sources_and_writes_its_destination(
     op = build(b, key, tiles, attrs)
     (step,) = steps(program_of(b.graph))
     operands = [v.name for v in op.inputs]
-    written = 1 + (key[0] in WRITES_TWO)
+    also = WRITES_ALSO.get(key[0], len(operands))
+    written = [operands[0], *operands[also : also + 1]]
     assert step.engine == key[1]
-    assert names(step.writes) == operands[:written]
+    assert names(step.writes) == written
     # A matmul keeps its own order in PSUM, and its stationary operand comes first.
-    assert names(step.reads) == operands[0 if key[0] in READS_ITS_DESTINATION else written :]
+    kept = operands[:1] if key[0] in READS_ITS_DESTINATION else []
+    assert names(step.reads) == kept + [name for name in operands if name not in written]
 
 
 def test_a_matmul_that_accumulates_over_a_loop_does_not_read_what_it_adds_to() -> None:

@@ -5,33 +5,47 @@ from __future__ import annotations
 
 from typing import Any
 
+from tile_ops_gpsimd import GPSIMD
+from tile_ops_vector import VECTOR
+from tile_shapes import BF16, F32, FP8, I32, ONE, PSUM, U8, XS, Case, Tile, Wanted, X, same
+
 from nkigen_lite.core.ir import Op
-from nkigen_lite.nki_ir import Builder, DType, MemorySpace
+from nkigen_lite.nki_ir import Builder
 
-F32, BF16, I32, U8 = DType.F32, DType.BF16, DType.I32, DType.U8
-PSUM = MemorySpace.PSUM
+__all__ = ["BF16", "CASES", "F32", "IDS", "PSUM", "Tile", "Wanted", "build"]
 
-Shape = tuple[int, ...]
-Tile = tuple[Shape, DType] | tuple[Shape, DType, MemorySpace]
-Wanted = dict[str, Any]
-
-X: Tile = ((96, 40), F32)
-XS: Wanted = {"rows": 96, "elems": 40}
-ONE: Tile = ((96, 1), F32)
-
-
-def same(count: int, dtype: str = "f32", memory: str = "sbuf") -> Wanted:
-    return {"dtypes": (dtype,) * count, "memories": (memory,) * count}
-
-
-# (op, engine), operands, attributes, the instruction but for op and engine.
-CASES: list[tuple[tuple[str, str], list[Tile], dict[str, Any], Wanted]] = [
+COMMON: list[Case] = [
     (
         ("matmul", "tensor"),
         [((32, 100), F32, PSUM), ((96, 32), BF16), ((96, 100), BF16)],
         {},
         {
             "rows": 96,
+            "elems": 100,
+            "columns": 32,
+            "dtypes": ("f32", "bf16", "bf16"),
+            "memories": ("psum", "sbuf", "sbuf"),
+        },
+    ),
+    # Two rows of the contraction in each partition; the columns that move are as many.
+    (
+        ("matmul", "tensor"),
+        [((32, 100), F32, PSUM), ((96, 2, 32), FP8), ((96, 2, 100), FP8)],
+        {"perf_mode": "double_row"},
+        {
+            "rows": 96,
+            "elems": 100,
+            "columns": 32,
+            "dtypes": ("f32", "fp8_e5m2", "fp8_e5m2"),
+            "memories": ("psum", "sbuf", "sbuf"),
+        },
+    ),
+    (
+        ("matmul", "tensor"),
+        [((32, 100), F32, PSUM), ((32, 32), BF16), ((32, 100), BF16)],
+        {"tile_position": (96, 64), "tile_size": (32, 32)},
+        {
+            "rows": 32,
             "elems": 100,
             "columns": 32,
             "dtypes": ("f32", "bf16", "bf16"),
@@ -77,6 +91,31 @@ CASES: list[tuple[tuple[str, str], list[Tile], dict[str, Any], Wanted]] = [
         {"op": "exp"},
         {**XS, **same(2), "function": "exp", "pointer": True},
     ),
+    # The scale is the last operand, after the bias if there is one.
+    (
+        ("activation", "scalar"),
+        [X, X, ONE],
+        {"op": "exp", "scale": None, "bias": 0.5},
+        {**XS, **same(2), "function": "exp", "pointer": True},
+    ),
+    (
+        ("activation", "scalar"),
+        [X, X, ONE, ONE],
+        {"op": "exp", "scale": None},
+        {**XS, **same(2), "function": "exp", "pointer": True},
+    ),
+    (
+        ("activation_reduce", "scalar"),
+        [X, ONE, X, ONE, ONE],
+        {"op": "square", "scale": None},
+        {**XS, **same(2), "function": "square", "pointer": True},
+    ),
+    (
+        ("activation_reduce", "scalar"),
+        [X, ONE, X],
+        {"op": "square", "scale": 0.5, "bias": -1.0},
+        {**XS, **same(2), "function": "square"},
+    ),
     (("tensor_tensor_arith", "vector"), [X] * 3, {"op": "add"}, {**XS, **same(3)}),
     (("tensor_tensor_arith", "gpsimd"), [X] * 3, {"op": "add"}, {**XS, **same(3)}),
     (
@@ -96,6 +135,25 @@ CASES: list[tuple[tuple[str, str], list[Tile], dict[str, Any], Wanted]] = [
         [X, X, ONE, ONE],
         {"op0": "subtract", "op1": "multiply"},
         {**XS, **same(2), "pointer": True},
+    ),
+    (
+        ("tensor_scalar_arith", "vector"),
+        [X, X, ONE],
+        {"op0": "abs", "op1": "multiply"},
+        {**XS, **same(2), "pointer": True},
+    ),
+    (("tensor_scalar_arith", "gpsimd"), [X, X], {"op0": "rsqrt"}, {**XS, **same(2)}),
+    (
+        ("tensor_scalar_bitvec", "vector"),
+        [((96, 40), I32)] * 2,
+        {"op0": "bitwise_and", "imm0": 60, "op1": "right_shift", "imm1": 2},
+        {**XS, **same(2, "i32")},
+    ),
+    (
+        ("tensor_scalar_bitvec", "vector"),
+        [((96, 40), U8)] * 2,
+        {"op0": "invert", "op1": "bitwise_xor", "imm1": 255},
+        {**XS, **same(2, "u8")},
     ),
     (
         ("tensor_scalar_arith", "scalar"),
@@ -118,6 +176,12 @@ CASES: list[tuple[tuple[str, str], list[Tile], dict[str, Any], Wanted]] = [
     (("reciprocal", "vector"), [X, X], {}, {**XS, **same(2)}),
     # A reduction is as long as what it reads.
     (("tensor_reduce_arith", "vector"), [ONE, X], {"op": "add"}, {**XS, **same(2)}),
+    (
+        ("tensor_reduce_arith", "vector"),
+        [ONE, X],
+        {"op": "maximum", "negate": True},
+        {**XS, **same(2)},
+    ),
     (
         ("cross_lane_reduce_arith", "gpsimd"),
         [((1, 40), F32), X],
@@ -146,7 +210,7 @@ CASES: list[tuple[tuple[str, str], list[Tile], dict[str, Any], Wanted]] = [
     ),
 ]
 
-
+CASES = COMMON + VECTOR + GPSIMD
 IDS = [" on ".join(key) for key, *_ in CASES]
 
 

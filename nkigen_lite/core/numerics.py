@@ -62,6 +62,28 @@ def rsqrt(x: Array) -> Array:
     return np.asarray(1.0 / np.sqrt(x)).astype(x.dtype)
 
 
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), without overflow."""
+    return np.asarray(np.logaddexp(x, np.zeros((), x.dtype)))
+
+
+def normal_density(x: Array) -> Array:
+    """The density of the normal distribution, in double precision."""
+    wide = x.astype(np.float64)
+    return np.asarray(np.exp(-0.5 * wide * wide) / math.sqrt(2.0 * math.pi))
+
+
+def gelu_sigmoid(x: Array) -> Array:
+    """x * sigmoid(1.702 * x), the sigmoid form of GELU (Hendrycks & Gimpel 2016)."""
+    return np.asarray(x * sigmoid(1.702 * x)).astype(x.dtype)
+
+
+def gated_slope(x: Array, factor: float) -> Array:
+    """The derivative of x * sigmoid(factor * x)."""
+    gate = sigmoid(factor * x)
+    return np.asarray(gate * (1.0 + factor * x * (1.0 - gate))).astype(x.dtype)
+
+
 def truth(function: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
     """``function`` of the truth values of its arguments."""
     return lambda a, b: function(a != 0, b != 0)
@@ -78,6 +100,13 @@ ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "silu": silu,
     "tanh": np.tanh,
     "erf": erf,
+    "erf_dx": lambda x: np.asarray(2.0 / math.sqrt(math.pi) * np.exp(-x * x)).astype(x.dtype),
+    "softplus": softplus,
+    "mish": lambda x: np.asarray(x * np.tanh(softplus(x))),
+    "gelu_apprx_sigmoid": gelu_sigmoid,
+    "gelu_apprx_sigmoid_dx": lambda x: gated_slope(x, 1.702),
+    "gelu_dx": lambda x: np.asarray(normal_cdf(x) + x * normal_density(x)).astype(x.dtype),
+    "silu_dx": lambda x: gated_slope(x, 1.0),
     "exp": np.exp,
     "log": np.log,
     "sin": np.sin,
@@ -106,14 +135,39 @@ ARITHMETIC: dict[str, Callable[[Array, Array], Array]] = {
     "logical_or": truth(np.logical_or),
     "logical_xor": truth(np.logical_xor),
     "power": np.power,
+    "abs_max": lambda a, b: np.maximum(np.abs(a), np.abs(b)),
 }
 BITWISE: dict[str, Callable[[Array, Array], Array]] = {
     "bitwise_and": np.bitwise_and,
     "bitwise_or": np.bitwise_or,
     "bitwise_xor": np.bitwise_xor,
 }
+
+
+def _logical(shift: Callable[[Array, Array], Array]) -> Callable[[Array, Array], Array]:
+    """A shift of the bits alone: zeros come in, also to the right of a sign; all bits may go."""
+
+    def shifted(a: Array, count: Array) -> Array:
+        bits = a.dtype.itemsize * 8
+        unsigned = a.astype(f"u{a.dtype.itemsize}")
+        by = np.asarray(count).astype(np.int64)
+        kept = (by >= 0) & (by < bits)
+        made = shift(unsigned, np.where(kept, by, 0).astype(unsigned.dtype))
+        return np.where(kept, made, 0).astype(a.dtype)
+
+    return shifted
+
+
+SHIFTS: dict[str, Callable[[Array, Array], Array]] = {
+    "left_shift": _logical(np.left_shift),
+    "right_shift": _logical(np.right_shift),
+}
+
+# Functions of one operand among the vector engines' operations.
+UNARY: dict[str, Callable[[Array], Array]] = {"abs": np.abs, "rsqrt": rsqrt}
 REDUCTIONS: dict[str, Callable[..., Array]] = {
     "add": np.sum,
+    "multiply": np.prod,
     "maximum": np.max,
     "minimum": np.min,
 }

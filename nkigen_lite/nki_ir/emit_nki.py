@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidOp, NotSupported
-from nkigen_lite.nki_ir.access import Accesses, is_reshapable
+from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
 from nkigen_lite.nki_ir.rows import NKI
@@ -103,8 +103,11 @@ class _Spelling:
         assert template is not None, f"row {op.opcode!r} does not say how NKI writes it"
         return template(op, self)
 
+    def access(self, value: Value) -> Access:
+        return self.accesses.of(value)
+
     def can_reshape(self, value: Value) -> bool:
-        return is_reshapable(self.accesses.of(value))
+        return is_reshapable(self.access(value))
 
 
 class _Module:

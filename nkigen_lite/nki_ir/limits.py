@@ -20,12 +20,14 @@ class Limits:
         sbuf_bytes: usable per partition.
         psum_banks: in each partition.
         psum_bank_bytes: of one bank, per partition.
+        core_version: of the NeuronCore: which instructions there are (2: trn1, 3: trn2, 4: trn3).
     """
 
     partitions: int
     sbuf_bytes: int
     psum_banks: int
     psum_bank_bytes: int
+    core_version: int = 3
 
     @classmethod
     def of(cls, target: Any) -> Limits:
@@ -51,6 +53,7 @@ class Limits:
             sbuf_bytes=memory.sbuf_usable_bytes_per_partition,
             psum_banks=memory.psum_banks,
             psum_bank_bytes=memory.psum_bank_bytes,
+            core_version=target.chip.core_version,
         )
 
     def banks_of(self, partition_bytes: int) -> int:

@@ -172,7 +172,7 @@ class Translation:
 
 
 def _hbm_name(op: Op, accesses: Accesses) -> str:
-    dst, src = op.inputs
+    dst, src = op.inputs[:2]
     side = src if src.type.memory is MemorySpace.HBM else dst
     return accesses.root(side).name
 

@@ -13,7 +13,7 @@ from nkigen_lite.core.ir import Value
 
 
 class MemorySpace(StrEnum):
-    """Where a value lives. ``REG`` holds loop indices."""
+    """Where a value lives. ``REG`` holds loop indices and registers."""
 
     HBM = "hbm"
     SBUF = "sbuf"
@@ -80,6 +80,10 @@ class TileType:
 
 
 INDEX = TileType((), DType.I32, MemorySpace.REG)
+"""The index of a loop whose trips are known: a number in each of them."""
+
+REGISTER = TileType((1,), DType.I32, MemorySpace.REG)
+"""A register of an engine's sequencer, whose value is known at run time only."""
 
 
 @dataclass(frozen=True, slots=True)

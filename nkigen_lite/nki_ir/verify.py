@@ -99,6 +99,12 @@ class _Walk:
         row = NKI[op.opcode]
         if not row.engines:
             return
+        needed = row.version(op)
+        if needed > self.limits.core_version:
+            yield (
+                f"{op.opcode}: this form is of NeuronCore-v{needed} on but the target is "
+                f"NeuronCore-v{self.limits.core_version}"
+            )
         for at in written_operands(op):
             written = self.accesses.of(op.inputs[at])
             if any(extent > 1 and stride == 0 for extent, stride in written.dims):

@@ -6,54 +6,35 @@ The solver's prices and the simulator both read their instructions here.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 from cost_models import Instruction, Transfer
 from nkigen_lite.core.ir import Op
 from nkigen_lite.nki_ir.access import Access, Accesses
+from nkigen_lite.nki_ir.rows import NKI, written_operands
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
-
-# Operands after these are one value per partition.
-_TILES = {
-    "tensor_scalar_arith": 2,
-    "activation": 2,
-    "activation_reduce": 2,
-    "scalar_tensor_tensor_arith": 3,
-}
 
 
 def instruction(op: Op, accesses: Accesses) -> Instruction:
     """The op of a compute engine as the cost model sees it."""
-    full = [v for v in op.inputs if v.type.memory in ON_CHIP]
-    if op.opcode == "activation_reduce":
-        del full[1]
-    tiles = _TILES.get(op.opcode, len(full))
-    pointer, full = len(full) > tiles, full[:tiles]
-    rows = max(v.type.partition_size for v in full)
-    elems, columns = max(v.type.free_size for v in full), 0
-    if op.opcode == "matmul":
-        rows = full[1].type.partition_size
-        elems, columns = full[2].type.free_size, full[1].type.free_size
-    elif op.opcode == "nc_transpose" and op.attrs["engine"] == "tensor":
-        elems = full[1].type.partition_size
+    row = NKI[op.opcode]
+    tiles = {at: v for at, v in enumerate(op.inputs) if v.type.memory in ON_CHIP}
+    full = [v for at, v in tiles.items() if row.full is None or at in row.full]
+    columns = tiles.keys() - written_operands(op) - set(row.full or tiles)
+    sizes: dict[str, Any] = {
+        "rows": max(v.type.partition_size for v in full),
+        "elems": max(v.type.free_size for v in full),
+        **row.charge(op),
+    }
     return Instruction(
         op=op.opcode,
         engine=op.attrs["engine"],
-        rows=rows,
-        elems=elems,
         dtypes=tuple(v.type.dtype.value for v in full),
         memories=tuple(v.type.memory.value for v in full),
-        pointer=pointer,
+        pointer=bool(columns),
         contiguous=all(_is_contiguous(accesses.of(v)) for v in full),
-        function=_function(op),
-        columns=columns,
+        **sizes,
     )
-
-
-def _function(op: Op) -> str:
-    """The activation function; of a memset, "zero" if that is what it writes."""
-    if op.opcode == "memset":
-        return "zero" if op.attrs["value"] == 0 else ""
-    return op.attrs["op"] if op.opcode in ("activation", "activation_reduce") else ""
 
 
 def _is_contiguous(access: Access) -> bool:
@@ -62,33 +43,47 @@ def _is_contiguous(access: Access) -> bool:
 
 
 def transfer(op: Op, accesses: Accesses) -> Transfer:
-    """A dma_copy as the cost model sees it: contiguous runs over the partitions it touches."""
-    dst, src = op.inputs
-    sides = [accesses.of(dst), accesses.of(src)]
-    on_chip = [s for s in sides if s.root.type.memory in ON_CHIP]
-    rows = on_chip[0].dims[0][0] if on_chip else 1
-    per_row = dst.type.num_elements // rows
-    run = per_row
-    for side in sides:
-        dims = side.dims[1:] if on_chip else side.dims
-        run = math.gcd(run, _run(dims))
-    descriptors = rows * (per_row // run)
-    kind = "copy" if not on_chip else "load" if dst.type.memory is MemorySpace.SBUF else "store"
+    """A DMA as the cost model sees it: contiguous runs over the partitions it touches."""
+    row = NKI[op.opcode]
+    dst, src = (v for at, v in enumerate(op.inputs) if row.full is None or at in row.full)
+    charge = row.charge(op)
+    on_chip = [v.type for v in (dst, src) if v.type.memory in ON_CHIP]
+    moved = on_chip[0] if on_chip else dst.type
+    rows = moved.partition_size if on_chip else 1
+    if charge.get("transpose"):
+        run = _run(accesses.of(src).dims[-1:])
+    else:
+        run = moved.num_elements // rows
+        for side in (accesses.of(dst), accesses.of(src)):
+            run = math.gcd(run, _run(side.dims[1:] if on_chip else side.dims))
     return Transfer(
-        kind,
-        descriptors,
-        run * dst.type.dtype.itemsize,
+        _DIRECTIONS.get((dst.type.memory, src.type.memory), "copy"),
+        moved.num_elements // run,
+        run * moved.dtype.itemsize,
         rows,
         software=op.attrs["engine"] == "gpsimd",
+        **charge,
     )
 
 
+_DIRECTIONS = {
+    (MemorySpace.SBUF, MemorySpace.HBM): "load",
+    (MemorySpace.HBM, MemorySpace.SBUF): "store",
+}
+
+
 def trigger(op: Op) -> str:
-    """The engine that triggers a dma_copy: as it says, or Sync for loads and Scalar for stores."""
+    """The engine that triggers a DMA.
+
+    It is the one that the op names; else GpSimd where software makes the descriptors, and otherwise
+    Scalar for stores and Sync for the rest.
+    """
     engine: str = op.attrs["engine"]
     if engine != "dma":
         return engine
-    dst, src = op.inputs
+    if NKI[op.opcode].charge(op).get("indirect"):
+        return "gpsimd"
+    dst, src = op.inputs[:2]
     is_store = dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM
     return "scalar" if is_store else "sync"
 

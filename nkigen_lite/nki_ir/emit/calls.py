@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.errors import NotSupported
+from nkigen_lite.nki_ir.access import Access
 from nkigen_lite.nki_ir.emit.text import Expr, call, number_text, shape_text
 from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, TileType
 
@@ -42,6 +43,10 @@ class Spelling(Protocol):
 
     def value(self, value: Value) -> Expr:
         """The buffer's name, or the view expression that reads it."""
+        ...
+
+    def access(self, value: Value) -> Access:
+        """What the value reads of which buffer."""
         ...
 
     def can_reshape(self, value: Value) -> bool:
@@ -163,6 +168,33 @@ def column(position: int) -> Argument:
         return column_text(op.inputs[position], spelling) if position < len(op.inputs) else None
 
     return make
+
+
+def number_or_column(attr: str, position: int) -> Argument:
+    """The attribute's number, or where that is None the per-partition operand at a position."""
+
+    def make(op: Op, spelling: Spelling) -> Expr:
+        value = op.attrs[attr]
+        if value is not None:
+            return Expr(number_text(value))
+        return column_text(op.inputs[position], spelling)
+
+    return make
+
+
+def flag(attr: str) -> Argument:
+    """``True`` if the attribute is set; left out otherwise."""
+    return lambda op, spelling: Expr("True") if op.attrs[attr] else None
+
+
+def text(attr: str) -> Argument:
+    """The attribute, a tuple of numbers, as Python writes it."""
+    return lambda op, spelling: Expr(shape_text(op.attrs[attr]))
+
+
+def steps(attr: str) -> Argument:
+    """The attribute, (step, count) pairs, as NKI's list of lists."""
+    return lambda op, spelling: Expr(repr([list(step) for step in op.attrs[attr]]))
 
 
 def literal(attr: str, *, omit: Any = None) -> Argument:

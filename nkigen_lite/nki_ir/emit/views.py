@@ -6,12 +6,14 @@ Subscripts of subscripts are folded into one, reshapes of reshapes into the last
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from nkigen_lite.core.ir import Op, Value
-from nkigen_lite.nki_ir.emit.calls import Spelling, nki_shape, reshaped
-from nkigen_lite.nki_ir.emit.text import Expr, shape_text
-from nkigen_lite.nki_ir.types import Affine
+from nkigen_lite.errors import NotSupported
+from nkigen_lite.nki_ir.emit.calls import Spelling, column_text, nki_shape, reshaped
+from nkigen_lite.nki_ir.emit.text import Bracket, Expr, shape_text
+from nkigen_lite.nki_ir.types import Affine, MemorySpace
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,3 +116,36 @@ def broadcast_text(op: Op, spelling: Spelling) -> Expr:
         if extents.get(dim, 1) != extent:
             text = text.method("broadcast", str(dim), str(extent))
     return text
+
+
+def rows_at(
+    op: Op, table: Value, shape: tuple[int, ...], dim: int, where: Value, spelling: Spelling
+) -> Expr:
+    """``table.ap(pattern=[[64, 128], [1, 64]], vector_offset=where, indirect_dim=0)``.
+
+    These are ``shape`` elements of the table: along ``dim`` the rows that ``where`` chooses, one
+    offset for all or one for each.
+
+    Raises:
+        NotSupported: rows of the table do not lie as those of a dimension of its buffer.
+    """
+    access = spelling.access(table)
+    root = access.root.type
+    strides = [math.prod(root.shape[d + 1 :]) for d in range(root.rank)]
+    apart = access.dims[dim][1]
+    if apart not in strides:
+        raise NotSupported(
+            f"emit_nki: {op.opcode}: rows of %{table.name} lie {apart} elements apart "
+            f"but an indirect access counts in rows of its buffer, {root}"
+        )
+    pattern = [[stride, n] for (_, stride), n in zip(access.dims, shape, strict=True)]
+    items = [Expr(repr(pattern)).named("pattern")]
+    if not access.offset.is_zero:
+        items.append(Expr(affine_text(access.offset, spelling)).named("offset"))
+    is_one = where.type.num_elements == 1
+    as_column = is_one and where.type.memory is not MemorySpace.REG
+    offsets = column_text(where, spelling) if as_column else spelling.value(where)
+    items.append(offsets.named("scalar_offset" if is_one else "vector_offset"))
+    items.append(Expr(str(strides.index(apart))).named("indirect_dim"))
+    base = spelling.value(access.root)
+    return Expr(base.text, (*base.brackets, Bracket(".ap(", tuple(items), ")")))

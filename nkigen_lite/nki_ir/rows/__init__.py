@@ -4,13 +4,19 @@ from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef, written_operands
 
 # They fill the table.
 from . import (  # noqa: F401
+    activation,
     compute,
     control,
+    gather,
     memory,
     rotation,
+    scan,
+    search,
+    select,
     statistics,
     tensor_engine,
     tensor_scalar,
+    transfers,
     views,
 )
 

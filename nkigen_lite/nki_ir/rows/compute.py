@@ -1,4 +1,4 @@
-"""What ScalarE, VectorE and GpSimd compute."""
+"""What VectorE and GpSimd compute of whole tiles."""
 
 from __future__ import annotations
 
@@ -8,13 +8,12 @@ import numpy as np
 
 from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Op
-from nkigen_lite.core.numerics import ACTIVATIONS, ARITHMETIC, BITWISE, REDUCTIONS
+from nkigen_lite.core.numerics import ARITHMETIC, BITWISE, REDUCTIONS, SHIFTS
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp, NotSupported
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
-    column,
-    literal,
+    flag,
     nisa,
     nki_shape,
     on_engine,
@@ -24,7 +23,7 @@ from nkigen_lite.nki_ir.emit.calls import (
     truth_of,
 )
 from nkigen_lite.nki_ir.emit.text import Expr, shape_text
-from nkigen_lite.nki_ir.rows.pointers import column_of, f32, pointer_ok
+from nkigen_lite.nki_ir.rows.pointers import f32
 from nkigen_lite.nki_ir.rows.table import (
     ONLY_SBUF,
     PSUM,
@@ -35,95 +34,11 @@ from nkigen_lite.nki_ir.rows.table import (
     compute,
 )
 
+BITS = BITWISE | SHIFTS
+
 # The vector engines compute in float32 whatever the operand types, except that GpSimd has native
 # 32-bit integer arithmetic when destination and sources all have that type.
 _NATIVE = {np.dtype(np.int32), np.dtype(np.uint32)}
-
-
-# What an accumulating activation sums at most, of each partition (nki-autotune @d57bcc3).
-SUMMED_FREE_MAX = 16384
-
-# --- activation ----------------------------------------------------------------------------------
-
-
-def _check_activation(types: Types, attrs: Attrs) -> None:
-    check_choice("activation", "op", attrs["op"], ACTIVATIONS)
-    check_same_shape("activation", types[:2])
-    for kind in types[2:]:
-        pointer_ok("activation", kind, types[0].partition_size)
-
-
-def _activation(dst: Array, src: Array, *bias: Array, op: str, scale: float, engine: str) -> Array:
-    x = f32(src) * np.float32(scale)
-    if bias:
-        x = x + column_of(bias[0], src.ndim)
-    return ACTIVATIONS[op](x)
-
-
-def _keeps_bools(op: Op) -> bool:
-    return truth_of("op")(op) and op.attrs["scale"] == 1.0
-
-
-compute(
-    "activation",
-    "op(src * scale + bias); bias is an optional operand, one value per partition.",
-    _check_activation,
-    _activation,
-    engines=("scalar",),
-    arity=(2, 3),
-    attrs=(Attr("op", str), Attr("scale", float, 1.0)),
-    nki=nisa(
-        "activation",
-        bools=_keeps_bools,
-        dst=operand(0),
-        op=token("op"),
-        data=operand(1),
-        bias=column(2),
-        scale=literal("scale", omit=1.0),
-    ),
-)
-
-
-def _check_activation_reduce(types: Types, attrs: Attrs) -> None:
-    name = "activation_reduce"
-    check_choice(name, "op", attrs["op"], ACTIVATIONS)
-    check_same_shape(name, (types[0], types[2]))
-    for kind in (types[1], *types[3:]):
-        pointer_ok(name, kind, types[0].partition_size)
-    if types[0].free_size > SUMMED_FREE_MAX:
-        raise InvalidOp(f"{name}: free size is {types[0].free_size} but at most {SUMMED_FREE_MAX}")
-
-
-def _activation_reduce(
-    dst: Array, sums: Array, src: Array, *bias: Array, op: str, scale: float, engine: str
-) -> tuple[Array, Array]:
-    made = _activation(dst, src, *bias, op=op, scale=scale, engine=engine)
-    axes = tuple(range(1, made.ndim))
-    return made, made.sum(axis=axes, dtype=np.float32).reshape(sums.shape)
-
-
-compute(
-    "activation_reduce",
-    "dst = op(src * scale + bias), and sums = its sum over the free dimensions, one value per "
-    "partition. Operands: dst, sums, src and, if given, bias.",
-    _check_activation_reduce,
-    _activation_reduce,
-    engines=("scalar",),
-    arity=(3, 4),
-    attrs=(Attr("op", str), Attr("scale", float, 1.0)),
-    effects=("write 0", "write 1"),
-    nki=nisa(
-        "activation_reduce",
-        bools=_keeps_bools,
-        dst=operand(0),
-        op=token("op"),
-        data=operand(2),
-        reduce_op=lambda op, spelling: Expr("nl.add"),
-        reduce_res=column(1),
-        bias=column(3),
-        scale=literal("scale", omit=1.0),
-    ),
-)
 
 # --- two tensors ---------------------------------------------------------------------------------
 
@@ -175,7 +90,7 @@ compute(
 
 
 def _check_bits(types: Types, attrs: Attrs) -> None:
-    _check_pair("tensor_tensor_bitvec", BITWISE)(types, attrs)
+    _check_pair("tensor_tensor_bitvec", BITS)(types, attrs)
     if any(t.dtype.is_float or t.dtype != types[0].dtype for t in types):
         raise InvalidOp("tensor_tensor_bitvec: operands must have one integer type")
 
@@ -184,7 +99,7 @@ compute(
     "tensor_tensor_bitvec",
     "a op b on the bits of integers.",
     _check_bits,
-    lambda dst, a, b, op, engine: BITWISE[op](a, b),
+    lambda dst, a, b, op, engine: BITS[op](a, b),
     engines=("vector",),
     arity=(3, 3),
     attrs=(Attr("op", str),),
@@ -219,9 +134,12 @@ def _check_reduce(types: Types, attrs: Attrs) -> None:
         raise InvalidOp(f"{name}: reducing {count} dimensions of {src} does not give {dst}")
 
 
-def _tensor_reduce(dst: Array, src: Array, op: str, num_r_dim: int, engine: str) -> Array:
+def _tensor_reduce(
+    dst: Array, src: Array, op: str, num_r_dim: int, negate: bool, engine: str
+) -> Array:
     axes = tuple(range(src.ndim - num_r_dim, src.ndim))
-    return REDUCTIONS[op](f32(src), axis=axes).reshape(dst.shape)
+    made = REDUCTIONS[op](f32(src), axis=axes).reshape(dst.shape)
+    return -made if negate else made
 
 
 def _reduce_shapes(op: Op) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -247,19 +165,20 @@ def _reduce_axes(op: Op, spelling: Spelling) -> Expr:
 
 compute(
     "tensor_reduce_arith",
-    "Reduce the last num_r_dim free dimensions.",
+    "Reduce the last num_r_dim free dimensions; negate multiplies the results by -1.",
     _check_reduce,
     _tensor_reduce,
     engines=("vector",),
     arity=(2, 2),
-    attrs=(Attr("op", str), Attr("num_r_dim", int, 1)),
+    attrs=(Attr("op", str), Attr("num_r_dim", int, 1), Attr("negate", bool, False)),
     nki=nisa(
         "tensor_reduce",
-        bools=truth_of("op"),
+        bools=lambda op: truth_of("op")(op) and not op.attrs["negate"],
         dst=_reduced,
         op=token("op"),
         data=operand(1),
         axis=_reduce_axes,
+        negate=flag("negate"),
         keepdims=_keepdims,
     ),
 )

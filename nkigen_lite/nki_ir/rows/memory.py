@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -18,8 +17,10 @@ from nkigen_lite.nki_ir.emit.calls import (
     nisa,
     on_engine,
     operand,
+    steps,
 )
 from nkigen_lite.nki_ir.emit.text import Expr, number_text
+from nkigen_lite.nki_ir.rows.patterns import affine_values, check_pattern
 from nkigen_lite.nki_ir.rows.table import (
     ANY_TILE,
     DMA_SIDE,
@@ -27,6 +28,8 @@ from nkigen_lite.nki_ir.rows.table import (
     NKI,
     ONLY_SBUF,
     REG,
+    TRN1,
+    TRN2,
     TileOpDef,
     check_memory,
     check_one_psum,
@@ -150,42 +153,16 @@ compute(
     arity=(1, 1),
     attrs=(Attr("value", (int, float)),),
     prepare=_memset_attrs,
+    charge=lambda op: {"function": "zero"} if op.attrs["value"] == 0 else {},
     nki=nisa("memset", dst=operand(0), value=_memset_value, engine=on_engine()),
 )
-
-
-def _check_iota(types: Types, attrs: Attrs) -> None:
-    counts = tuple(n for _, n in attrs["pattern"])
-    if math.prod(counts) != types[0].free_size or len(counts) > 4:
-        raise InvalidOp(
-            f"iota: pattern counts {counts} must multiply to {types[0].free_size} in at most 4 "
-            "steps"
-        )
-
-
-def _iota(
-    dst: Array,
-    pattern: tuple[tuple[int, int], ...],
-    offset: int,
-    channel_multiplier: int,
-    engine: str,
-) -> Array:
-    rows = np.arange(dst.shape[0], dtype=np.int64) * channel_multiplier + offset
-    free = np.zeros((1,), dtype=np.int64)
-    for step, count in pattern:
-        free = (free[:, None] + np.arange(count, dtype=np.int64) * step).reshape(-1)
-    return (rows[:, None] + free[None, :]).reshape(dst.shape)
-
-
-def _pattern(op: Op, spelling: Spelling) -> Expr:
-    return Expr(repr([list(step) for step in op.attrs["pattern"]]))
 
 
 compute(
     "iota",
     "offset + partition * channel_multiplier + sum of step * index over the free pattern.",
-    _check_iota,
-    _iota,
+    lambda types, attrs: check_pattern("iota", types[0], attrs["pattern"]),
+    lambda dst, engine, **affine: affine_values(dst.shape, **affine),
     engines=("gpsimd",),
     arity=(1, 1),
     memory=(ONLY_SBUF,),
@@ -194,7 +171,7 @@ compute(
         "iota",
         bools=lambda op: False,
         dst=operand(0),
-        pattern=_pattern,
+        pattern=steps("pattern"),
         offset=literal("offset", omit=0),
         channel_multiplier=literal("channel_multiplier", omit=0),
     ),
@@ -233,6 +210,7 @@ compute(
     _tensor_copy,
     engines=("vector", "scalar", "gpsimd"),
     arity=(2, 2),
+    version=lambda op: TRN2 if op.attrs["engine"] == "scalar" else TRN1,
     nki=_spell_copy,
 )
 

@@ -6,7 +6,7 @@ holds afterwards; the interpreter rounds that to the destination's type.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +22,17 @@ ONLY_SBUF, ONLY_PSUM, ONLY_HBM, ONLY_REG = (frozenset({m}) for m in (SBUF, PSUM,
 DMA_SIDE = frozenset({HBM, SBUF})
 
 
+TRN1, TRN2, TRN3 = 2, 3, 4
+"""NeuronCore versions by the chip that brought them (aws-neuron-sdk nki.isa.nc_version)."""
+
+Charge = Callable[[Op], Mapping[str, Any]]
+
+
+def no_charge(op: Op) -> Mapping[str, Any]:
+    """The operands' types say all that the cost model asks."""
+    return {}
+
+
 @dataclass(frozen=True, eq=False)
 class TileOpDef(OpDef):
     """A tile op's row: the common fields, and what hardware demands.
@@ -32,12 +43,20 @@ class TileOpDef(OpDef):
         alias: whether result 0 is a view of operand 0.
         nki: how NKI writes the op: a call of ``nki.isa``, or for a view the expression that reads
             it; None for buffers and control flow.
+        full: positions of the operands that the cost model counts in full, destinations among
+            them; None for all. Others hold one value per partition.
+        charge: fields of the cost model's record (``cost_models.Instruction``, or ``Transfer`` for
+            a DMA) that the operands' types do not say.
+        version: the first NeuronCore version that runs an op of this row.
     """
 
     memory: tuple[frozenset[MemorySpace], ...] = ()
     engines: tuple[str, ...] = ()
     alias: bool = False
     nki: Template | None = None
+    full: tuple[int, ...] | None = None
+    charge: Charge = no_charge
+    version: Callable[[Op], int] = lambda op: TRN1
 
 
 NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")
@@ -93,12 +112,13 @@ def check_engine(row_engines: tuple[str, ...], name: str, types: Types, attrs: A
 
 
 def written_operands(op: Op) -> tuple[int, ...]:
-    """Positions of the operands that an op of an engine writes."""
-    return tuple(
+    """Positions of the operands that an op of an engine writes, of those that it has."""
+    positions = (
         int(effect.split()[1])
         for effect in NKI[op.opcode].effects or ()
         if effect.startswith("write")
     )
+    return tuple(at for at in positions if at < len(op.inputs))
 
 
 Check = Callable[[Types, Attrs], None]
@@ -116,6 +136,9 @@ def compute(
     memory: tuple[frozenset[MemorySpace], ...] = (ON_CHIP,),
     effects: tuple[str, ...] = ("write 0",),
     prepare: Callable[[Types, dict[str, Any]], dict[str, Any]] | None = None,
+    full: tuple[int, ...] | None = None,
+    charge: Charge = no_charge,
+    version: int | Callable[[Op], int] = TRN1,
     nki: Template,
 ) -> None:
     """Define an op that an engine runs: it writes its first operand and has no results."""
@@ -140,5 +163,8 @@ def compute(
             memory=memory,
             engines=engines,
             nki=nki,
+            full=full,
+            charge=charge,
+            version=version if callable(version) else lambda op: version,
         )
     )

@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.rows.compute import SUMMED_FREE_MAX
+from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_FREE_DIMS,

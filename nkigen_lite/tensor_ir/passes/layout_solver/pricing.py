@@ -108,10 +108,11 @@ def _counted(
 
 
 def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses) -> None:
-    dst, src = op.inputs
-    price = dma_price(target, transfer(op, accesses))
+    moved = transfer(op, accesses)
+    price = dma_price(target, moved)
+    hbm_sides = sum(v.type.memory is MemorySpace.HBM for v in op.inputs)
     cost.dmas += trips
-    cost.hbm_bytes += dst.type.size_bytes * trips * (2 if dst.type.memory is src.type.memory else 1)
+    cost.hbm_bytes += moved.total_bytes * trips * hbm_sides
     cost.add(trigger(op), price.engine_ns, price.issue_ns, trips)
     latency = price.first_byte_ns + price.transfer_ns + price.completion_ns
     cost.add(DMA, price.transfer_ns, latency, trips)
