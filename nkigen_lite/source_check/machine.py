@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -187,7 +188,7 @@ class Machine:
                 self._read(name, {f"the index of {what}": view.index})
                 view = view.base.view()
             missing = view.count(UNWRITTEN)
-            total = view.partitions * view.free_size
+            total = math.prod(view.shape)
             if missing:
                 view.set_state(WRITTEN)  # said once
             if missing:

@@ -93,7 +93,7 @@ class View:
 
     @property
     def partitions(self) -> int:
-        return self.shape[0]
+        return self.shape[0] if self.shape else 1
 
     @property
     def free_size(self) -> int:
