@@ -47,7 +47,9 @@ def reference_lines(
     results = [text for _, text in _leaves(output_tree, "made")]
     return [
         *lines,
-        f"made = {getattr(function, '__name__', '')}({', '.join(given)})",
+        f"made = {getattr(function, '__name__', '')}(",
+        *[f"    {text}," for text in given],
+        ")",
         f"return ({', '.join(results)},)",
     ]
 

@@ -5,10 +5,13 @@ from __future__ import annotations
 import ast
 import linecache
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
+from itertools import groupby
 
 from nkigen_lite.core.ir import Graph, Op, Value
 
+_MOVES = ("reshape", "transpose", "cast")
 # What an op without a variable is called, where its own name would mislead or is a verb.
 _NOUNS = {
     "sum": "sums",
@@ -24,6 +27,15 @@ _NOUNS = {
     "constant": "constant",
     "iota": "ramp",
 }
+
+
+@dataclass(frozen=True, slots=True)
+class _Statement:
+    """A statement by its first line, and the name that it gives to a value, if any."""
+
+    file: str
+    line: int
+    name: str | None
 
 
 def variable_names(traced: Graph, simplified: Graph) -> dict[str, str]:
@@ -51,16 +63,38 @@ def variable_names(traced: Graph, simplified: Graph) -> dict[str, str]:
 
 
 def _assigned(graph: Graph) -> Iterator[tuple[Value, str]]:
-    """The last value of each statement that gives a name, and that name."""
-    runs: list[tuple[Op, str | None]] = []
-    for op in graph.ops:
-        name = _name_at(op)
-        if runs and name == runs[-1][1]:
-            runs.pop()
-        runs.append((op, name))
-    for op, name in runs:
-        if name is not None and len(op.results) == 1:
-            yield op.result, name
+    """The last value of each statement that gives a name, and that name; callers' names first."""
+    yield from _named([(op, _statements(op)) for op in graph.ops])
+
+
+def _named(ops: list[tuple[Op, list[_Statement]]]) -> Iterator[tuple[Value, str]]:
+    """Names by the outermost statement that each op is part of, then inside those statements."""
+    for statement, run in groupby((x for x in ops if x[1]), key=lambda x: x[1][0]):
+        inside = list(run)
+        last = inside[-1][0]
+        if statement.name is not None and len(last.results) == 1:
+            yield from ((value, statement.name) for value in _moved(last.result))
+        yield from _named([(op, statements[1:]) for op, statements in inside])
+
+
+def _moved(value: Value) -> Iterator[Value]:
+    """The value, and what it is another shape or type of."""
+    yield value
+    while value.producer is not None and value.producer.opcode in _MOVES:
+        value = value.producer.inputs[0]
+        if value.producer is not None:
+            yield value
+
+
+def _statements(op: Op) -> list[_Statement]:
+    """The statements that an op is part of, the outermost first."""
+    found: list[_Statement] = []
+    place = op.loc
+    while place is not None:
+        unnamed = _Statement(place.file, place.line, None)
+        found.append(_statements_of(place.file).get(place.line, unnamed))
+        place = place.outer
+    return found[::-1]
 
 
 def _by_op(graph: Graph) -> Iterable[tuple[Value, str]]:
@@ -70,33 +104,28 @@ def _by_op(graph: Graph) -> Iterable[tuple[Value, str]]:
             yield result, _NOUNS.get(kind, f"{kind}_of")
 
 
-def _name_at(op: Op) -> str | None:
-    """The name that the statement at the op's line gives."""
-    return _names_of_lines(op.loc.file).get(op.loc.line) if op.loc else None
-
-
 @lru_cache(maxsize=64)
-def _names_of_lines(file: str) -> dict[int, str]:
-    """Line to name, for a file's assignments and returns; empty if it cannot be read."""
+def _statements_of(file: str) -> dict[int, _Statement]:
+    """Line to statement, for a file's assignments and returns; empty if it cannot be read."""
     try:
         tree = ast.parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
         return {}
-    found: dict[int, str] = {}
+    found: dict[int, _Statement] = {}
     for function in ast.walk(tree):
-        if isinstance(function, ast.FunctionDef):
-            for node in ast.walk(function):
-                name = _given(node, function)
-                if name is not None and isinstance(node, ast.stmt):
-                    lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-                    found |= dict.fromkeys(lines, name)
+        if not isinstance(function, ast.FunctionDef):
+            continue
+        for node in ast.walk(function):
+            if isinstance(node, ast.stmt) and (name := _given(node, function)) is not None:
+                lines = range(node.lineno, (node.end_lineno or node.lineno) + 1)
+                found |= dict.fromkeys(lines, _Statement(file, node.lineno, name))
     return found
 
 
-def _given(node: ast.AST, function: ast.FunctionDef) -> str | None:
+def _given(node: ast.stmt, function: ast.FunctionDef) -> str | None:
     """The name that a statement gives to a value: a variable's, or for a return the function's."""
     if isinstance(node, ast.Return):
-        return function.name
+        return function.name.strip("_") or None
     target: ast.expr | None = None
     if isinstance(node, ast.Assign) and len(node.targets) == 1:
         target = node.targets[0]

@@ -5,6 +5,7 @@ with the emitter or the IRs, so that a mistake there is not repeated here. See :
 """
 
 from nkigen_lite.source_check.check import check_file, check_source
+from nkigen_lite.source_check.facts import checked_targets
 from nkigen_lite.source_check.findings import Problem, Verdict
 
-__all__ = ["Problem", "Verdict", "check_file", "check_source"]
+__all__ = ["Problem", "Verdict", "check_file", "check_source", "checked_targets"]

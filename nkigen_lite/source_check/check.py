@@ -55,7 +55,7 @@ def check_source(
         names.append(function.name)
         machine = Machine(limits, sampled=executed_calls(function.body) > followed)
         _run(function, machine, constants, known)
-        found += machine.found
+        found += machine.found.values()
         if not machine.found:
             found += capacity_problems(machine.buffers, limits)
             found += overlap_problems(machine.buffers)

@@ -82,6 +82,11 @@ def published() -> Mapping[str, Any]:
     return found
 
 
+def checked_targets() -> tuple[str, ...]:
+    """The targets whose limits are known."""
+    return tuple(published()["targets"])
+
+
 def limits_of(target: str) -> Limits:
     """The limits of a target by name.
 

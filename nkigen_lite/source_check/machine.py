@@ -34,17 +34,17 @@ class Machine:
     clock: int = 0
     calls: int = 0
     buffers: list[Buffer] = field(default_factory=list)
-    found: dict[Problem, None] = field(default_factory=dict)
+    found: dict[int, Problem] = field(default_factory=dict)
     passed: set[Any] = field(default_factory=set)
 
     def attempt(self, line: int, action: Callable[[], Any]) -> Any:
-        """Do something that a statement asks for; what it breaks is noted with its line."""
+        """Do something that a statement asks for; the first rule that a line breaks is noted."""
         self.clock += 1
         try:
             return action()
         except Illegal as broken:
             if len(self.found) < PROBLEMS_MAX:
-                self.found[Problem(line, str(broken))] = None
+                self.found.setdefault(line, Problem(line, str(broken)))
             return None
 
     # --- buffers --------------------------------------------------------------------------------
@@ -129,11 +129,15 @@ class Machine:
             if function == "nc_matmul":
                 self._sum(name, args["dst"], args["accumulate"])
         finally:
-            # What comes later is judged as if this had been right: one mistake, one sentence.
-            state = SUMMED if function == "nc_matmul" else WRITTEN
-            for view in written.values():
-                if isinstance(view, View):
-                    self._write(view, state)
+            self.assume_written(function, args)
+
+    def assume_written(self, function: str, args: Mapping[str, Any]) -> None:
+        """What comes later is judged as if the call had been right: one mistake, one sentence."""
+        state = SUMMED if function == "nc_matmul" else WRITTEN
+        row = INSTRUCTIONS.get(function)
+        for name in row.writes if row else ():
+            if isinstance(args.get(name), View):
+                self._write(args[name], state)
 
     def _check(
         self, name: str, row: Instruction, args: dict[str, Any], written: dict[str, Any]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 from nkigen_lite.source_check.binding import Signature, signature
@@ -111,9 +112,14 @@ class Body:
 
         def run(env: Env) -> None:
             def act() -> None:
-                args = {**bound.defaults, **{name: part(env) for name, part in given}}
-                _check_kinds(bound, args)
-                machine.execute(bound.name, site, args)
+                args = dict(bound.defaults)
+                try:
+                    args |= {name: part(env) for name, part in given}
+                    _check_kinds(bound, args)
+                except Illegal:
+                    machine.assume_written(bound.name, _evaluated(given, env))
+                    raise
+                machine.execute(bound.name, site, {name: args[name] for name in bound.parameters})
 
             machine.attempt(line, act)
 
@@ -150,6 +156,15 @@ class Body:
 def sampled(counts: range) -> Sequence[int]:
     """The first values and the last."""
     return [*counts[:SAMPLES], *counts[max(SAMPLES, len(counts) - 1) :]]
+
+
+def _evaluated(parts: Sequence[tuple[str, Evaluate]], env: Env) -> dict[str, Any]:
+    """The arguments that are legal on their own."""
+    found: dict[str, Any] = {}
+    for name, part in parts:
+        with suppress(Illegal):
+            found[name] = part(env)
+    return found
 
 
 def _check_kinds(bound: Signature, args: dict[str, Any]) -> None:

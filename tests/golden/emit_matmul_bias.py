@@ -135,8 +135,8 @@ def main(options):
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}
     simulate = "--hardware" not in options
-    made = run_matmul_bias(**given, simulate=simulate)
     where = "in the simulator" if simulate else "on the device"
+    run_matmul_bias(**given, simulate=simulate)
     print(f"matmul_bias: ran {where}")
     print("not compared with numpy: no numpy function is known")
     return 0

@@ -144,6 +144,7 @@ def _reference(host: Host) -> str:
         [
             *head,
             '    """What numpy computes, as a tuple in the order of RESULTS."""',
+            "",
             "    # fmt: off",
             *[f"    {line}".rstrip() for line in host.reference],
             "    # fmt: on",
@@ -155,4 +156,4 @@ def _comparison(host: Host) -> str:
     if host.reference:
         return templates.MAIN_COMPARES
     said = wrapped(call("print", [Expr(f'"not compared with numpy: {host.no_reference}"')]), 1)
-    return "\n".join([*said, "    return 0\n"])
+    return templates.MAIN_ONLY_RUNS + "\n".join([*said, "    return 0\n"])
