@@ -241,6 +241,11 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
         default="trn2",
         help="whose limits hold (default: trn2)",
     )
+    parser.add_argument(
+        "--simulate",
+        action="store_true",
+        help="also run the kernels in the vendor's CPU simulator, which must be installed",
+    )
 
 
 def _targets_options(parser: argparse.ArgumentParser) -> None:
