@@ -18,12 +18,13 @@ from cost_models.simulate import Timeline
 from nkigen_lite.core.dtypes import Array, widen
 from nkigen_lite.core.interpret import bind_inputs
 from nkigen_lite.core.ir import Graph, clone
+from nkigen_lite.emission import form_of
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.frontend import Kernel, Traced, arguments
 from nkigen_lite.frontend.tracing import trace_bound
 from nkigen_lite.nki_ir.allocation import Allocation
 from nkigen_lite.nki_ir.checked import Order, run_checked
-from nkigen_lite.nki_ir.emit_nki import emit_nki
+from nkigen_lite.nki_ir.emit_nki import Form, emit_nki
 from nkigen_lite.nki_ir.interpret import run as run_kernel
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.report.data import CompileReport, make_report
@@ -56,6 +57,7 @@ class Compiled:
         report: what it costs and how good it is.
         target: the hardware profile it was compiled for.
         problem: what the solver was asked; saves as JSON and replays without the compiler.
+        form: how ``emit`` presents it.
         constants: arrays that the function brought along, bound to kernel inputs, by name.
     """
 
@@ -67,6 +69,7 @@ class Compiled:
     report: CompileReport
     target: Target = field(repr=False)
     problem: solver.Problem = field(repr=False)
+    form: Form = field(repr=False)
 
     @property
     def constants(self) -> Mapping[str, Array]:
@@ -138,7 +141,7 @@ class Compiled:
         """
         if form != "nki":
             raise InvalidInput(f"emit: form is {form!r} but must be 'nki'")
-        return emit_nki(self.nki, header=self.report.header())
+        return emit_nki(self.nki, self.form)
 
 
 def compile(
@@ -189,15 +192,17 @@ def compile(
         graph, hardware, time_limit=time_limit, seed=seed, constraints=constraints, watch=watch
     )
     solved = lowered.solved
+    report = make_report(lowered, hardware, trace_s)
     return Compiled(
         traced=traced,
         graph=traced.graph,
         plan=solved.plan,
         nki=solved.kernel,
         allocation=solved.allocation,
-        report=make_report(lowered, hardware, trace_s),
+        report=report,
         target=hardware,
         problem=solved.problem,
+        form=form_of(traced, graph, solved.plan, report.header(), function, bound),
     )
 
 

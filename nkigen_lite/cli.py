@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line: ``nkigen-lite compile|show|run|simulate|memory|targets``.
+"""The command line: ``nkigen-lite compile|show|run|simulate|memory|check|targets``.
 
 Exit codes: 0 all went well; 1 the user's input is wrong or a check failed (one message on stderr);
 2 the arguments are wrong; 130 interrupted; 141 whoever read the output went away.
@@ -21,6 +21,7 @@ import nkigen_lite
 import solver
 from cost_models import PriceError, ProfileError, targets
 from nkigen_lite.commands.arguments import count, pair, seconds, seed, stage
+from nkigen_lite.commands.checking import check_command
 from nkigen_lite.commands.compiling import compile_command, show_command
 from nkigen_lite.commands.listing import targets_command
 from nkigen_lite.commands.mapping import memory_command
@@ -29,6 +30,7 @@ from nkigen_lite.commands.simulating import simulate_command
 from nkigen_lite.commands.stages import ALL, STAGES
 from nkigen_lite.errors import InvalidStage, NkigenError
 from nkigen_lite.report.timeline_lanes import DRAWN
+from nkigen_lite.source_check import checked_targets
 
 INTERRUPTED, PIPE_CLOSED = 130, 141  # 128 + the signal's number, as shells say it
 _OURS = tuple(
@@ -46,6 +48,7 @@ examples:
   nkigen-lite simulate examples/softmax.py:softmax --arg x=4096x4096 --svg softmax.svg
   nkigen-lite memory examples/attention.py:attention --arg q=1x2x256x64 --arg k=1x2x256x64 \\
       --arg v=1x2x256x64 --svg memory.svg
+  nkigen-lite check out/kernel.py --target trn2
   nkigen-lite targets trn2 --assumed
 
 Times are predicted by a cost model or a simulator; nothing is measured. To complete words with the
@@ -251,6 +254,24 @@ def _memory_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the addresses as JSON")
 
 
+def _check_options(parser: argparse.ArgumentParser) -> None:
+    files = parser.add_argument(
+        "files", nargs="+", metavar="FILE", help="kernel source that compile wrote"
+    )
+    _complete(files, FilesCompleter(("py",)))
+    parser.add_argument(
+        "--target",
+        choices=checked_targets(),
+        default="trn2",
+        help="whose limits hold (default: trn2)",
+    )
+    parser.add_argument(
+        "--simulate",
+        action="store_true",
+        help="also run the kernels in the vendor's CPU simulator, which must be installed",
+    )
+
+
 def _targets_options(parser: argparse.ArgumentParser) -> None:
     name = parser.add_argument(
         "name", nargs="?", metavar="NAME", help="a profile's name or path; lists all its numbers"
@@ -280,6 +301,11 @@ _COMMANDS: dict[
         memory_command,
         "compile a function and show where its buffers lie in SBUF and PSUM",
         _memory_options,
+    ),
+    "check": (
+        check_command,
+        "check kernel source against the vendor's published rules",
+        _check_options,
     ),
     "targets": (targets_command, "list the hardware profiles and their numbers", _targets_options),
 }

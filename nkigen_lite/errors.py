@@ -6,6 +6,7 @@
     ├── InvalidInput   a spec, file, array or name given by the user is wrong (also a ValueError)
     ├── TraceError     a numpy function or Python construct cannot be traced (also a TypeError)
     ├── NotSupported   legal, but no lowering or target has it (also a NotImplementedError)
+    ├── VendorMissing  a package of the vendor's is missing or does not fit (also an ImportError)
     ├── NoPlan         the solver found no legal plan; carries its report
     ├── InvalidStage   a compiler stage left what it promised to remove: our mistake
     └── MemoryFault    a checked run of a kernel used bytes that are not, or no longer, its own
@@ -40,6 +41,10 @@ class TraceError(NkigenError, TypeError):
 
 class NotSupported(NkigenError, NotImplementedError):
     """A legal program that this target or lowering cannot express."""
+
+
+class VendorMissing(NkigenError, ImportError):
+    """A package of the vendor's is not installed, or not of a version that fits."""
 
 
 class NoPlan(NkigenError, RuntimeError):

@@ -12,6 +12,7 @@ from nkigen_lite.core.dtypes import DType, epsilon
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.nki_ir import run
 from nkigen_lite.nki_ir.emit_nki import emit_nki
+from nkigen_lite.source_check import check_source
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -40,12 +41,20 @@ def sample(rng: np.random.Generator, shape: tuple[int, ...], dtype: DType) -> Ar
     return rng.integers(0, 100, shape).astype(dtype.np)
 
 
+def assert_legal(source: str, target: str = "trn2") -> None:
+    """The independent checker finds nothing wrong with the emitted text."""
+    verdict = check_source(source, target=target)
+    assert [problem.text("emitted") for problem in verdict.problems] == []
+    assert verdict.undecided == ()
+
+
 def assert_agrees(graph: Graph, inputs: Mapping[str, Array] | None = None) -> str:
     """The emitted kernel returns what ``run`` returns; its text.
 
     Values may differ by a rounding, since sums may be taken in another order.
     """
     source = emit_nki(graph)
+    assert_legal(source)
     given = dict(sample_inputs(graph) if inputs is None else inputs)
     buffers = {
         v.name: np.zeros(v.type.shape, v.type.dtype.np)

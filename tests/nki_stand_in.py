@@ -46,7 +46,7 @@ _INSIDE = (
     *_BODY,
     *(ast.Call, ast.keyword, ast.Attribute, ast.Name, ast.Constant, ast.expr_context),
     *(ast.Tuple, ast.List, ast.Subscript, ast.Slice, ast.Compare, ast.BoolOp, ast.BinOp),
-    *(ast.UnaryOp, ast.USub, ast.Add, ast.Sub, ast.Mult, ast.Gt, ast.Or),
+    *(ast.UnaryOp, ast.USub, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.Gt, ast.Or),
 )
 
 
@@ -78,6 +78,16 @@ class Kernel:
         return tuple(result.data for result in results)
 
 
+def _simulate(kernel: Kernel) -> Callable[..., Any]:
+    """``nki.simulate(kernel)``: a callable that returns one array, or a tuple of them."""
+
+    def simulated(*arrays: Array) -> Any:
+        made = kernel(*arrays)
+        return made if len(made) > 1 else made[0]
+
+    return simulated
+
+
 def run_emitted(
     source: str, inputs: Sequence[Array], *, rounding: str = "truncate"
 ) -> tuple[Array, ...]:
@@ -103,8 +113,16 @@ def run_emitted(
 
 
 def check_subset(source: str) -> None:
-    """Raise IllegalKernel unless every function keeps to the Python that NKI's parser takes."""
-    for function in (n for n in ast.walk(ast.parse(source)) if isinstance(n, ast.FunctionDef)):
+    """Raise IllegalKernel unless every kernel keeps to the Python that NKI's parser takes.
+
+    Functions that are not handed to ``nki.jit`` run on the host, where all of Python is allowed.
+    """
+    tree = ast.parse(source)
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
+    kernels = [ast.unparse(c.args[0]) for c in calls if ast.unparse(c.func) == "nki.jit"]
+    for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
+        if function.name not in kernels:
+            continue
         require(not function.args.kwonlyargs and not function.args.defaults, "plain parameters")
         for statement in function.body:
             for node in ast.walk(statement):
@@ -129,7 +147,7 @@ def stand_in(rounding: str = "truncate") -> Iterator[None]:
 
 def _modules(rounding: str) -> dict[str, ModuleType]:
     nki, isa, language = (ModuleType(n) for n in ("nki", "nki.isa", "nki.language"))
-    vars(nki).update(isa=isa, language=language, jit=Kernel)
+    vars(nki).update(isa=isa, language=language, jit=Kernel, simulate=_simulate)
     enums = {name: Enum(name, members) for name, members in DOCUMENTED["enums"].items()}
     vars(isa).update(enums)
     machine = Isa(rounding)

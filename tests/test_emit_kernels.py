@@ -121,9 +121,10 @@ def matmul_of_flattened_operands() -> Graph:
     left, right = k.load(k.add_input("a", (64, 4, 8))), k.load(k.add_input("b", (64, 2, 3, 5)))
     acc = k.alloc((32, 2, 15), F32, PSUM)
     k.matmul(acc, left, right)
+    out = k.alloc((32, 2, 15), F32)
+    k.tensor_copy(out, acc)
     strided = k.slice(right, [ds(0, 64), ds(0, 2), ds(0, 3), ds(0, 2)])
     k.matmul(k.slice(acc, [ds(0, 32), ds(0, 2), ds(0, 6)]), left, strided)
-    out = k.alloc((32, 2, 15), F32)
     k.tensor_copy(out, acc)
     return k.store("y", out)
 

@@ -18,7 +18,7 @@ from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.errors import InvalidOp, NotSupported
 from nkigen_lite.nki_ir import Builder, MemorySpace, ds, ts
 from nkigen_lite.nki_ir.emit.text import Expr, call, number_text, wrapped
-from nkigen_lite.nki_ir.emit_nki import emit_nki, identifier
+from nkigen_lite.nki_ir.emit_nki import Form, emit_nki, identifier
 
 F32, BF16 = DType.F32, DType.BF16
 
@@ -104,7 +104,7 @@ def executed(source: str) -> dict[str, Any]:
 @pytest.mark.parametrize("build", [matmul_bias, masked_softmax], ids=lambda b: b.__name__)
 def test_golden_text(build: Callable[[], Graph], golden: Callable[[str, str], None]) -> None:
     graph = build()
-    golden(f"emit_{graph.name}.py", emit_nki(graph, header=["An example."], comments=False))
+    golden(f"emit_{graph.name}.py", emit_nki(graph, Form(header=["An example."], comments=False)))
 
 
 def test_golden_matmul_computes_what_the_interpreter_computes() -> None:
@@ -138,9 +138,14 @@ def test_names_of_the_values_do_not_depend_on_other_graphs() -> None:
     assert emit_nki(matmul_bias()) == first
 
 
-def test_header_lines_are_comments_on_top() -> None:
-    text = emit_nki(copy_kernel().graph, header=["one", "two\nthree", ""])
-    assert text.startswith('# one\n# two\n# three\n"""NKI kernel copy.')
+def test_header_lines_stand_in_the_docstring() -> None:
+    text = emit_nki(copy_kernel().graph, Form(header=["one", "two\nthree"]))
+    assert text.startswith('"""NKI kernel copy.\n\none\ntwo\nthree\n\nInputs, in HBM:\n')
+
+
+def test_header_cannot_end_the_docstring() -> None:
+    text = emit_nki(copy_kernel().graph, Form(header=['C:\\new """ import os']))
+    assert ast.get_docstring(ast.parse(text)).splitlines()[2] == "C:/new ''' import os"
 
 
 def test_docstring_says_names_shapes_and_element_types() -> None:
@@ -161,13 +166,15 @@ def test_comments_name_the_source_line_once_per_run_of_ops() -> None:
 
 
 def test_comments_can_be_left_out() -> None:
-    assert "# test_emit" not in emit_nki(copy_kernel().graph, comments=False)
+    assert "# test_emit" not in emit_nki(copy_kernel().graph, Form(comments=False))
 
 
 def test_output_buffers_are_made_inside_and_returned() -> None:
     text = emit_nki(copy_kernel().graph)
-    assert "def copy(x):\n    y_out = nl.ndarray((8, 4), dtype=nl.float32, buffer=nl.sh" in text
-    assert "    return y_out\n" in text
+    assert (
+        "def copy(x):\n    y = nl.ndarray((8, 4), dtype=nl.float32, buffer=nl.shared_hbm)" in text
+    )
+    assert "    return y\n" in text
 
 
 def test_dealloc_and_buffer_count_leave_no_trace() -> None:
@@ -179,7 +186,7 @@ def test_dealloc_and_buffer_count_leave_no_trace() -> None:
 def test_empty_loop_body_is_pass() -> None:
     b = copy_kernel()
     b.fori_loop("i", 3, 1, lambda b, i: None)
-    assert "    for _ in range(3):\n        pass\n" in emit_nki(b.graph, comments=False)
+    assert "    for _ in range(3):\n        pass\n" in emit_nki(b.graph, Form(comments=False))
 
 
 @pytest.mark.parametrize(
@@ -211,7 +218,7 @@ def test_equal_names_in_one_scope_are_told_apart() -> None:
     b.dma_copy(y, tiles[1])
     b.set_outputs({"y": y})
     text = assert_agrees(b.graph)
-    assert "nisa.tensor_copy(dst=x_2, src=x_1, " in text
+    assert "nisa.tensor_copy(dst=x_sbuf_1, src=x_sbuf, " in text
 
 
 def test_names_are_free_again_after_their_loop() -> None:

@@ -71,9 +71,11 @@ class Op:
     """One operation: an opcode, operand values, result values, and attributes.
 
     Attributes are plain data (numbers, strings, tuples, DType, …) or nested ``Graph`` regions.
+    ``part`` is the position of the plan's segment that begins with this op, or None; like ``loc``
+    it is for people, and no part of what the op means.
     """
 
-    __slots__ = ("attrs", "inputs", "loc", "opcode", "results")
+    __slots__ = ("attrs", "inputs", "loc", "opcode", "part", "results")
 
     def __init__(
         self,
@@ -89,6 +91,7 @@ class Op:
         self.inputs = list(inputs)
         self.attrs: dict[str, Any] = dict(attrs or {})
         self.loc = loc
+        self.part: int | None = None
         names = counter or ValueCounter()
         self.results = [Value(names.fresh(), t, self) for t in result_types]
         for operand in self.inputs:
@@ -343,6 +346,7 @@ def clone(graph: Graph, mapping: dict[int, Value] | None = None) -> Graph:
             attrs,
             loc=op.loc,
         )
+        new.part = op.part
         for old_result, new_result in zip(op.results, new.results, strict=True):
             new_result.name = old_result.name
             known[id(old_result)] = new_result

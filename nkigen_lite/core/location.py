@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import FrameType
 
 import numpy as np
@@ -19,10 +19,15 @@ _NOT_THE_USER = (
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A line of a source file."""
+    """A line of a source file.
+
+    ``outer`` is where the function that the line belongs to was called, if that is the user's
+    program too; it does not count when locations are compared.
+    """
 
     file: str
     line: int
+    outer: Location | None = field(default=None, compare=False, repr=False)
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}"
@@ -31,9 +36,15 @@ class Location:
 def caller_location() -> Location | None:
     """The innermost stack frame outside nkigen_lite and numpy, or None if there is none."""
     frame: FrameType | None = sys._getframe(1)
+    users: list[tuple[str, int]] = []
     while frame is not None:
         name = frame.f_code.co_filename
         if not name.startswith(_NOT_THE_USER):
-            return Location(name, frame.f_lineno)
+            users.append((name, frame.f_lineno))
+        elif users:
+            break  # what called the user's program is not part of it
         frame = frame.f_back
-    return None
+    found: Location | None = None
+    for file, line in reversed(users):
+        found = Location(file, line, found)
+    return found

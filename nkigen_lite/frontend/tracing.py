@@ -109,7 +109,7 @@ def trace_bound(
     """:func:`trace` with specs that are bound to the function's parameters already."""
     recorder = Recorder(name or arguments.name_of(fn))
     graph = recorder.builder.graph
-    call = arguments.map_arguments(bound, _Inputs(recorder), _is_spec)
+    call = arguments.map_arguments(bound, _Inputs(recorder), is_spec)
     input_names = tuple(value.name for value in graph.inputs)
     result = fn(*call.args, **call.kwargs)
     outputs: dict[str, TracedArray] = {}
@@ -129,7 +129,7 @@ class _Inputs:
     recorder: Recorder
 
     def __call__(self, name: str, leaf: Any) -> Any:
-        if not _is_spec(leaf):
+        if not is_spec(leaf):
             return leaf
         if any(value.name == name for value in self.recorder.builder.graph.inputs):
             raise InvalidInput(f"trace: two arrays would both be the input {name!r}; rename one")
@@ -139,7 +139,7 @@ class _Inputs:
             raise InvalidInput(f"parameter {name!r}: {error}") from None
 
 
-def _is_spec(leaf: Any) -> bool:
+def is_spec(leaf: Any) -> bool:
     """Whether ``leaf`` stands for an array and not for itself."""
     if isinstance(leaf, str):
         return ":" in leaf or _EXTENTS.fullmatch(leaf) is not None

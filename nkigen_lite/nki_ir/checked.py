@@ -156,7 +156,8 @@ def _adds(op: Op, arrays: Sequence[Any]) -> bool:
 class _Run:
     """One run: its memories, and what every buffer, view and loop index stands for at the moment.
 
-    ``every`` are all contents so far, by number less one; ``on_issue`` is told of each op that is
+    ``every`` are all contents so far, by number less one, ``earlier`` those of a buffer before its
+    last rotation, the latest first; ``on_issue`` is told of each op that is
     issued and each buffer that is allocated, with the loops' trips.
     """
 
@@ -165,6 +166,7 @@ class _Run:
     inputs: Mapping[str, Array]
     every: list[Contents] = field(default_factory=list)
     contents: dict[Value, Contents] = field(default_factory=dict)
+    earlier: dict[Value, list[Contents]] = field(default_factory=dict)
     arrays: dict[Value, Any] = field(default_factory=dict)
     hbm: dict[Value, ByteMemory] = field(default_factory=dict)
     executions: dict[Op, Callable[[Sequence[Any]], None]] = field(default_factory=dict)
@@ -197,7 +199,7 @@ class _Run:
 
     def issue(self, graph: Graph) -> Iterator[Instruction]:
         """The instructions of a graph or loop body in program order, loops unrolled."""
-        allocated: list[Contents] = []
+        allocated: list[Value] = []
         for op in graph.ops:
             if op.opcode == "fori_loop":
                 body = op.attrs["body"]
@@ -206,15 +208,20 @@ class _Run:
                     self.order.trip(body.inputs[0], index // op.attrs["step"])
                     yield from self.issue(body)
             elif op.opcode == "alloc":
-                allocated.append(self._alloc(op))
+                self._alloc(op)
+                allocated.append(op.result)
+            elif op.opcode == "rotate":
+                buffer = op.inputs[0]
+                self.earlier[buffer].insert(0, self.contents[buffer])
+                self._take_copy(op, buffer)
             elif op.opcode == "dealloc":
-                self.contents[op.inputs[0]].alive = False
+                self._end(op.inputs[0])
             elif NKI[op.opcode].alias:
                 self._view(op)
             else:
                 yield self._instruction(op)
-        for mine in allocated:
-            mine.alive = False
+        for buffer in allocated:
+            self._end(buffer)
 
     def with_dependencies(self) -> tuple[list[Instruction], list[Issued]]:
         """All instructions, and what each of them waits for."""
@@ -224,13 +231,22 @@ class _Run:
             issued.append(self.order.issued(instruction.op))
         return stream, issued
 
-    def _alloc(self, op: Op) -> Contents:
+    def _alloc(self, op: Op) -> None:
         value = op.result
+        self.earlier[value] = []
         if value.type.memory is MemorySpace.HBM:
-            return self._in_hbm(value)
-        copy, place = self.order.copy(op), self.places[value]
+            self._in_hbm(value)
+        else:
+            self._take_copy(op, value)
+
+    def _take_copy(self, op: Op, value: Value) -> None:
+        copy, place = self.order.copy(op, value), self.places[value]
         memory = self.memories[place.memory]
-        return self._begin(value, memory, memory.tile(value.type, place.offsets[copy]), copy)
+        self._begin(value, memory, memory.tile(value.type, place.offsets[copy]), copy)
+
+    def _end(self, value: Value) -> None:
+        for mine in (self.contents[value], *self.earlier[value]):
+            mine.alive = False
 
     def _in_hbm(self, value: Value) -> Contents:
         kind = value.type
@@ -249,6 +265,10 @@ class _Run:
         evaluate = NKI[op.opcode].evaluate
         assert evaluate is not None
         base = op.inputs[0]
+        if op.opcode == "previous":
+            mine = self.earlier[base][op.attrs["by"] - 1]
+            self.contents[op.result], self.arrays[op.result] = mine, mine.array
+            return
         self.contents[op.result] = self.contents[base]
         self.arrays[op.result] = evaluate(*[self.arrays[v] for v in op.inputs], **op.attrs)
 
@@ -294,10 +314,10 @@ class _Ordering:
         """A loop begins a trip."""
         self.trips[self.translation.loops[index].index] = number
 
-    def copy(self, op: Op) -> int:
-        """The copy that an ``alloc`` takes."""
+    def copy(self, op: Op, buffer: Value) -> int:
+        """The copy that an ``alloc`` or ``rotate`` of a buffer takes."""
         if op not in self.fresh:
-            self.fresh[op] = self.translation.fresh(op)
+            self.fresh[op] = self.translation.fresh(buffer)
         item = self.fresh[op]
         return self.dependencies.fresh(item) if item else 0
 

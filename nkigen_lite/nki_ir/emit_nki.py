@@ -8,22 +8,44 @@ loops, which is all that a kernel body has here.
 
 from __future__ import annotations
 
-import keyword
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
+from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Graph, Op, Value
-from nkigen_lite.errors import InvalidOp, NotSupported
-from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
-from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
+from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit.body import Body, shortened
+from nkigen_lite.nki_ir.emit.calls import nl_dtype
+from nkigen_lite.nki_ir.emit.host import Host, Spec, host_text, import_lines, specs_text
+from nkigen_lite.nki_ir.emit.literals import Literals
+from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
-from nkigen_lite.nki_ir.rows import NKI
-from nkigen_lite.nki_ir.rows.rotation import earlier_name
-from nkigen_lite.nki_ir.types import MemorySpace
 
-_RESERVED = frozenset({"nki", "nisa", "nl", "range", "float", "INF", "NAN"})
-_BUFFERS = {"hbm": "nl.hbm", "sbuf": "nl.sbuf", "psum": "nl.psum"}
+__all__ = ["Form", "emit_nki", "identifier"]
+
+# What the file defines beside the kernel.
+_MODULE_NAMES = frozenset(
+    {
+        *(
+            "nki",
+            "nisa",
+            "nl",
+            "np",
+            "sys",
+            "zlib",
+            "base64",
+            "ml_dtypes",
+            "Path",
+            "range",
+            "float",
+        ),
+        *("agrees", "bound_constants", "finished", "main", "of_kind", "prepared", "random_array"),
+        *("reference", "ARGUMENTS", "INPUTS", "MISSING", "OUTPUTS", "PACKED", "RESULTS", "STORED"),
+        *("TOLERANCES", "INF", "NAN"),
+    }
+)
+_PLAN = "Plan: predicted time of each part, its loops (axis by block), what it computes."
 _CONSTANTS = {"INF": 'INF = float("inf")', "NAN": 'NAN = float("nan")'}
 _IMPORTS = """\
 try:
@@ -35,230 +57,155 @@ except ModuleNotFoundError:  # without the vendor package this file can be read,
 """
 
 
-def emit_nki(graph: Graph, *, header: Sequence[str] = (), comments: bool = True) -> str:
+@dataclass(frozen=True)
+class Form:
+    """What is known of a kernel beyond its graph, to make the file readable and runnable.
+
+    Attributes:
+        header: lines for the top.
+        names: what people call values, by the beginnings of their names in the IR.
+        parts: a line for each segment of the plan, in order.
+        comments: whether to name source lines, where ``parts`` says nothing.
+        host: what callers give and get; by default what the kernel itself takes and returns.
+    """
+
+    header: Sequence[str] = ()
+    names: Mapping[str, str] = field(default_factory=dict)
+    parts: Sequence[str] = ()
+    comments: bool = True
+    host: Host | None = None
+
+
+def emit_nki(
+    graph: Graph, form: Form | None = None, *, addresses: Mapping[Op, int] | None = None
+) -> str:
     """The kernel as the text of a Python module that defines a function of the graph's name.
 
     The function takes the graph's HBM inputs in their order, without the buffers that are outputs
     (``<output>_out``): it makes those itself and returns the outputs in their order, one tensor or
-    a tuple. Bool tensors are uint8 in NKI. The same graph gives the same text.
+    a tuple. Bool tensors are uint8 in NKI. Beside it the file has ``run_<name>``, which takes
+    numpy or torch arrays, and can be run. The same arguments give the same text.
 
     Args:
         graph: a kernel.
-        header: lines to put on top as comments.
-        comments: whether to name the source line where ops of another one begin.
+        form: how to present it.
+        addresses: byte in each partition at which a tile begins, by the ``alloc`` op that makes
+            it. Its copies (``num_buffers``) lie side by side from there on.
 
     Raises:
         InvalidOp: the graph is not sound, or has no outputs.
+        InvalidInput: an address is not one that the tile can have.
         NotSupported: NKI has no form for an element type, an op or an output.
     """
     graph.check()
     if not graph.outputs:
         raise InvalidOp(f"emit_nki: kernel @{graph.name} has no outputs but must return some")
-    return _Module(graph, comments).text(header)
-
-
-class _Names:
-    """Python names of values: valid, and unlike any other name visible at the same place."""
-
-    def __init__(self, taken: set[str]) -> None:
-        self.of: dict[int, str] = {}
-        self.scopes: list[set[str]] = [taken]
-
-    def define(self, value: Value) -> str:
-        name = self.fresh(value.name)
-        self.of[id(value)] = name
-        return name
-
-    def fresh(self, wanted: str) -> str:
-        base = name = identifier(wanted)
-        count = 1
-        while any(name in scope for scope in self.scopes):
-            name, count = f"{base}_{count}", count + 1
-        self.scopes[-1].add(name)
-        return name
-
-
-def identifier(name: str) -> str:
-    """``name`` with what Python identifiers cannot hold replaced."""
-    text = re.sub(r"\W", "_", name, flags=re.ASCII)
-    if not text or text[0].isdigit():
-        text = f"t{text}"
-    return f"{text}_" if keyword.iskeyword(text) or text in _RESERVED else text
-
-
-class _Spelling:
-    """The names and view expressions of one kernel's values."""
-
-    def __init__(self, names: _Names) -> None:
-        self.names = names
-        self.accesses = Accesses()
-
-    def value(self, value: Value) -> Expr:
-        name = self.names.of.get(id(value))
-        if name is not None:
-            return Expr(name)
-        op = value.producer
-        template = NKI[op.opcode].nki if op is not None else None
-        assert op is not None, f"%{value.name} has no name"
-        assert template is not None, f"row {op.opcode!r} does not say how NKI writes it"
-        return template(op, self)
-
-    def access(self, value: Value) -> Access:
-        return self.accesses.of(value)
-
-    def can_reshape(self, value: Value) -> bool:
-        return is_reshapable(self.access(value))
+    return _Module(graph, form or Form(), addresses or {}).text()
 
 
 class _Module:
-    def __init__(self, graph: Graph, comments: bool) -> None:
+    def __init__(self, graph: Graph, form: Form, addresses: Mapping[Op, int]) -> None:
         self.graph = graph
-        self.comments = comments
-        self.function = identifier(graph.name)
-        self.names = _Names({self.function})
-        self.spelling = _Spelling(self.names)
+        self.form = form
+        self.addresses = addresses
+        self.function = identifier(graph.name, _MODULE_NAMES)
         made = {f"{output}_out": value for output, value in graph.outputs.items()}
-        self.made = [v for v in graph.inputs if made.get(v.name) is v]
-        self.parameters = [v for v in graph.inputs if v not in self.made]
-        self.returned = {id(v) for v in graph.outputs.values()}
-        self.lags = _lags(graph)
-        self.rotated: dict[int, int] = {}
-        self.lines: list[str] = []
-        self.level = 1
-        self.place = ""
+        self.made = {v.name.removesuffix("_out"): v for v in graph.inputs if made.get(v.name) is v}
+        buffers = {id(v) for v in self.made.values()}
+        self.parameters = [v for v in graph.inputs if id(v) not in buffers]
+        self.literals = Literals()
 
-    def text(self, header: Sequence[str]) -> str:
-        for value in self.graph.inputs:
-            self.names.define(value)
-        for value in self.made:
-            self.buffer(value, "nl.shared_hbm")
-        self.block(self.graph)
-        results = [Expr(self.output(name, v)) for name, v in self.graph.outputs.items()]
-        body = "\n".join([*self.lines, *_return(results)])
+    def text(self) -> str:
+        self.body()  # counts the numbers, so that the second time they have their names
+        self.literals.settle()
+        names, lines = self.body()
+        body = "\n".join(lines)
         constants = [line for name, line in _CONSTANTS.items() if re.search(rf"\b{name}\b", body)]
-        parts = [
-            "".join(f"# {line}".rstrip() + "\n" for item in header for line in item.splitlines()),
-            self.docstring(),
-            "\n",
+        constants += self.literals.lines()
+        inputs = {names.of[id(v)]: _spec(v) for v in self.parameters}
+        outputs = {identifier(name): _spec(v) for name, v in self.graph.outputs.items()}
+        host = self.form.host or _plain_host(inputs, outputs)
+        blocks = [
+            "\n".join([*self.docstring(inputs, outputs)]),
+            "from __future__ import annotations",
+            "\n".join(import_lines(host)),
             _IMPORTS,
-            "".join(f"\n{line}" for line in constants) + ("\n" if constants else ""),
-            "\n\n",
-            *[f"{line}\n" for line in self.signature()],
-            f"{body}\n",
-            f"\n\nif nki:\n    {self.function} = nki.jit({self.function})\n",
+            "\n".join(constants),
+            "# What the kernel takes and returns, in HBM: shapes and element types.\n"
+            + specs_text("INPUTS", inputs)
+            + specs_text("OUTPUTS", outputs),
         ]
-        return "".join(parts)
+        head = "\n\n".join(block.strip("\n") for block in blocks if block)
+        signature = "\n".join(self.signature(names))
+        jit = f"if nki:\n    {self.function} = nki.jit({self.function})"
+        rest = host_text(self.function, host)
+        return "\n\n\n".join([head, f"{signature}\n{body}", jit, rest])
 
-    def docstring(self) -> str:
-        inputs = [_declared(self.names.of[id(v)], v) for v in self.parameters]
-        outputs = [_declared(identifier(name), v) for name, v in self.graph.outputs.items()]
-        lines = [f'"""NKI kernel {self.function}.', "", "Inputs, in HBM:", *inputs]
-        lines += ["", "Outputs, in HBM:", *outputs, '"""']
-        return "\n".join(lines) + "\n"
+    def body(self) -> tuple[Names, list[str]]:
+        """The names of values, and the lines of the kernel's body."""
+        names = Names({self.function}, self.form.names)
+        for value in self.parameters:
+            names.define(value, value.name)
+        body = Body(
+            names,
+            self.literals,
+            returned={id(v) for v in self.graph.outputs.values()},
+            parts=self.form.parts,
+            comments=self.form.comments,
+            addresses=self.addresses,
+        )
+        for output, value in self.made.items():
+            names.define(value, output)
+            body.buffer(value, "nl.shared_hbm")
+        body.block(self.graph)
+        results = [Expr(body.output(name, v)) for name, v in self.graph.outputs.items()]
+        return names, [*body.lines, *_return(results)]
 
-    def signature(self) -> list[str]:
-        parameters = [Expr(self.names.of[id(v)]) for v in self.parameters]
+    def docstring(self, inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> Iterator[str]:
+        yield f'"""NKI kernel {self.function}.'
+        header = [line for item in self.form.header for line in item.splitlines()]
+        if header:
+            yield from ("", *[_plain(line) for line in header])
+        bools = {id(v) for v in self.parameters if v.type.dtype is DType.BOOL}
+        yield from ("", "Inputs, in HBM:")
+        for value, (name, spec) in zip(self.parameters, inputs.items(), strict=True):
+            yield _declared(name, spec, is_bool=id(value) in bools)
+        yield from ("", "Outputs, in HBM:")
+        for value, (name, spec) in zip(self.graph.outputs.values(), outputs.items(), strict=True):
+            yield _declared(name, spec, is_bool=value.type.dtype is DType.BOOL)
+        if self.form.parts:
+            yield from ("", _PLAN)
+            for number, line in enumerate(self.form.parts, 1):
+                yield _plain(shortened(f"  {number:3}. {line}", LINE_LENGTH))
+        yield '"""'
+
+    def signature(self, names: Names) -> list[str]:
+        parameters = [Expr(names.of[id(v)]) for v in self.parameters]
         return wrapped(call(self.function, parameters), 0, "def ", ":")
 
-    def output(self, name: str, value: Value) -> str:
-        """The name of an output's buffer, which must be a whole tensor in HBM."""
-        known = self.names.of.get(id(value))
-        if known is None or value.type.memory is not MemorySpace.HBM:
-            raise NotSupported(
-                f"emit_nki: output {name!r} is %{value.name}, {value.type}, but must be a whole "
-                "buffer in hbm"
-            )
-        return known
 
-    def block(self, graph: Graph) -> None:
-        for op in graph.ops:
-            _STATEMENTS.get(op.opcode, _Module.engine_op)(self, op)
-
-    def engine_op(self, op: Op) -> None:
-        row = NKI[op.opcode]
-        assert row.nki is not None, f"row {op.opcode!r} does not say how NKI writes it"
-        if row.alias:
-            return
-        self.locate(op)
-        self.lines += wrapped(row.nki(op, self.spelling), self.level)
-
-    def alloc(self, op: Op) -> None:
-        value = op.result
-        self.locate(op)
-        self.names.define(value)
-        returned = id(value) in self.returned
-        self.buffer(value, "nl.shared_hbm" if returned else _BUFFERS[op.attrs["memory"]])
-
-    def buffer(self, value: Value, memory: str) -> None:
-        items = [
-            Expr(shape_text(nki_shape(value.type))),
-            Expr(f"nl.{nl_dtype(value)}").named("dtype"),
-            Expr(memory).named("buffer"),
-        ]
-        name = self.names.of[id(value)]
-        self.lines += wrapped(call("nl.ndarray", items), self.level, f"{name} = ")
-
-    def rotate(self, op: Op) -> None:
-        """A new tile under the buffer's name; what it was before keeps a name as well."""
-        value = op.inputs[0]
-        name = self.names.of[id(value)]
-        rotated = self.rotated[id(value)] = self.rotated.get(id(value), 0) + 1
-        for by in range(min(rotated, self.lags.get(id(value), 0)), 0, -1):
-            later = earlier_name(name, by - 1) if by > 1 else name
-            self.lines.append("    " * self.level + f"{earlier_name(name, by)} = {later}")
-        assert value.producer is not None
-        self.buffer(value, _BUFFERS[value.producer.attrs["memory"]])
-
-    def loop(self, op: Op) -> None:
-        body: Graph = op.attrs["body"]
-        extent, step = op.attrs["extent"], op.attrs["step"]
-        self.names.scopes.append(set())
-        index = self.names.define(body.inputs[0]) if body.inputs[0].has_uses else "_"
-        bounds = f"{extent}" if step == 1 else f"0, {extent}, {step}"
-        self.lines.append("    " * self.level + f"for {index} in range({bounds}):")
-        self.level += 1
-        before = len(self.lines)
-        self.block(body)
-        if not any(not line.lstrip().startswith("#") for line in self.lines[before:]):
-            self.lines.append("    " * self.level + "pass")
-        self.level -= 1
-        self.names.scopes.pop()
-
-    def nothing(self, op: Op) -> None:
-        """A dealloc: a buffer's life ends with its last use."""
-
-    def locate(self, op: Op) -> None:
-        """Say where the following statements come from, when that changes."""
-        place = f"{os.path.basename(op.loc.file)}:{op.loc.line}" if op.loc else ""
-        if self.comments and place and place != self.place:
-            self.lines.append("    " * self.level + f"# {place}")
-        self.place = place or self.place
+def _spec(value: Value) -> Spec:
+    return value.type.shape, nl_dtype(value)
 
 
-_STATEMENTS: dict[str, Callable[[_Module, Op], None]] = {
-    "alloc": _Module.alloc,
-    "dealloc": _Module.nothing,
-    "rotate": _Module.rotate,
-    "fori_loop": _Module.loop,
-}
+def _plain_host(inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> Host:
+    """Callers give and get what the kernel takes and returns."""
+
+    def stored(specs: Mapping[str, Spec]) -> dict[str, Spec]:
+        # numpy stores tfloat32 as float32.
+        return {n: (shape, dtype.replace("tfloat", "float")) for n, (shape, dtype) in specs.items()}
+
+    return Host(stored(inputs), stored(outputs))
 
 
-def _lags(graph: Graph) -> dict[int, int]:
-    """How many rotations ago the oldest copy was in use that is still read, by buffer."""
-    found: dict[int, int] = {}
-    for op in graph.ops:
-        if op.opcode == "previous":
-            buffer = id(op.inputs[0])
-            found[buffer] = max(found.get(buffer, 0), op.attrs["by"])
-        for region in op.regions:
-            for buffer, by in _lags(region).items():
-                found[buffer] = max(found.get(buffer, 0), by)
-    return found
+def _declared(name: str, spec: Spec, *, is_bool: bool) -> str:
+    shape, dtype = spec
+    return f"    {name}: {shape_text(shape)} {dtype}{' (bool)' if is_bool else ''}"
 
 
-def _declared(name: str, value: Value) -> str:
-    stored = " (bool)" if value.type.dtype.value == "bool" else ""
-    return f"    {name}: {shape_text(value.type.shape)} {nl_dtype(value)}{stored}"
+def _plain(text: str) -> str:
+    """Text that may stand in a docstring."""
+    return text.replace("\\", "/").replace('"""', "'''").rstrip()
 
 
 def _return(results: Sequence[Expr]) -> Iterator[str]:

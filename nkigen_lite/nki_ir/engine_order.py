@@ -88,7 +88,8 @@ class Dependencies:
         readers[key] = max(readers.get(key, number), number)
 
     def _cells(self, use: Use, values: Mapping[Index, int]) -> Iterator[Cell]:
-        first = use.start + self.copy.get(use.buffer, 0) * use.buffer.cells
+        copy = (self.copy.get(use.buffer, 0) - use.back) % use.buffer.copies
+        first = use.start + copy * use.buffer.cells
         first += sum(factor * values[index] for index, factor in use.terms)
         for offset in use.offsets:
             yield use.buffer, first + offset

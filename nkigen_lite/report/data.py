@@ -125,11 +125,12 @@ class CompileReport:
     def header(self) -> list[str]:
         """Lines for the top of emitted source."""
         return [
-            f"target {self.target}; predicted {self.predicted_us:.1f} us, not measured "
-            f"({self.status}, gap {self.gap:.1%}); lower bound {self.bound_us:.1f} us "
-            f"({self.bound_resource})",
+            f"For {self.target}. Predicted {self.predicted_us:.1f} us, simulated "
+            f"{self.simulated_us:.1f} us; not measured. Lower bound {self.bound_us:.1f} us "
+            f"({self.bound_resource}).",
+            f"The plan is {self.status}, gap {self.gap:.1%}.",
             f"{self.instructions} instructions, {self.dmas} DMAs, {self.hbm_bytes} HBM bytes "
-            f"(each input and output once: {self.compulsory_bytes})",
+            f"(each input and output once: {self.compulsory_bytes}).",
         ]
 
 

@@ -1,5 +1,6 @@
-# An example.
 """NKI kernel masked_softmax.
+
+An example.
 
 Inputs, in HBM:
     scores: (200, 300) float32
@@ -10,6 +11,12 @@ Outputs, in HBM:
     probs: (200, 300) float32
 """
 
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
 try:
     import nki
     import nki.isa as nisa
@@ -19,9 +26,19 @@ except ModuleNotFoundError:  # without the vendor package this file can be read,
 
 INF = float("inf")
 
+# What the kernel takes and returns, in HBM: shapes and element types.
+INPUTS = {
+    "scores": ((200, 300), "float32"),
+    "mask": ((200, 300), "uint8"),
+    "row_scale": ((300,), "float32"),
+}
+OUTPUTS = {
+    "probs": ((200, 300), "float32"),
+}
+
 
 def masked_softmax(scores, mask, row_scale):
-    probs_out = nl.ndarray((200, 300), dtype=nl.float32, buffer=nl.shared_hbm)
+    probs = nl.ndarray((200, 300), dtype=nl.float32, buffer=nl.shared_hbm)
     for row in range(0, 128, 128):
         x = nl.ndarray((128, 300), dtype=nl.float32, buffer=nl.sbuf)
         in_ = nl.ndarray((128, 300), dtype=nl.uint8, buffer=nl.sbuf)
@@ -45,7 +62,7 @@ def masked_softmax(scores, mask, row_scale):
         nisa.tensor_scalar(
             dst=logits, data=logits, op0=nl.multiply, operand0=total, engine=nisa.engine.vector
         )
-        nisa.dma_copy(dst=probs_out[nl.ds(row, 128), 0:300], src=logits)
+        nisa.dma_copy(dst=probs[nl.ds(row, 128), 0:300], src=logits)
     x = nl.ndarray((72, 300), dtype=nl.float32, buffer=nl.sbuf)
     in_ = nl.ndarray((72, 300), dtype=nl.uint8, buffer=nl.sbuf)
     scale = nl.ndarray((72, 300), dtype=nl.float32, buffer=nl.sbuf)
@@ -68,9 +85,97 @@ def masked_softmax(scores, mask, row_scale):
     nisa.tensor_scalar(
         dst=logits, data=logits, op0=nl.multiply, operand0=total, engine=nisa.engine.vector
     )
-    nisa.dma_copy(dst=probs_out[128:200, 0:300], src=logits)
-    return probs_out
+    nisa.dma_copy(dst=probs[128:200, 0:300], src=logits)
+    return probs
 
 
 if nki:
     masked_softmax = nki.jit(masked_softmax)
+
+
+# What callers give and get: shapes, and element types as numpy and torch name them.
+ARGUMENTS = {
+    "scores": ((200, 300), "float32"),
+    "mask": ((200, 300), "uint8"),
+    "row_scale": ((300,), "float32"),
+}
+RESULTS = {
+    "probs": ((200, 300), "float32"),
+}
+MISSING = (
+    "masked_softmax: the package nki is not installed. It comes with the AWS Neuron SDK: "
+    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
+)
+
+
+def run_masked_softmax(scores, mask, row_scale, simulate=False):
+    """The kernel on numpy or torch arrays: one result, or a tuple in the order of RESULTS.
+
+    With simulate it runs on the vendor's CPU simulator, else on the device.
+    """
+    if nki is None:
+        raise ModuleNotFoundError(MISSING)
+    given = {
+        "scores": scores,
+        "mask": mask,
+        "row_scale": row_scale,
+    }
+    arrays = {name: prepared(name, array) for name, array in given.items()}
+    execute = nki.simulate(masked_softmax) if simulate else masked_softmax
+    made = execute(*[arrays[name] for name in INPUTS])
+    results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
+    return results[0] if len(results) == 1 else results
+
+
+def prepared(name, array):
+    """An argument as the kernel takes it; a ValueError or TypeError says what does not fit."""
+    shape, dtype = ARGUMENTS[name]
+    if not hasattr(array, "dtype"):
+        raise TypeError(f"{name} is a {type(array).__name__} but must be an array")
+    found = str(array.dtype).removeprefix("torch.")
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(array.shape)} but must have {shape}")
+    if found != dtype:
+        raise TypeError(f"{name} has element type {found} but must have {dtype}")
+    if dtype == "bool":  # NKI keeps truth values in uint8
+        array = array.byte() if hasattr(array, "byte") else array.astype("uint8")
+    return array.reshape(INPUTS[name][0])
+
+
+def finished(name, array):
+    """A result as callers get it."""
+    shape, dtype = RESULTS[name]
+    if dtype == "bool":
+        array = array.bool() if hasattr(array, "byte") else array.astype("bool")
+    return array.reshape(shape)
+
+
+def random_array(rng, shape, dtype):
+    """Standard normal floats, integers from 0 to 7, or truth values."""
+    if dtype == "bool":
+        return np.asarray(rng.random(shape) < 0.5)
+    if "int" in dtype:
+        return np.asarray(rng.integers(0, 8, shape)).astype(dtype)
+    return np.asarray(rng.standard_normal(shape)).astype(dtype)
+
+
+def main(options):
+    """Run on random arrays, simulated or with --hardware on the device.
+
+    Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
+    """
+    if nki is None:
+        print(MISSING, file=sys.stderr)
+        return 2
+    rng = np.random.default_rng(0)
+    given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}
+    simulate = "--hardware" not in options
+    where = "in the simulator" if simulate else "on the device"
+    run_masked_softmax(**given, simulate=simulate)
+    print(f"masked_softmax: ran {where}")
+    print("not compared with numpy: no numpy function is known")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

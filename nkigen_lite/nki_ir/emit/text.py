@@ -54,15 +54,14 @@ def call(function: str, items: Sequence[Expr]) -> Expr:
 def wrapped(expression: Expr, level: int, before: str = "", after: str = "") -> list[str]:
     """The lines of ``before + expression + after`` at an indentation level.
 
-    Lines longer than :data:`LINE_LENGTH` are split in the widest bracket: its content on a line of
-    its own if it fits there, else one item a line.
+    Lines longer than :data:`LINE_LENGTH` are split in the last bracket up to which they fit: its
+    content on a line of its own if it fits there, else one item a line.
     """
     pad = " " * (INDENT * level)
     line = f"{pad}{before}{expression}{after}"
     if len(line) <= LINE_LENGTH or not any(b.items for b in expression.brackets):
         return [line]
-    widths = [len(str(b)) if b.items else 0 for b in expression.brackets]
-    split = widths.index(max(widths))
+    split = _split(expression, len(f"{pad}{before}"))
     bracket = expression.brackets[split]
     head = expression.text + "".join(map(str, expression.brackets[:split])) + bracket.opening
     tail = bracket.closing + "".join(map(str, expression.brackets[split + 1 :]))
@@ -75,6 +74,19 @@ def wrapped(expression: Expr, level: int, before: str = "", after: str = "") -> 
         comma = "" if alone else ","
         body = [part for item in bracket.items for part in wrapped(item, level + 1, after=comma)]
     return [f"{pad}{before}{head}", *body, f"{pad}{tail}{after}"]
+
+
+def _split(expression: Expr, start: int) -> int:
+    """The last bracket with content that opens inside the line, or else the widest one."""
+    last, column = None, start + len(expression.text)
+    for position, bracket in enumerate(expression.brackets):
+        if bracket.items and column + len(bracket.opening) <= LINE_LENGTH:
+            last = position
+        column += len(str(bracket))
+    if last is not None:
+        return last
+    widths = [len(str(b)) if b.items else 0 for b in expression.brackets]
+    return widths.index(max(widths))
 
 
 def shape_text(shape: Sequence[int]) -> str:

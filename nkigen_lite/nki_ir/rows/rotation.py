@@ -11,18 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
-from nkigen_lite.nki_ir.emit.calls import Spelling
-from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef, check_memory
 from nkigen_lite.nki_ir.types import ON_CHIP, TileType
-
-
-def earlier_name(name: str, by: int) -> str:
-    """What NKI source calls the copy of a buffer that was in use ``by`` rotations ago."""
-    return f"{name}_before" if by == 1 else f"{name}_before{by}"
 
 
 def _rotate(types: Types, attrs: Attrs) -> tuple[Any, ...]:
@@ -50,10 +42,6 @@ def _previous(types: Types, attrs: Attrs) -> tuple[TileType]:
     return (types[0],)
 
 
-def _text(op: Op, spelling: Spelling) -> Expr:
-    return Expr(earlier_name(str(spelling.value(op.inputs[0])), op.attrs["by"]))
-
-
 NKI.define(
     TileOpDef(
         name="previous",
@@ -64,6 +52,6 @@ NKI.define(
         attrs=(Attr("by", int, 1),),
         memory=(ON_CHIP,),
         alias=True,
-        nki=_text,
+        nki=lambda op, spelling: spelling.value(op.result),  # a name of its own
     )
 )

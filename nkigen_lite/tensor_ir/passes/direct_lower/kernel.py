@@ -33,7 +33,8 @@ def lower_schedule(schedule: Schedule) -> Graph:
             hbm.allocate(storage)
     kept: dict[tuple[Storage, str], Buffer] = {}
     lowering = SegmentLowering(b, hbm, kept)
-    for item in schedule.items:
+    for position, item in enumerate(schedule.items):
+        start = len(b.graph.ops)
         if isinstance(item, Segment):
             for (storage, name), port in item.writes.items():
                 if not port.streamed:
@@ -42,6 +43,8 @@ def lower_schedule(schedule: Schedule) -> Graph:
             lowering.lower(item)
         else:
             lower_conversion(b, hbm, kept, item)
+        if start < len(b.graph.ops):
+            b.graph.ops[start].part = position
     b.graph.ops[:0] = hbm.prologue.ops
     b.set_outputs({s.name: hbm.buffers[s] for s in program.outputs})
     insert_deallocs(b.graph)

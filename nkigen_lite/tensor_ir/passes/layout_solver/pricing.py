@@ -116,8 +116,9 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
     cost.add(trigger(op), price.engine_ns, price.issue_ns, trips)
     latency = price.first_byte_ns + price.transfer_ns + price.completion_ns
     cost.add(DMA, price.transfer_ns, latency, trips)
-    buffer = accesses.root(dst).producer
-    if buffer is not None and dst.type.memory is MemorySpace.SBUF:
+    loaded = op.inputs[0]
+    buffer = accesses.root(loaded).producer
+    if buffer is not None and loaded.type.memory is MemorySpace.SBUF:
         cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
 
 

@@ -1,0 +1,140 @@
+"""Source text of the host part of an emitted file; ``KERNEL`` stands for the kernel's name."""
+
+MISSING = """\
+MISSING = (
+    "KERNEL: the package nki is not installed. It comes with the AWS Neuron SDK: "
+    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
+)
+"""
+
+RUN_BEGINNING = '''\
+    """The kernel on numpy or torch arrays: one result, or a tuple in the order of RESULTS.
+
+    With simulate it runs on the vendor's CPU simulator, else on the device.
+    """
+    if nki is None:
+        raise ModuleNotFoundError(MISSING)
+'''
+
+RUN_CONSTANTS = """\
+    arrays |= bound_constants(next(iter(arrays.values()), None))
+"""
+
+RUN_END = """\
+    execute = nki.simulate(KERNEL) if simulate else KERNEL
+    made = execute(*[arrays[name] for name in INPUTS])
+    results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
+    return results[0] if len(results) == 1 else results
+"""
+
+CHECKS = '''\
+def prepared(name, array):
+    """An argument as the kernel takes it; a ValueError or TypeError says what does not fit."""
+    shape, dtype = ARGUMENTS[name]
+    if not hasattr(array, "dtype"):
+        raise TypeError(f"{name} is a {type(array).__name__} but must be an array")
+    found = str(array.dtype).removeprefix("torch.")
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(array.shape)} but must have {shape}")
+    if found != dtype:
+        raise TypeError(f"{name} has element type {found} but must have {dtype}")
+    if dtype == "bool":  # NKI keeps truth values in uint8
+        array = array.byte() if hasattr(array, "byte") else array.astype("uint8")
+    return array.reshape(INPUTS[name][0])
+
+
+def finished(name, array):
+    """A result as callers get it."""
+    shape, dtype = RESULTS[name]
+    if dtype == "bool":
+        array = array.bool() if hasattr(array, "byte") else array.astype("bool")
+    return array.reshape(shape)
+'''
+
+CONSTANTS = '''\
+def bound_constants(like):
+    """Arrays that the function brought along, of the kind of like: numpy's or torch's."""
+    arrays = {}
+    for name, packed in PACKED.items():
+        shape, dtype = INPUTS[name]
+        flat = np.frombuffer(zlib.decompress(base64.b64decode("".join(packed))), dtype)
+        arrays[name] = flat.reshape(shape)
+    return {name: of_kind(array, like) for name, array in arrays.items()}
+'''
+
+STORED_CONSTANTS = '''\
+def bound_constants(like):
+    """Arrays that the function brought along, of the kind of like: numpy's or torch's."""
+    with np.load(Path(__file__).parent / "constants.npz") as stored:
+        arrays = {name: stored[name].astype(INPUTS[name][1]) for name in STORED}
+    arrays = {name: array.reshape(INPUTS[name][0]) for name, array in arrays.items()}
+    return {name: of_kind(array, like) for name, array in arrays.items()}
+'''
+
+OF_KIND = '''\
+def of_kind(array, like):
+    """A numpy array as it is, or as a torch tensor beside another one."""
+    if like is None or isinstance(like, np.ndarray):
+        return array
+    import torch
+
+    dtype = getattr(torch, str(array.dtype))
+    bits = {1: np.int8, 2: np.int16}.get(array.itemsize)  # torch takes no narrow floats of numpy's
+    tensor = torch.from_numpy(array.copy() if bits is None else array.view(bits).copy())
+    return (tensor if bits is None else tensor.view(dtype)).to(like.device)
+'''
+
+RANDOM = '''\
+def random_array(rng, shape, dtype):
+    """Standard normal floats, integers from 0 to 7, or truth values."""
+    if dtype == "bool":
+        return np.asarray(rng.random(shape) < 0.5)
+    if "int" in dtype:
+        return np.asarray(rng.integers(0, 8, shape)).astype(dtype)
+    return np.asarray(rng.standard_normal(shape)).astype(dtype)
+'''
+
+AGREES = '''\
+def agrees(name, got, wanted):
+    """Whether a result is as near to numpy's as its types allow; prints how near it is."""
+    got, wanted = (np.asarray(a).astype("float64") for a in (got, wanted))
+    whole = "int" in RESULTS[name][1] or RESULTS[name][1] == "bool"
+    scale = 1.0 if whole else np.abs(wanted[np.isfinite(wanted)]).max(initial=0.0) or 1.0
+    equal = (got == wanted) | (np.isnan(got) & np.isnan(wanted))
+    error = np.abs(got - wanted)[~equal].max(initial=0.0) / scale
+    verdict = "agrees" if error <= TOLERANCES[name] else "DISAGREES"
+    print(f"{name}: {verdict} with numpy; error {error:.2e}, allowed {TOLERANCES[name]:.2e}")
+    return verdict == "agrees"
+'''
+
+MAIN_BEGINNING = '''\
+def main(options):
+    """Run on random arrays, simulated or with --hardware on the device.
+
+    Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
+    """
+    if nki is None:
+        print(MISSING, file=sys.stderr)
+        return 2
+    rng = np.random.default_rng(0)
+    given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}
+    simulate = "--hardware" not in options
+    where = "in the simulator" if simulate else "on the device"
+'''
+
+MAIN_COMPARES = """\
+    made = run_KERNEL(**given, simulate=simulate)
+    print(f"KERNEL: ran {where}")
+    made = made if isinstance(made, tuple) else (made,)
+    return 0 if all([*map(agrees, RESULTS, made, reference(**given))]) else 1
+"""
+
+MAIN_ONLY_RUNS = """\
+    run_KERNEL(**given, simulate=simulate)
+    print(f"KERNEL: ran {where}")
+"""
+
+MAIN_END = """\
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
+"""

@@ -1,0 +1,55 @@
+"""Long numbers that a kernel uses more than once, as named constants."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import replace
+
+from nkigen_lite.nki_ir.emit.text import Expr
+
+_LONG = re.compile(r"(?P<before>(?:\w+=)?-?)(?P<number>\d+\.\d{5,}(?:e[-+]?\d+)?)")
+
+
+class Literals:
+    """Counts long numbers in expressions, then names those that come twice.
+
+    A number is long if it has five digits or more after the point. ``C1``, ``C2``, … in order of
+    first use.
+    """
+
+    def __init__(self) -> None:
+        self._seen: Counter[str] = Counter()
+        self.names: dict[str, str] = {}
+
+    def note(self, expression: Expr) -> None:
+        """Count the expression's numbers."""
+        match = _LONG.fullmatch(expression.text)
+        if match:
+            self._seen[match["number"]] += 1
+        for bracket in expression.brackets:
+            for item in bracket.items:
+                self.note(item)
+
+    def settle(self) -> None:
+        """Choose names for what was counted more than once."""
+        often = [number for number, count in self._seen.items() if count > 1]
+        self.names = {number: f"C{i}" for i, number in enumerate(often, 1)}
+
+    def named(self, expression: Expr) -> Expr:
+        """The expression with names in place of the numbers that have one."""
+        if not self.names:
+            return expression
+        match = _LONG.fullmatch(expression.text)
+        text = expression.text
+        if match and match["number"] in self.names:
+            text = match["before"] + self.names[match["number"]]
+        brackets = tuple(
+            replace(b, items=tuple(self.named(item) for item in b.items))
+            for b in expression.brackets
+        )
+        return Expr(text, brackets)
+
+    def lines(self) -> list[str]:
+        """The definitions."""
+        return [f"{name} = {number}" for number, name in self.names.items()]

@@ -1,0 +1,224 @@
+"""Kernel statements as closures: allocations, instructions, loops over ranges, returns."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+from nkigen_lite.source_check.binding import Signature, signature
+from nkigen_lite.source_check.expressions import Env, Evaluate, compiled
+from nkigen_lite.source_check.facts import Member, Region
+from nkigen_lite.source_check.findings import Illegal, require
+from nkigen_lite.source_check.machine import Machine
+
+Run = Callable[[Env], None]
+
+SAMPLES = 2  # first iterations that a sampled loop runs, beside its last
+
+_NDARRAY = {"shape", "dtype", "buffer", "name", "address"}
+
+
+class Body:
+    """Turns statements into functions that execute them on a machine."""
+
+    def __init__(self, machine: Machine) -> None:
+        self.machine = machine
+        self.returns = 0
+
+    def block(self, statements: Sequence[ast.stmt]) -> Run:
+        """All the statements, one after the other."""
+        runs = [run for s in statements if (run := self._statement(s)) is not None]
+
+        def run_all(env: Env) -> None:
+            for run in runs:
+                run(env)
+
+        return run_all
+
+    def _statement(self, node: ast.stmt) -> Run | None:
+        make = _STATEMENTS.get(type(node))
+        made: Run | None = self.machine.attempt(node.lineno, lambda: self._made(make, node))
+        return made
+
+    def _made(self, make: Any, node: ast.stmt) -> Run | None:
+        require(
+            make is not None,
+            f"{type(node).__name__} is not part of the Python that kernels may use",
+        )
+        made: Run | None = make(self, node)
+        return made
+
+    def nothing(self, node: ast.stmt) -> None:
+        return None
+
+    def assign(self, node: Any) -> Run:
+        """``name = nl.ndarray(...)``, or a name for a number or a view."""
+        require(
+            len(node.targets) == 1 and isinstance(node.targets[0], ast.Name),
+            f"{ast.unparse(node.targets[0])} is assigned to but kernels assign names only",
+        )
+        name, line = node.targets[0].id, node.lineno
+        made = (
+            self._allocation(name, line, node.value)
+            if _called(node.value) == "nl.ndarray"
+            else compiled(node.value)
+        )
+        machine = self.machine
+
+        def run(env: Env) -> None:
+            env.pop(name, None)
+            value = machine.attempt(line, lambda: made(env))
+            if value is not None:
+                env[name] = value
+
+        return run
+
+    def _allocation(self, name: str, line: int, call: ast.Call) -> Evaluate:
+        given: dict[str, Evaluate] = {}
+        for keyword, node in [("shape", a) for a in call.args] + [
+            (str(k.arg), k.value) for k in call.keywords
+        ]:
+            require(
+                keyword in _NDARRAY and keyword not in given,
+                f"nl.ndarray: keyword {keyword!r} is not one of {', '.join(sorted(_NDARRAY))}",
+            )
+            given[keyword] = compiled(node)
+        for needed in ("shape", "dtype"):
+            require(needed in given, f"nl.ndarray: argument {needed!r} is missing")
+        machine = self.machine
+        start = {"buffer": Region("sbuf"), "address": None}
+
+        def evaluate(env: Env) -> Any:
+            args = start | {k: part(env) for k, part in given.items()}
+            return machine.allocate(name, line, args)
+
+        return evaluate
+
+    def expression(self, node: Any) -> Run | None:
+        """A call of ``nki.isa``, or a docstring."""
+        if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+            return None
+        path = _called(node.value) or ast.unparse(node.value)
+        require(
+            path.startswith("nisa.") and path.count(".") == 1,
+            f"{path} stands alone but must be a call of nki.isa",
+        )
+        bound = signature(path.removeprefix("nisa."))
+        bound.bind(node.value)
+        given = [(str(k.arg), compiled(k.value)) for k in node.value.keywords]
+        machine, site, line = self.machine, id(node), node.lineno
+
+        def run(env: Env) -> None:
+            def act() -> None:
+                args = dict(bound.defaults)
+                try:
+                    args |= {name: part(env) for name, part in given}
+                    _check_kinds(bound, args)
+                except Illegal:
+                    machine.assume_written(bound.name, _evaluated(given, env))
+                    raise
+                machine.execute(bound.name, site, {name: args[name] for name in bound.parameters})
+
+            machine.attempt(line, act)
+
+        return run
+
+    def loop(self, node: Any) -> Run:
+        """``for name in range(...)``."""
+        counts = _range_of(node)
+        body, name, machine = self.block(node.body), node.target.id, self.machine
+
+        def run(env: Env) -> None:
+            values = counts if not machine.sampled else sampled(counts)
+            for value in values:
+                env[name] = value
+                body(env)
+
+        return run
+
+    def give_back(self, node: Any) -> Run:
+        """``return tensor`` or ``return a, b``."""
+        require(node.value is not None, "return gives nothing but must give the results")
+        parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
+        makers = [compiled(part) for part in parts]
+        machine, line = self.machine, node.lineno
+        self.returns += 1
+
+        def run(env: Env) -> None:
+            for make in makers:
+                machine.attempt(line, lambda make=make: machine.give_back(make(env)))  # type: ignore[misc]
+
+        return run
+
+
+def sampled(counts: range) -> Sequence[int]:
+    """The first values and the last."""
+    return [*counts[:SAMPLES], *counts[max(SAMPLES, len(counts) - 1) :]]
+
+
+def _evaluated(parts: Sequence[tuple[str, Evaluate]], env: Env) -> dict[str, Any]:
+    """The arguments that are legal on their own."""
+    found: dict[str, Any] = {}
+    for name, part in parts:
+        with suppress(Illegal):
+            found[name] = part(env)
+    return found
+
+
+def _check_kinds(bound: Signature, args: dict[str, Any]) -> None:
+    """Enums are given as members of the right enum."""
+    for name, kind in bound.kinds.items():
+        value = args[name]
+        if not (isinstance(value, Member) and value.kind == kind):
+            raise Illegal(
+                f"nisa.{bound.name}: {name} is {value!r} but must be a member of nisa.{kind}"
+            )
+
+
+def _called(node: ast.expr) -> str | None:
+    return ast.unparse(node.func) if isinstance(node, ast.Call) else None
+
+
+def _range_of(node: ast.For) -> range:
+    """The values of a loop, which must be known where it is read."""
+    call = node.iter
+    legal = isinstance(node.target, ast.Name) and not node.orelse and _called(call) == "range"
+    require(legal, f"for {ast.unparse(node.target)} in {ast.unparse(call)} is not over a range")
+    assert isinstance(call, ast.Call)
+    try:
+        numbers = [ast.literal_eval(a) for a in call.args]
+    except ValueError:
+        raise Illegal(f"{ast.unparse(call)} is not made of numbers") from None
+    require(
+        1 <= len(numbers) <= 3 and all(type(n) is int for n in numbers) and not call.keywords,
+        f"{ast.unparse(call)} is not made of one to three ints",
+    )
+    found = range(*numbers)
+    require(len(found) > 0, f"{ast.unparse(call)} is empty")
+    return found
+
+
+def executed_calls(statements: Sequence[ast.stmt]) -> int:
+    """How many statements run, loops multiplied out; loops that are illegal count once."""
+    total = 0
+    for node in statements:
+        if isinstance(node, ast.For):
+            try:
+                times = len(_range_of(node))
+            except Illegal:
+                times = 1
+            total += times * executed_calls(node.body)
+        else:
+            total += 1
+    return total
+
+
+_STATEMENTS: dict[type[ast.stmt], Callable[[Body, Any], Run | None]] = {
+    ast.Assign: Body.assign,
+    ast.Expr: Body.expression,
+    ast.For: Body.loop,
+    ast.Return: Body.give_back,
+    ast.Pass: Body.nothing,
+}
