@@ -112,8 +112,9 @@ class Segment:
         stored: storages that the segment stores to HBM.
         buffers: how many copies of each streamed tile rotate; outer_copies: of those loaded
             outside the innermost loop.
-        cuts: positions of steps, rising: from each on, steps run one iteration of the innermost
-            loop later than those before, while these go on with the next.
+        cuts: places between steps, rising: what comes after one runs an iteration of the innermost
+            loop later than what comes before, which goes on with the next. Place 2k is before the
+            operands of step k are laid out as it wants them, 2k + 1 after that.
     """
 
     name: str
@@ -195,13 +196,55 @@ def in_view_axes(view: View, layout: Layout) -> Layout:
     return layout
 
 
+PSUM_BANK_ELEMENTS = 512  # f32, per partition
+
+
+def stays_in_psum(segment: Segment, position: int) -> bool:
+    """Whether what a matmul makes in an iteration is one PSUM tile and stays there to be read.
+
+    Its readers have to be in the segment, on engines that reach PSUM, with the same axis on
+    partitions.
+    """
+    step, impl = segment.steps[position], segment.impls[position]
+    if step.kind != "matmul" or impl.out is None or not segment.loops or segment.stream:
+        return False
+    made = step.write.storage
+    if any(storage is made for storage, _ in segment.writes) or not step.write.is_whole:
+        return False
+    sizes = {loop.axis: loop.block for loop in segment.loops}
+    free = 1
+    for axis in step.write.axes:
+        size = sizes.get(axis, axis.extent)
+        if axis != impl.out:
+            free *= size
+        elif size > partition_tile(axis.extent):
+            return False
+    stationary = set(step.reads[impl.stationary].axes)
+    rows = [a for a in step.write.axes if a in stationary and a != impl.out]
+    if free > PSUM_BANK_ELEMENTS or any(sizes.get(a, a.extent) > 1 for a in rows):
+        return False
+    readers = [
+        (reader, its, view)
+        for reader, its in zip(segment.steps, segment.impls, strict=True)
+        for view in reader.reads
+        if view.storage is made
+    ]
+    return bool(readers) and all(
+        reader.kind in ("pointwise", "copy", "reduce")
+        and its.method == "free"
+        and its.partition == impl.out
+        and view.coords == step.write.coords
+        for reader, its, view in readers
+    )
+
+
 def drained_matmul(segment: Segment, position: int) -> int | None:
     """The matmul whose result the pointwise step at ``position`` takes straight from PSUM.
 
     It is the step right before, if nothing else reads its result, inside the segment or outside.
     """
     step = segment.steps[position]
-    if position == 0 or step.kind != "pointwise":
+    if position == 0 or step.kind != "pointwise" or stays_in_psum(segment, position - 1):
         return None
     maker = segment.steps[position - 1]
     made = maker.write.storage

@@ -9,6 +9,7 @@ from typing import Any
 
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.tensor_ir.passes.axes.casts import fold_casts
+from nkigen_lite.tensor_ir.passes.axes.defer import defer_division
 from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
@@ -29,7 +30,7 @@ def analyse(graph: Graph) -> Program:
     for op in graph.ops:
         builder.visit(op)
     program = builder.finish()
-    return fuse_pairs(fold_casts(merge_axes(program)))
+    return fuse_pairs(defer_division(fold_casts(merge_axes(program))))
 
 
 @dataclass

@@ -137,6 +137,9 @@ def matmul(
     writer: int,
 ) -> None:
     """Contract, and drain each PSUM tile through the epilogue if there is one."""
+    if step.write.storage in s.in_psum:
+        emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, into=(dst, coords))
+        return
     position = s.segment.steps.index(step)
     drain = _drain(s, step, impl, dst, coords, writer if writer != position else None)
     if s.segment.stream and step is s.streaming_step():

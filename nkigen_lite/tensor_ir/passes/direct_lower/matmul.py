@@ -95,9 +95,17 @@ Drain = Callable[[Value, Rows, Ranges], None]
 
 
 def emit_matmul(
-    b: Builder, step: Step, impl: Impl, operands: Operands, ranges: Ranges, drain: Drain
+    b: Builder,
+    step: Step,
+    impl: Impl,
+    operands: Operands,
+    ranges: Ranges,
+    drain: Drain | None = None,
+    *,
+    into: tuple[Buffer, Sequence[Coord]] | None = None,
 ) -> None:
-    """All PSUM tiles of the present block; ``drain(psum, rows, ranges)`` takes each one out."""
+    """All PSUM tiles of the present block: ``drain(psum, rows, ranges)`` takes each one out, or
+    they are parts of a buffer in PSUM with its coords."""
     r = roles(step, impl)
     tile = partition_tile(r.rows.extent) if r.rows else 1
 
@@ -111,7 +119,7 @@ def emit_matmul(
                     rows,
                     r.moving,
                     inner,
-                    lambda rows, part: _one(b, r, operands, rows, part, drain),
+                    lambda rows, part: _one(b, r, operands, rows, part, drain, into),
                     most=MOVING_MAX,
                     max_dims=3,
                 ),
@@ -121,11 +129,18 @@ def emit_matmul(
 
 
 def _one(
-    b: Builder, r: Roles, operands: Operands, rows: Rows, ranges: Ranges, drain: Drain
+    b: Builder,
+    r: Roles,
+    operands: Operands,
+    rows: Rows,
+    ranges: Ranges,
+    drain: Drain | None,
+    into: tuple[Buffer, Sequence[Coord]] | None,
 ) -> None:
-    acc = new_psum(b, r, rows, ranges)
+    acc = tile_view(b, *into, rows, r.moving, ranges) if into else new_psum(b, r, rows, ranges)
     contract(b, r, operands, acc, rows, ranges, Accumulation())
-    drain(acc, rows, ranges)
+    if drain is not None:
+        drain(acc, rows, ranges)
 
 
 def new_psum(b: Builder, r: Roles, rows: Rows, ranges: Ranges) -> Value:

@@ -11,7 +11,7 @@ What passes from stage to stage is in buffers with more copies, which rotate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from nkigen_lite.core.ir import Value
@@ -96,7 +96,8 @@ def overlapped(
 
 
 def cuts_of(segment: Segment) -> list[int]:
-    """Where the steps may be cut: where another engine takes over, in a loop of two trips or more.
+    """Where the steps may be cut (``Segment.cuts`` says how places count), in a loop of two trips
+    or more.
 
     Never between a matmul and the step that takes its result out of PSUM, nor between an activation
     and the sums that it adds up on the way.
@@ -107,20 +108,16 @@ def cuts_of(segment: Segment) -> list[int]:
     loop = segment.loops[-1]
     if loop.axis.extent < 2 * loop.block:
         return []
-    engines = [_engine(step) for step in steps]
-    cuts = [at for at in range(1, len(steps)) if engines[at] != engines[at - 1]]
-    return [
-        at for at in cuts if drained_matmul(segment, at) is None and not _splits_sums(steps, at)
-    ]
+    joined: set[int] = set()
+    for position in range(1, len(steps)):
+        if drained_matmul(segment, position) is not None:
+            joined |= {2 * position, 2 * position + 1}
+    for position, step in enumerate(steps):
+        if is_activation(step):
+            sums = (at for at, s in enumerate(steps) if _adds_up(s, step))
+            joined |= {place for at in sums for place in range(2 * position + 2, 2 * at + 2)}
+    return [place for place in range(1, 2 * len(steps)) if place not in joined]
 
 
-def _engine(step: Step) -> str:
-    """Who is likely to run a step."""
-    if step.kind == "matmul":
-        return "tensor"
-    return "scalar" if is_activation(step) else "vector"
-
-
-def _splits_sums(steps: Sequence[Step], cut: int) -> bool:
-    early = {s.write.storage for s in steps[:cut] if is_activation(s)}
-    return any(s.kind == "reduce" and s.reads[0].storage in early for s in steps[cut:])
+def _adds_up(step: Step, activation: Step) -> bool:
+    return step.kind == "reduce" and step.reads[0].storage is activation.write.storage

@@ -13,6 +13,7 @@ from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
+from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_FREE_DIMS,
@@ -37,6 +38,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     drained_matmul,
     in_view_axes,
     read_layout,
+    stays_in_psum,
     write_layout,
 )
 
@@ -76,6 +78,7 @@ C = TypeVar("C")
 Side = Literal["read", "write"]
 PortKey = tuple[Storage, str, Side]  # a port of a segment: of what, in which layout
 Key = tuple[Storage, tuple[Coord, ...], str]  # a streamed block: which window, in which layout
+RingKey = Storage | Key | tuple[Storage, str]  # of a result, a block, or a result turned
 
 
 @dataclass(eq=False)
@@ -90,7 +93,8 @@ class SegmentLowering:
     Attributes:
         charged: ops that bring in or take out what crosses the segment's boundary, with the loops
             around them alone: to the port that they serve.
-        steps: ops and the position of the step that they belong to; of a load, its first reader.
+        steps: ops and the place of the step that they belong to (``Segment.cuts`` says how these
+            are counted); of a load, that of its first reader's operands.
     """
 
     b: Builder
@@ -104,7 +108,9 @@ class SegmentLowering:
     turned: dict[tuple[Storage, str], Buffer] = field(default_factory=dict)
     psum: dict[Storage, tuple[Value, Rows]] = field(default_factory=dict)
     summed: dict[Step, tuple[Buffer, Sequence[Coord]]] = field(default_factory=dict)
-    rings: dict[Storage | Key, Ring] = field(default_factory=dict)
+    narrowed: set[Step] = field(default_factory=set)
+    rings: dict[RingKey, Ring] = field(default_factory=dict)
+    in_psum: set[Storage] = field(default_factory=set)
     stage: int | None = None
 
     def lower(self, segment: Segment) -> None:
@@ -113,6 +119,11 @@ class SegmentLowering:
         self.local.clear()
         self.turned.clear()
         self.blocks.clear()
+        self.in_psum = {
+            step.write.storage
+            for position, step in enumerate(segment.steps)
+            if stays_in_psum(segment, position)
+        }
         self._nest(0, {})
 
     # --- the loop nest ---------------------------------------------------------------------------
@@ -151,6 +162,8 @@ class SegmentLowering:
                 found = ring.at(self.b, ranges, stage - max(ring.first, ended))
                 if isinstance(key, Storage):
                     self.local[key] = found
+                elif len(key) == 2:
+                    self.turned[key] = found
                 else:
                     self.blocks[key] = found
         self._loads(depth, ranges)
@@ -158,20 +171,20 @@ class SegmentLowering:
         self.stage = None
         self.blocks, self.local, self.turned = before
 
-    def _stage_of(self, position: int) -> int:
-        return sum(cut <= position for cut in self.segment.cuts)
+    def _stage_of(self, place: int) -> int:
+        return sum(cut <= place for cut in self.segment.cuts)
 
-    def _is_here(self, position: int) -> bool:
-        """Whether a step belongs to the stage of the iteration that is being emitted."""
-        return self.stage is None or self._stage_of(position) == self.stage
+    def _is_here(self, place: int) -> bool:
+        """Whether a place among the steps is in the stage that is being emitted."""
+        return self.stage is None or self._stage_of(place) == self.stage
 
     def _last_stage(self, views: Sequence[View]) -> int:
         """The last stage with a step that uses any of these readings; 0 outside of stages."""
         if self.stage is None:
             return 0
         steps = enumerate(self.segment.steps)
-        used = [self._stage_of(at) for at, step in steps if any(v in views for v in step.reads)]
-        return max(used, default=0)
+        used = [at for at, step in steps if any(v in views for v in step.reads)]
+        return self._stage_of(2 * max(used, default=-1) + 1)
 
     def depth_of(self, axes: Sequence[Axis]) -> int:
         """The depth at which something over these axes is done: inside the loops it depends on."""
@@ -190,13 +203,13 @@ class SegmentLowering:
         stream = self.segment.stream
         for at, step in enumerate(self.segment.steps):
             impl = self.segment.impls[at]
-            if step.kind == "hbm_copy" or not self._is_here(at):
+            if step.kind == "hbm_copy" or not self._is_here(2 * at):
                 continue
             for position, view in enumerate(step.reads):
                 if stream and stream.axis in view.axes and step is self.streaming_step():
                     continue
                 if self.depth_of(view.axes) == depth:
-                    with self._charge(self.steps, at):
+                    with self._charge(self.steps, 2 * at):
                         self.load(step, impl, position, ranges)
 
     def load(self, step: Step, impl: Impl, position: int, ranges: Ranges) -> None:
@@ -241,7 +254,7 @@ class SegmentLowering:
 
     def _ring(
         self,
-        key: Storage | Key,
+        key: RingKey,
         view: View,
         layout: Layout,
         ranges: Ranges,
@@ -253,7 +266,9 @@ class SegmentLowering:
         loop with ``copies`` for its own stage and one for each later one."""
         if key not in self.rings:
             assert self.stage is not None
-            made = self._block(view, layout, block(ranges), copies + last - self.stage)
+            suffix = "turned" if isinstance(key, tuple) and len(key) == 2 else "tile"
+            count = copies + last - self.stage
+            made = self._block(view, layout, block(ranges), count, suffix)
             self.rings[key] = Ring(made.value, view.axes, layout, block, self.stage, last)
         return self.rings[key].at(self.b, ranges, 0)
 
@@ -261,10 +276,16 @@ class SegmentLowering:
     def _innermost(self) -> int:
         return len(self.segment.loops)
 
-    def _block(self, view: View, layout: Layout, ranges: Ranges, copies: int) -> Buffer:
-        name = f"{view.storage.name}_tile"
+    def _block(
+        self, view: View, layout: Layout, ranges: Ranges, copies: int, suffix: str = "tile"
+    ) -> Buffer:
+        """A buffer for the present block of a view: in SBUF, but for results that stay in PSUM."""
+        storage = view.storage
+        name, kind, memory = f"{storage.name}_{suffix}", storage.dtype, MemorySpace.SBUF
+        if storage in self.in_psum:
+            kind, memory = DType.F32, MemorySpace.PSUM
         return new_buffer(
-            self.b, name, view.axes, layout, view.storage.dtype, ranges, copies=copies
+            self.b, name, view.axes, layout, kind, ranges, memory=memory, copies=copies
         )
 
     # --- steps -----------------------------------------------------------------------------------
@@ -280,10 +301,13 @@ class SegmentLowering:
         for position, (step, impl) in enumerate(
             zip(self.segment.steps, self.segment.impls, strict=True)
         ):
-            if self.step_depth(position) != depth or not self._is_here(position):
+            if self.step_depth(position) != depth:
                 continue
-            if not self._is_epilogue(position):
-                with self._charge(self.steps, position):
+            if self._is_here(2 * position):
+                with self._charge(self.steps, 2 * position):
+                    self._turn_operands(position, ranges)
+            if self._is_here(2 * position + 1) and not self._is_epilogue(position):
+                with self._charge(self.steps, 2 * position + 1):
                     self._step(position, step, impl, ranges)
 
     def _is_epilogue(self, position: int) -> bool:
@@ -298,32 +322,39 @@ class SegmentLowering:
             target, coords = self.summed.pop(step)
             self._store(step, impl, target, coords, ranges)
             return
-        self._turn_operands(step, impl)
+        if step in self.narrowed:
+            return
         following = position + 1
         drains_into = following < len(self.segment.steps) and self._is_epilogue(following)
         writer = following if drains_into else position
-        target, coords = self._target(writer, ranges)
         reader = self._sum_of(position, ranges) if writer == position else None
+        if reader is not None:
+            writer = self._copy_of(position, reader)
+        target, coords = self._target(writer, ranges)
         if reader is not None:
             self.summed[self.segment.steps[reader]] = self._target(reader, ranges)
         EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
         self._store(self.segment.steps[writer], self.segment.impls[writer], target, coords, ranges)
 
-    def _turn_operands(self, step: Step, impl: Impl) -> None:
+    def _turn_operands(self, position: int, ranges: Ranges) -> None:
         """Have what was made in the segment in the layouts that the step reads it in."""
-        for position, view in enumerate(step.reads):
-            made, wanted = self.local.get(view.storage), read_layout(step, impl, position)
-            if made is None or made.layout.name == wanted.name:
-                continue
+        step, impl = self.segment.steps[position], self.segment.impls[position]
+        for operand, view in enumerate(step.reads):
+            made, wanted = self.local.get(view.storage), read_layout(step, impl, operand)
             key = view.storage, wanted.name
-            if key not in self.turned:
-                block = {a: Range(made.origin[a], made.sizes[a]) for a in made.axes}
-                name = f"{view.storage.name}_turned"
-                kind, copies = made.dtype, self._copies()
-                self.turned[key] = new_buffer(
-                    self.b, name, made.axes, wanted, kind, block, copies=copies
-                )
-                convert(self.b, made, self.turned[key], block)
+            if made is None or made.layout.name == wanted.name or key in self.turned:
+                continue
+            block = {a: Range(made.origin[a], made.sizes[a]) for a in made.axes}
+            whole = View.of(view.storage)
+            last = self._stage_of(2 * position + 1)
+            if self.stage is not None and last > self.stage:
+                maker = next(s for s in self.segment.steps if s.write.storage is view.storage)
+                own = partial(self._in_storage, maker)
+                target = self._ring(key, whole, wanted, ranges, last, 1, own)
+            else:
+                target = self._block(whole, wanted, block, self._copies(), "turned")
+            self.turned[key] = target
+            convert(self.b, made, target, block)
 
     def _sum_of(self, position: int, ranges: Ranges) -> int | None:
         """The later step whose sums over rows ScalarE can add up while it makes the rows."""
@@ -344,6 +375,25 @@ class SegmentLowering:
                 deep = self.step_depth(later) == self.step_depth(position)
                 return later if deep and impl.method == "free" else None
         return None
+
+    def _copy_of(self, position: int, reader: int) -> int:
+        """The copy to another type that an activation may make at once, as nobody but that copy and
+        the sums at ``reader`` needs its result as it is; else the activation itself."""
+        steps, made = self.segment.steps, self.segment.steps[position].write
+        readers = [
+            at for at, s in enumerate(steps) if any(v.storage is made.storage for v in s.reads)
+        ]
+        crosses = any(storage is made.storage for storage, _ in self.segment.writes)
+        copies = [at for at in readers if at != reader]
+        if crosses or len(copies) != 1:
+            return position
+        copy = steps[copies[0]]
+        plain = copy.kind == "copy" and copy.write.is_whole and copy.reads[0].is_whole
+        same = self.segment.impls[copies[0]] == self.segment.impls[position]
+        if not (plain and same and copy.write.storage.dtype.is_float):
+            return position
+        self.narrowed.add(copy)
+        return copies[0]
 
     def sums_of(self, step: Step) -> tuple[Buffer, Sequence[Coord]] | None:
         """Where the row sums of what a step writes are wanted, if it is to make them."""

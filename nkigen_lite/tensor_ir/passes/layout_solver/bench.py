@@ -25,7 +25,7 @@ from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 class Piece:
     """A lowered segment: its cost without its streamed ports, and what each of these costs.
 
-    ``steps`` tells which step an op belongs to.
+    ``steps`` tells the place of the step that an op belongs to.
     """
 
     graph: Graph
@@ -52,11 +52,11 @@ class Piece:
                 total[resource] = total.get(resource, 0.0) + ns
         return max(total.values(), default=0.0)
 
-    def busy_of_steps(self, count: int) -> list[dict[str, float]]:
-        """The busy times of the first ``count`` steps, DMA queues apart."""
+    def busy_of_places(self, count: int) -> list[dict[str, float]]:
+        """The busy times of the first ``count`` places among the steps, DMA queues apart."""
         owners: dict[Op, int | None] = {**self.steps}
         costs = costs_by_owner(self.graph, self.target, owners, None)
-        found = [costs.get(position, Cost()).busy for position in range(count)]
+        found = [costs.get(place, Cost()).busy for place in range(count)]
         return [{r: ns for r, ns in busy.items() if r != DMA} for busy in found]
 
     @property

@@ -16,6 +16,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Schedule,
     Segment,
     drained_matmul,
+    stays_in_psum,
     write_layout,
 )
 
@@ -249,12 +250,17 @@ def _location(storage: Storage, schedule: Schedule) -> str:
     return "psum" if storage in _drained(schedule) else "tile"
 
 
+def _is_drained(segment: Segment, position: int) -> bool:
+    last = position + 1 == len(segment.steps)
+    return not last and drained_matmul(segment, position + 1) is not None
+
+
 def _drained(schedule: Schedule) -> set[Storage]:
     """Matmul results that never leave PSUM as such."""
     return {
-        item.steps[made].write.storage
+        item.steps[position].write.storage
         for item in schedule.items
         if isinstance(item, Segment)
         for position in range(len(item.steps))
-        if (made := drained_matmul(item, position)) is not None
+        if stays_in_psum(item, position) or _is_drained(item, position)
     }

@@ -259,7 +259,7 @@ class Pricer:
         trips = math.prod(-(-loop.axis.extent // loop.block) for loop in segment.loops)
         busy = [
             {engine: ns / trips for engine, ns in own.items()}
-            for own in piece.busy_of_steps(len(steps))
+            for own in piece.busy_of_places(2 * len(steps))
         ]
         for way in worth_trying(blocks_of(steps, busy), cuts)[1:]:
             segment.cuts = way

@@ -13,7 +13,7 @@ from itertools import combinations, pairwise
 from nkigen_lite.tensor_ir.passes.axes import Step
 
 MOST_CUTS = 3
-_ITERATIONS = 12  # enough for the pipelines of a few stages to settle
+_ITERATIONS = 8  # enough for the pipelines of a few stages to settle
 _HAND_OFF_NS = 200.0  # from the start of a result's last instruction to its first use; trn2 traces
 
 
@@ -26,13 +26,16 @@ class Block:
 
 
 def blocks_of(steps: Sequence[Step], busy: Sequence[Mapping[str, float]]) -> list[Block]:
-    """The blocks of steps that keep engines busy for so long in one iteration."""
+    """Two blocks per step, laying out its operands and the step itself, from the ns that they keep
+    engines busy in one iteration."""
     made: dict[object, list[int]] = {}
     blocks = []
-    for position, (step, own) in enumerate(zip(steps, busy, strict=True)):
+    for position, step in enumerate(steps):
+        own = 2 * position + 1
         after = {p for view in step.reads for p in made.get(view.storage, ())}
-        blocks.append(Block(own, tuple(sorted(after))))
-        made.setdefault(step.write.storage, []).append(position)
+        blocks.append(Block(busy[own - 1], tuple(sorted(after))))
+        blocks.append(Block(busy[own], tuple(sorted({*after, own - 1}))))
+        made.setdefault(step.write.storage, []).append(own)
     return blocks
 
 
@@ -41,6 +44,7 @@ def worth_trying(blocks: Sequence[Block], cuts: Sequence[int]) -> list[tuple[int
 
     Those that the model finds no faster than fewer cuts are left out.
     """
+    cuts = [at for at in cuts if blocks[at].busy]
     best: list[tuple[int, ...]] = [()]
     least = interval_ns(blocks, ())
     for count in range(1, MOST_CUTS + 1):
