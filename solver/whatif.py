@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from .check import check
-from .constraints import Constraint, Cut, Fuse, Pin, validate_constraints
+from .constraints import Constraint, Cut, Fuse, Pin, hint, validate_constraints
 from .difference import Difference, diff
 from .improve import Search
 from .problem import Port, Problem, ProblemError, Transfer
