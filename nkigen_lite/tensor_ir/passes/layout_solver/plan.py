@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import solver
+from nkigen_lite.errors import InvalidInput
 from nkigen_lite.tensor_ir.passes.axes import Step, Storage
 from nkigen_lite.tensor_ir.passes.schedule import (
     HBM,
@@ -17,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     drained_matmul,
     write_layout,
 )
+from solver.codec import from_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +112,15 @@ class Plan:
     def to_json(self) -> str:
         """The plan as JSON text; equal plans give equal text."""
         return json.dumps(self.to_dict(), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that ``to_json`` wrote.
+
+        Raises:
+            InvalidInput: the text describes no plan; names the field at fault.
+        """
+        return from_text(cls, text, "plan", InvalidInput)
 
     def value(self, name: str) -> ValuePlan:
         """The plan of one value.
