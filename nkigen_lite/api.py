@@ -58,6 +58,7 @@ class Compiled:
         target: the hardware profile it was compiled for.
         problem: what the solver was asked; saves as JSON and replays without the compiler.
         form: how ``emit`` presents it.
+        answer: what it answered, under these constraints.
         constants: arrays that the function brought along, bound to kernel inputs, by name.
     """
 
@@ -70,6 +71,8 @@ class Compiled:
     target: Target = field(repr=False)
     problem: solver.Problem = field(repr=False)
     form: Form = field(repr=False)
+    answer: solver.Report = field(repr=False)
+    constraints: tuple[solver.Constraint, ...] = field(repr=False)
 
     @property
     def constants(self) -> Mapping[str, Array]:
@@ -203,6 +206,8 @@ def compile(
         target=hardware,
         problem=solved.problem,
         form=form_of(traced, graph, solved.plan, report.header(), function, bound),
+        answer=solved.report,
+        constraints=tuple(constraints),
     )
 
 
@@ -225,10 +230,12 @@ def _profile(target: Any) -> str | os.PathLike[str]:
 
 
 def write_outputs(compiled: Compiled, folder: str | os.PathLike[str]) -> list[Path]:
-    """Write ``kernel.py``, ``plan.json`` and ``report.json`` (and ``constants.npz``, if the kernel
-    has bound constants) into a folder, which is made if need be; the paths written.
+    """Write a compiled kernel into a folder, which is made if need be; the paths written.
 
-    In ``constants.npz`` narrow floats are float32, which holds them exactly.
+    ``kernel.py`` is its source, ``plan.json`` and ``report.json`` are what was chosen and what it
+    costs. ``problem.json``, ``solved.json`` and, if there are any, ``constraints.json`` are what
+    the solver was asked and answered, for ``nkigen-lite why``. Bound constants, if it has any, are
+    in ``constants.npz``, where narrow floats are float32, which holds them exactly.
 
     Raises:
         InvalidInput: the folder cannot be written.
@@ -238,9 +245,14 @@ def write_outputs(compiled: Compiled, folder: str | os.PathLike[str]) -> list[Pa
         "kernel.py": compiled.emit("nki"),
         "plan.json": compiled.plan.to_json() + "\n",
         "report.json": compiled.report.to_json() + "\n",
+        "problem.json": compiled.problem.to_json() + "\n",
+        "solved.json": compiled.answer.to_json() + "\n",
     }
+    if compiled.constraints:
+        texts["constraints.json"] = solver.constraints_to_json(compiled.constraints) + "\n"
     try:
         where.mkdir(parents=True, exist_ok=True)
+        (where / "constraints.json").unlink(missing_ok=True)
         written = []
         for name, text in texts.items():
             (where / name).write_text(text, encoding="utf-8")

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line: ``nkigen-lite compile|show|run|simulate|memory|check|targets``.
+"""The command line: ``nkigen-lite compile|show|run|simulate|memory|why|plan|check|targets``.
 
 Exit codes: 0 all went well; 1 the user's input is wrong or a check failed (one message on stderr);
 2 the arguments are wrong; 130 interrupted; 141 whoever read the output went away.
@@ -23,6 +23,7 @@ from cost_models import PriceError, ProfileError, targets
 from nkigen_lite.commands.arguments import count, pair, seconds, seed, stage
 from nkigen_lite.commands.checking import check_command
 from nkigen_lite.commands.compiling import compile_command, show_command
+from nkigen_lite.commands.explaining import plan_diff_command, value_names, why_command
 from nkigen_lite.commands.listing import targets_command
 from nkigen_lite.commands.mapping import memory_command
 from nkigen_lite.commands.running import run_command
@@ -49,6 +50,8 @@ examples:
   nkigen-lite memory examples/attention.py:attention --arg q=1x2x256x64 --arg k=1x2x256x64 \\
       --arg v=1x2x256x64 --svg memory.svg
   nkigen-lite check out/kernel.py --target trn2
+  nkigen-lite why out/ v9
+  nkigen-lite plan diff before/ after/
   nkigen-lite targets trn2 --assumed
 
 Times are predicted by a cost model or a simulator; nothing is measured. To complete words with the
@@ -151,15 +154,8 @@ def _function_options(parser: argparse.ArgumentParser) -> None:
         help="replace a number of the profile, as in dma.queues=8; `targets NAME` lists them",
         **repeated,  # type: ignore[arg-type]
     )
-    parser.add_argument(
-        "--time-limit",
-        type=seconds,
-        default=10.0,
-        metavar="S",
-        help="seconds for the solver (default: 10); the best plan so far is taken then",
-    )
-    parser.add_argument(
-        "--seed", type=seed, default=0, metavar="N", help="of the solver (default: 0)"
+    _solver_options(
+        parser, "seconds for the solver (default: 10); the best plan so far is taken then"
     )
     decided = parser.add_argument(
         "--constraints",
@@ -169,13 +165,20 @@ def _function_options(parser: argparse.ArgumentParser) -> None:
     _complete(decided, FilesCompleter(("json",)))
 
 
+def _solver_options(parser: argparse.ArgumentParser, limit_help: str) -> None:
+    parser.add_argument("--time-limit", type=seconds, default=10.0, metavar="S", help=limit_help)
+    parser.add_argument(
+        "--seed", type=seed, default=0, metavar="N", help="of the solver (default: 0)"
+    )
+
+
 def _compile_options(parser: argparse.ArgumentParser) -> None:
     _function_options(parser)
     parser.add_argument(
         "-o",
         "--output",
         metavar="OUT",
-        help="write kernel.py, plan.json and report.json into this folder",
+        help="write kernel.py, plan.json, report.json and what `why` reads into this folder",
     )
     parser.add_argument("--full", action="store_true", help="print long tables in full")
     how = parser.add_mutually_exclusive_group()
@@ -272,6 +275,34 @@ def _check_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _why_options(parser: argparse.ArgumentParser) -> None:
+    folder = parser.add_argument(
+        "folder", metavar="OUT", help="a folder that `compile -o` wrote, or a file in it"
+    )
+    _complete(folder, FilesCompleter(("json",)))
+    value = parser.add_argument(
+        "value",
+        nargs="?",
+        metavar="VALUE",
+        help="a value: what other places, roles and limits would cost; without one, what holds up "
+        "each segment and what fusing neighbours would cost",
+    )
+    _complete(value, lambda parsed_args, **_: value_names(parsed_args.folder))
+    _solver_options(parser, "seconds for each question to the solver (default: 10)")
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
+def _plan_options(parser: argparse.ArgumentParser) -> None:
+    kinds = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    summary = "say what differs between two plans"
+    made = kinds.add_parser("diff", help=summary, description=f"{summary.capitalize()}.")
+    made.set_defaults(command=plan_diff_command)
+    for name, what in (("old", "a plan.json, or its folder"), ("new", "another")):
+        file = made.add_argument(name, metavar=name.upper(), help=what)
+        _complete(file, FilesCompleter(("json",)))
+    made.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
 def _targets_options(parser: argparse.ArgumentParser) -> None:
     name = parser.add_argument(
         "name", nargs="?", metavar="NAME", help="a profile's name or path; lists all its numbers"
@@ -307,5 +338,11 @@ _COMMANDS: dict[
         "check kernel source against the vendor's published rules",
         _check_options,
     ),
+    "why": (
+        why_command,
+        "say why a compiled plan is as it is, and what other choices would cost",
+        _why_options,
+    ),
+    "plan": (plan_diff_command, "compare saved plans", _plan_options),
     "targets": (targets_command, "list the hardware profiles and their numbers", _targets_options),
 }

@@ -177,8 +177,11 @@ def test_written_files_say_what_the_compilation_said(
     compiled: nkigen_lite.Compiled, tmp_path: Path
 ) -> None:
     written = nkigen_lite.write_outputs(compiled, tmp_path / "a" / "b")
-    assert [path.name for path in written] == ["kernel.py", "plan.json", "report.json"]
-    kernel, plan, report = (path.read_text(encoding="utf-8") for path in written)
+    names = ["kernel.py", "plan.json", "report.json", "problem.json", "solved.json"]
+    assert [path.name for path in written] == names
+    kernel, plan, report, problem, solved = (path.read_text(encoding="utf-8") for path in written)
+    assert solver.Problem.from_json(problem) == compiled.problem
+    assert solver.Report.from_json(solved) == compiled.answer
     assert kernel == compiled.emit("nki")
     compile(kernel, "kernel.py", "exec")
     assert json.loads(plan) == json.loads(compiled.plan.to_json())

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import solver
+from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.allocation import Allocation, Place
 from nkigen_lite.tensor_ir.passes.axes import Step, Storage
 from nkigen_lite.tensor_ir.passes.schedule import (
@@ -19,6 +20,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     stays_in_psum,
     write_layout,
 )
+from solver.codec import from_text
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +116,15 @@ class Plan:
     def to_json(self) -> str:
         """The plan as JSON text; equal plans give equal text."""
         return json.dumps(self.to_dict(), indent=1)
+
+    @classmethod
+    def from_json(cls, text: str) -> Plan:
+        """The plan that ``to_json`` wrote.
+
+        Raises:
+            InvalidInput: the text describes no plan; names the field at fault.
+        """
+        return from_text(cls, text, "plan", InvalidInput)
 
     def value(self, name: str) -> ValuePlan:
         """The plan of one value.
