@@ -12,8 +12,9 @@ from nkigen_lite import nki_ir
 from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.nki_ir import Builder, MemorySpace, ds, insert_deallocs, ts
-from nkigen_lite.nki_ir.allocation import Allocation, Place
+from nkigen_lite.nki_ir.allocation import Allocation, Place, places_of
 from nkigen_lite.nki_ir.checked import run_checked
+from nkigen_lite.nki_ir.hazards import hazards_of
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.types import affine
 from nkigen_lite.tensor_ir.passes.layout_solver.addresses import allocate
@@ -40,6 +41,13 @@ def moved(allocation: Allocation, name: str, *offsets: int) -> Allocation:
 
 def place(allocation: Allocation, name: str) -> Place:
     return next(p for p in allocation.places if p.name == name)
+
+
+def sharing(kernel: Graph, one: str, two: str) -> Allocation:
+    """The allocation with the second buffer in the bytes of the first, and the hazards of that."""
+    allocation = allocate(kernel, LIMITS)
+    made = moved(allocation, two, *place(allocation, one).offsets)
+    return replace(made, hazards=hazards_of(kernel, places_of(kernel, made)))
 
 
 def assert_runs_alike(kernel: Graph, feed: Feed, allocation: Allocation, orders: int) -> None:

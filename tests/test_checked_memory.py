@@ -17,6 +17,7 @@ from allocations import (
     moved,
     pipeline,
     place,
+    sharing,
     tightly,
     two_in_turn,
 )
@@ -28,9 +29,8 @@ from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.core.location import Location
 from nkigen_lite.errors import InvalidInput, MemoryFault
 from nkigen_lite.nki_ir import Builder, ds, insert_deallocs
-from nkigen_lite.nki_ir.allocation import Allocation, places_of
+from nkigen_lite.nki_ir.allocation import Allocation
 from nkigen_lite.nki_ir.checked import run_checked
-from nkigen_lite.nki_ir.hazards import hazards_of
 from nkigen_lite.nki_ir.simulate import Translation
 from nkigen_lite.tensor_ir.passes.layout_solver.addresses import allocate
 
@@ -231,13 +231,6 @@ def test_the_allocation_of_another_kernel_is_refused() -> None:
 
 
 # --- faults in other orders only -----------------------------------------------------------------
-
-
-def sharing(kernel: Graph, one: str, two: str) -> Allocation:
-    """The allocation with the second buffer in the bytes of the first, and the hazards of that."""
-    allocation = allocate(kernel, LIMITS)
-    made = moved(allocation, two, *place(allocation, one).offsets)
-    return replace(made, hazards=hazards_of(kernel, places_of(kernel, made)))
 
 
 def test_a_hazard_that_is_left_out_is_found() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -18,7 +19,11 @@ from nkigen_lite.api import Compiled
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import clone
 from nkigen_lite.errors import NoPlan
+from nkigen_lite.nki_ir import overlaps
+from nkigen_lite.nki_ir.allocation import Allocation
+from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.tensor_ir.passes.layout_solver import cost_of
+from nkigen_lite.tensor_ir.passes.layout_solver import solve as solving
 from nkigen_lite.tensor_ir.passes.lower_to_nki import lower
 
 TRN2 = load_target("trn2")
@@ -133,3 +138,51 @@ def test_random_plans_price_as_their_kernels_do(case: Case) -> None:
     for resource, ns in cost.busy.items():
         assert abs(terms.busy.get(resource, 0) - ns) <= 8 * len(terms.steps)
     assert terms.hbm_bytes == cost.hbm_bytes
+
+
+# --- addresses -----------------------------------------------------------------------------------
+
+
+def _solved(monkeypatch: pytest.MonkeyPatch, *overflows: int) -> list[int]:
+    """SBUF limits of the problems solved, where the kernels' addresses go that far beyond it."""
+    limits: list[int] = []
+    excess = iter(overflows)
+    solve, place = solver.solve, solving.allocate
+
+    def noted(problem: solver.Problem, **options: Any) -> solver.Report:
+        limits.append(problem.sbuf_limit_bytes)
+        return solve(problem, **options)
+
+    def allocated(*args: Any, **options: Any) -> Allocation:
+        made = place(*args, **options)
+        top = made.sbuf.capacity + next(excess, 0)
+        return replace(made, sbuf=replace(made.sbuf, top=top))
+
+    monkeypatch.setattr(solving.solver, "solve", noted)
+    monkeypatch.setattr(solving, "allocate", allocated)
+    compiled(lambda x: np.exp(x) + 1, "256x64:f32")
+    return limits
+
+
+def test_a_kernel_whose_addresses_overflow_is_solved_again_with_less_sbuf(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    first, second, third = _solved(monkeypatch, 100, 28)
+    assert (first - second, second - third) == (100, 28)
+
+
+def test_a_kernel_that_gets_no_addresses_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NoPlan, match=r"the buffers of @kernel on trn2 reach byte 213092 of each"):
+        _solved(monkeypatch, *[100] * 9)
+
+
+def test_the_plan_has_the_addresses_of_every_buffer_on_chip() -> None:
+    kernel = compiled(lambda a, b: np.exp(a @ b), "256x128:f32", "128x64:f32")
+    allocation = kernel.allocation
+    assert kernel.plan.buffers == allocation.places
+    made = [op for op in kernel.nki.walk() if op.opcode == "alloc"]
+    on_chip = [op for op in made if op.result.type.memory != "hbm"]
+    assert [len(p.offsets) for p in allocation.places] == [
+        op.attrs["num_buffers"] for op in on_chip
+    ]
+    assert overlaps.problems(kernel.nki, allocation, Limits.of(kernel.target)) == []

@@ -30,7 +30,7 @@ from nkigen_lite.nki_ir import Builder, insert_deallocs, overlaps
 from nkigen_lite.nki_ir.allocation import Allocation, Place, places_of
 from nkigen_lite.nki_ir.hazards import hazards_of
 from nkigen_lite.nki_ir.lifetimes import lifetimes
-from nkigen_lite.tensor_ir.passes.layout_solver.addresses import SPREADS, allocate
+from nkigen_lite.tensor_ir.passes.layout_solver.addresses import APART, STEPS, allocate
 
 
 def lives(kernel: Graph) -> dict[str, tuple[int, int]]:
@@ -136,17 +136,17 @@ def test_equal_kernels_get_equal_allocations_that_json_keeps(kernel: Graph) -> N
 def test_where_there_is_room_no_byte_is_used_twice() -> None:
     kernel = two_in_turn()
     allocation = allocate(kernel, LIMITS)
-    assert allocation.sbuf.spread == SPREADS[0].name
+    assert allocation.sbuf.spread == APART
     assert allocation.hazards == ()
     assert allocation.sbuf.top == sum(p.bytes for p in allocation.places)
 
 
-def test_with_less_room_spreads_get_tighter() -> None:
+def test_with_less_room_bytes_are_kept_for_shorter() -> None:
     kernel = in_turn_in_a_loop()
     sizes = {p.name: p.bytes for p in allocate(kernel, LIMITS).places}
     assert sizes == {"total": 32, "first": 32, "second": 32}
     found = [allocate(kernel, replace(LIMITS, sbuf_bytes=room)).sbuf for room in (96, 64)]
-    assert [usage.spread for usage in found] == [SPREADS[0].name, SPREADS[-2].name]
+    assert [usage.spread for usage in found] == [APART, f"at least {STEPS[1].name}"]
     assert [usage.top for usage in found] == [96, 64]
 
 
@@ -163,6 +163,24 @@ def test_rotating_copies_keep_their_bytes_through_the_loop_before_single_ones_do
     allocation = allocate(b.graph, replace(LIMITS, sbuf_bytes=96))
     assert place(allocation, "one").offsets == place(allocation, "other").offsets
     assert not {*place(allocation, "rotating").offsets} & {*place(allocation, "one").offsets}
+
+
+def test_buffers_of_loops_that_run_most_often_keep_their_bytes_first() -> None:
+    b = Builder("k")
+
+    def body(b: Builder, i: Value) -> None:
+        for name in ("one", "other"):
+            tile = b.alloc((4, 8), F32, name=f"{name}_{trips}")
+            b.memset(tile, value=0.0)
+            b.dealloc(tile)
+
+    for trips in (2, 9):
+        b.fori_loop("i", trips, 1, body)
+    b.memset(b.alloc((4, 8), F32, name="last"), value=0.0)
+    found = allocate(b.graph, replace(LIMITS, sbuf_bytes=96))
+    often = {place(found, name).offsets for name in ("one_9", "other_9")}
+    assert len(often) == 2
+    assert place(found, "last").offsets not in often
 
 
 def test_every_buffer_in_psum_has_banks_of_its_own() -> None:
@@ -268,11 +286,11 @@ def test_a_loop_of_one_trip_hands_nothing_to_its_next() -> None:
 
 def test_an_overlap_of_live_buffers_is_named() -> None:
     kernel = two_in_turn()
-    wrong = moved(allocate(kernel, LIMITS), "second_copy", 4)
-    wrong = moved(wrong, "first_copy", 32)
+    wrong = moved(allocate(kernel, LIMITS), "second_copy", 304)
+    wrong = moved(wrong, "first_copy", 320)
     (sentence,) = [s for s in overlaps.problems(kernel, wrong, LIMITS) if "second_copy" in s][:1]
     assert sentence == (
-        "allocation: %first_copy copy 0 at byte 32 and %second_copy copy 0 at byte 4 of sbuf "
+        "allocation: %first_copy copy 0 at byte 320 and %second_copy copy 0 at byte 304 of sbuf "
         "overlap but are live together"
     )
     with pytest.raises(InvalidInput, match="overlap but are live together"):

@@ -10,13 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cost_models.simulate import Index, Use
+from cost_models.simulate import Buffer, Index, Use
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir import Builder, DType, MemorySpace
 from nkigen_lite.nki_ir import cells as cells_module
 from nkigen_lite.nki_ir.access import Access, whole
-from nkigen_lite.nki_ir.cells import MOST_CELLS, MOST_PER_ACCESS, Grid, Loops, grid
-from nkigen_lite.nki_ir.types import Affine
+from nkigen_lite.nki_ir.cells import (
+    MOST_CELLS,
+    MOST_PER_ACCESS,
+    Grid,
+    Line,
+    Loops,
+    grid,
+    shared_cells,
+)
+from nkigen_lite.nki_ir.types import Affine, TileType
 
 F32, HBM, SBUF = DType.F32, MemorySpace.HBM, MemorySpace.SBUF
 
@@ -234,3 +242,44 @@ def test_there_are_only_so_many_cells(memory: MemorySpace) -> None:
     # An access that covers all that its finest offsets reach may add a few at the end.
     assert made.buffer.cells <= MOST_CELLS + MOST_PER_ACCESS
     assert all(len(made.use(a, loops).offsets) <= MOST_PER_ACCESS for a in fine)
+
+
+@given(
+    st.tuples(*[st.integers(1, 12)] * 2),
+    st.tuples(*[st.integers(1, 12)] * 2),
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.sampled_from((DType.F32, DType.BF16, DType.U8)),
+    st.integers(-40, 40),
+)
+def test_cells_of_two_buffers_are_paired_where_they_share_a_byte(
+    shape: tuple[int, int],
+    other_shape: tuple[int, int],
+    cell: int,
+    other_cell: int,
+    dtype: DType,
+    apart: int,
+) -> None:
+    made = []
+    for extents, wide, kind in ((shape, cell, dtype), (other_shape, other_cell, F32)):
+        lines = Line(1, extents[0]), Line(wide, -(-extents[1] // wide))
+        name = Buffer("x", "sbuf", lines[0].cells * lines[1].cells)
+        made.append((Grid(name, *lines), TileType(extents, kind, SBUF)))
+
+    def in_bytes(which: int, begin: int) -> dict[tuple[int, int], int]:
+        """The cell of each byte that the elements of a buffer take."""
+        of, kind = made[which]
+        return {
+            (row, begin + elem * kind.dtype.itemsize + byte): row * of.free.cells
+            + elem // of.free.cell
+            for row in range(kind.shape[0])
+            for elem in range(kind.shape[1])
+            for byte in range(kind.dtype.itemsize)
+        }
+
+    mine, other = in_bytes(0, 0), in_bytes(1, apart)
+    wanted = {(mine[at], other[at]) for at in mine.keys() & other.keys()}
+    found = set(shared_cells(*made[0], *made[1], apart))
+    assert wanted <= found
+    if not shape[1] % cell and not other_shape[1] % other_cell:
+        assert wanted == found

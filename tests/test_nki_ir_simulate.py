@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
+from allocations import LIMITS, sharing, two_in_turn
 from tile_ops import BF16, CASES, F32, IDS, PSUM, Tile, Wanted, build
 
 from cost_models import load_target
@@ -13,6 +14,7 @@ from cost_models.simulate import Fresh, Item, Loop, Step, Use
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir import Builder, DType, MemorySpace, ds, ts
 from nkigen_lite.nki_ir.simulate import program_of, simulate_kernel
+from nkigen_lite.tensor_ir.passes.layout_solver.addresses import allocate
 
 TRN2 = load_target("trn2")
 HBM = MemorySpace.HBM
@@ -196,3 +198,15 @@ def test_slices_that_move_with_a_loop_are_told_apart_whatever_its_step() -> None
     for loop, use in ((fill, steps([fill])[0].writes[0]), (read, steps([read])[0].reads[0])):
         assert use.buffer.cells == 8
         assert (use.start, use.terms, use.offsets) == (0, ((loop.index, 1),), (0,))
+
+
+def test_an_allocation_makes_buffers_wait_for_those_whose_bytes_they_take_over() -> None:
+    kernel = two_in_turn()
+    roomy, tight = allocate(kernel, LIMITS), sharing(kernel, "first", "second")
+    assert not any(isinstance(item, Fresh) for item in program_of(kernel, roomy))
+    (fresh,) = [item for item in program_of(kernel, tight) if isinstance(item, Fresh)]
+    ((held,),) = fresh.held
+    assert (held.buffer.name, fresh.buffer.name) == ("first", "second")
+    assert held.cells == ((0, 0),)
+    apart, together = (simulate_kernel(kernel, TRN2, a).time_ns for a in (roomy, tight))
+    assert apart == simulate_kernel(kernel, TRN2).time_ns < together

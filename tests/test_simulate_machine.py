@@ -16,7 +16,7 @@ from cost_models import (
     load_target,
     weight_load_price,
 )
-from cost_models.simulate import Buffer, Fresh, Index, Item, Loop, Step, Use, simulate
+from cost_models.simulate import Buffer, Fresh, Held, Index, Item, Loop, Step, Use, simulate
 from cost_models.simulate.machine import Machine
 from cost_models.simulate.tiles import ENGINES
 
@@ -96,6 +96,56 @@ def test_every_part_of_a_tile_that_dmas_fill_waits_for_its_readers() -> None:
     assert made.engines["scalar"].waits_ns["buffer from vector"] == pytest.approx(
         load.total_ns + price.latency_ns + HAND, abs=0.01
     )
+
+
+@pytest.mark.parametrize("taken_over", [False, True])
+def test_a_buffer_waits_for_the_readers_of_one_whose_bytes_it_takes_over(taken_over: bool) -> None:
+    slow = replace(COPY, elems=20_000)
+    load, price = dma_price(TRN2, LOAD), instruction_price(TRN2, slow)
+    made = simulate(
+        TRN2,
+        [
+            Step(LOAD, "sync", writes=(Use(X),)),
+            Step(slow, "vector", (Use(X),), (Use(Y),)),
+            Fresh(Z, ((Held(X, ((0, 0),)),),) if taken_over else ()),
+            Step(LOAD, "sync", writes=(Use(Z),)),
+        ],
+    )
+    waits = made.engines["sync"].waits_ns
+    assert ("buffer from vector" in waits) is taken_over
+    if taken_over:
+        first = load.total_ns + price.latency_ns + HAND
+        assert made.time_ns == pytest.approx(first + load.total_ns, abs=0.02)
+
+
+def test_cells_that_are_not_taken_over_do_not_wait() -> None:
+    x, z = Buffer("x", "sbuf", 2), Buffer("z", "sbuf", 2)
+    slow = replace(COPY, elems=20_000)
+    held = Fresh(z, ((Held(x, ((0, 1),)),),))
+    read = Step(slow, "vector", (Use(x),), (Use(Y),))
+    used, free = (
+        simulate(TRN2, [read, held, Step(LOAD, "sync", writes=(Use(z, start=cell),))])
+        for cell in (1, 0)
+    )
+    assert used.time_ns == free.time_ns
+    other = Fresh(z, ((Held(x, ((0, 0),)),),))
+    late = simulate(TRN2, [read, other, Step(LOAD, "sync", writes=(Use(z),))])
+    assert late.time_ns > free.time_ns
+
+
+@pytest.mark.parametrize(
+    ("held", "sentence"),
+    [
+        (((), ()), "buffer x: held is for 2 copies but must be for 1"),
+        (((Held(Y, ((1, 0),)),),), "buffer x: cell 1 is taken over but it has 1"),
+        (((Held(Y, ((0, 1),)),),), "buffer y: cell 1 is taken over but it has 1"),
+    ],
+)
+def test_what_is_taken_over_has_to_be_there(
+    held: tuple[tuple[Held, ...], ...], sentence: str
+) -> None:
+    with pytest.raises(PriceError, match=sentence):
+        simulate(TRN2, [Fresh(X, held)])
 
 
 def test_more_copies_of_a_buffer_let_loads_run_ahead() -> None:

@@ -72,7 +72,7 @@ class Usage:
         top: the number of the highest byte in use, plus one: the peak by address.
         live: the most in use at one position of the program, with all copies, each rounded up to
             the alignment or to whole banks.
-        spread: how far apart buffers lie that are not live together.
+        spread: how long all buffers keep their bytes, at least.
         method: what found the addresses.
     """
 

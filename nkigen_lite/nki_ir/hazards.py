@@ -7,7 +7,7 @@ has to be ordered by a semaphore like any other dependency.
 A walk in program order keeps, for every stretch of bytes, the copies that may have had it last. A
 buffer with several copies takes one of them at a time, and one with few partitions leaves the rest
 of them alone, so the owners of its bytes before may still be the last. Two rounds of a loop find
-what its last trip leaves to the next.
+what its last trip leaves to the next; after the loop all copies that rotate in it have been taken.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from bisect import bisect_left
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from nkigen_lite.core.ir import Graph, Value
+from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.nki_ir.allocation import Hazard, Place
 
 Copy = tuple[str, int]
@@ -56,27 +56,57 @@ class _Walk:
         (new, new_copy), (old, old_copy) = pair
         return self.order[new], new_copy, self.order[old], old_copy
 
-    def level(self, graph: Graph) -> None:
+    def level(self, graph: Graph, trips: int = 1) -> list[tuple[Place, int]]:
+        """Walk a graph or loop body that runs ``trips`` times in all; the buffers that it
+        allocates, each with how often per run of it."""
+        taken: list[tuple[Place, int]] = []
         for op in graph.ops:
             if op.results and op.result in self.places:
-                self._take(self.places[op.result])
-            elif op.opcode == "fori_loop":
-                self.level(op.attrs["body"])
-                if op.attrs["extent"] > op.attrs["step"]:
-                    self.level(op.attrs["body"])
+                place = self.places[op.result]
+                self._take(place, trips)
+                taken.append((place, 1))
+            for body in op.regions:
+                taken += self._loop(op, body, trips)
+        return taken
 
-    def _take(self, place: Place) -> None:
-        edges, owners = self.edges[place.memory], self.owners[place.memory]
-        for number, offset in enumerate(place.offsets):
+    def _loop(self, op: Op, body: Graph, trips: int) -> list[tuple[Place, int]]:
+        mine = -(-op.attrs["extent"] // op.attrs["step"])
+        for _ in range(min(mine, 2)):
+            inside = self.level(body, trips * mine)
+        names = {place.name for place, _ in inside}
+        found = [(place, mine * times) for place, times in inside]
+        for place, times in found:
+            if times >= len(place.offsets) > 1:
+                self._leave_to(place, names)
+        return found
+
+    def _take(self, place: Place, times: int) -> None:
+        """A buffer that is allocated ``times`` times in all takes one of its copies."""
+        copies = len(place.offsets)
+        numbers = [(k + 1) % copies for k in range(min(times, copies))]
+        owners = self.owners[place.memory]
+        for number in numbers:
             mine = (place.name, number)
-            first = bisect_left(edges, offset)
-            for at in range(first, bisect_left(edges, offset + place.bytes)):
-                for other in owners[at]:
-                    if other[0] != place.name:
-                        self.found[mine, other] = None
-                left = [other for other in owners[at] if self._may_stay(other, place)]
-                owners[at] = frozenset((mine, *left))
+            for at in self._stretches(place, number):
+                self.found.update(
+                    ((mine, other), None) for other in owners[at] if other[0] != place.name
+                )
+                stay = [o for o in owners[at] if len(numbers) > 1 or self._is_taller(o, place)]
+                owners[at] = frozenset((mine, *stay))
 
-    def _may_stay(self, other: Copy, place: Place) -> bool:
-        """Whether a copy may be the last to use some of a stretch although ``place`` took it."""
-        return len(place.offsets) > 1 or self.partitions[other[0]] > place.partitions
+    def _leave_to(self, place: Place, names: set[str]) -> None:
+        """All copies of a buffer have been taken: only buffers of ``names`` may have come after."""
+        owners = self.owners[place.memory]
+        for number in range(len(place.offsets)):
+            for at in self._stretches(place, number):
+                owners[at] = frozenset(
+                    o for o in owners[at] if o[0] in names or self._is_taller(o, place)
+                )
+
+    def _stretches(self, place: Place, number: int) -> range:
+        edges, offset = self.edges[place.memory], place.offsets[number]
+        return range(bisect_left(edges, offset), bisect_left(edges, offset + place.bytes))
+
+    def _is_taller(self, other: Copy, place: Place) -> bool:
+        """Whether a copy has partitions that ``place`` leaves alone."""
+        return self.partitions[other[0]] > place.partitions

@@ -27,17 +27,19 @@ class Lifetime:
         copies: that rotate.
         live: in one trip of the loops around it.
         loops: the loops around it, outermost first.
+        trips: of these loops.
     """
 
     value: Value
     copies: int
     live: Span
     loops: tuple[Span, ...]
+    trips: tuple[int, ...]
 
 
 def lifetimes(graph: Graph) -> list[Lifetime]:
     """The life of every buffer in SBUF and PSUM, in the order of their allocations."""
-    return sorted(_level(graph, 0, ()), key=lambda life: life.live[0])
+    return sorted(_level(graph, 0, (), ()), key=lambda life: life.live[0])
 
 
 def length(graph: Graph) -> int:
@@ -45,7 +47,9 @@ def length(graph: Graph) -> int:
     return sum(1 for _ in graph.walk())
 
 
-def _level(graph: Graph, first: int, loops: tuple[Span, ...]) -> Iterator[Lifetime]:
+def _level(
+    graph: Graph, first: int, loops: tuple[Span, ...], trips: tuple[int, ...]
+) -> Iterator[Lifetime]:
     """The lives of buffers allocated in a graph or loop body whose first op is at ``first``."""
     allocated: dict[int, tuple[Value, int, int]] = {}
     at = first
@@ -54,12 +58,13 @@ def _level(graph: Graph, first: int, loops: tuple[Span, ...]) -> Iterator[Lifeti
             allocated[id(op.result)] = (op.result, op.attrs["num_buffers"], at)
         elif op.opcode == "dealloc" and id(op.inputs[0]) in allocated:
             value, copies, start = allocated.pop(id(op.inputs[0]))
-            yield Lifetime(value, copies, (start, at), loops)
+            yield Lifetime(value, copies, (start, at), loops, trips)
         inside = at + 1
         for body in op.regions:
             end = inside + length(body)
-            yield from _level(body, inside, (*loops, (at, end)))
+            around = (*trips, -(-op.attrs["extent"] // op.attrs["step"]))
+            yield from _level(body, inside, (*loops, (at, end)), around)
             inside = end
         at = inside
     for value, copies, start in allocated.values():
-        yield Lifetime(value, copies, (start, at), loops)
+        yield Lifetime(value, copies, (start, at), loops, trips)

@@ -74,6 +74,7 @@ class Translation:
     """One pass notes how buffers are used, the next writes the stream.
 
     ``grids`` are the cells of buffers, by their roots; ``loops`` are found by their indices.
+    ``hazards`` are those onto a buffer, by its name, and ``roots`` the buffers by theirs.
     """
 
     graph: Graph
@@ -82,6 +83,7 @@ class Translation:
     loops: dict[Value, Loops] = field(default_factory=dict)
     grids: dict[Value, Grid] = field(default_factory=dict)
     places: Mapping[Value, Place] = field(default_factory=dict)
+    roots: dict[str, Value] = field(default_factory=dict)
     hazards: dict[str, list[Hazard]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -92,6 +94,7 @@ class Translation:
         read: set[Value] = set()
         if self.allocation is not None:
             self.places = places_of(self.graph, self.allocation)
+            self.roots = {place.name: value for value, place in self.places.items()}
             # A buffer that nothing uses hands on what it took over.
             uses.update((root, []) for root in self.places)
             for hazard in self.allocation.hazards:
@@ -142,10 +145,9 @@ class Translation:
         hazards = self.hazards.get(place.name, []) if place else []
         if not place or not hazards:
             return ()
-        roots = {p.name: value for value, p in self.places.items()}
         held: list[list[Held]] = [[] for _ in place.offsets]
         for hazard in hazards:
-            old = roots[hazard.old]
+            old = self.roots[hazard.old]
             offset = self.places[old].offsets[hazard.old_copy]
             apart = offset - place.offsets[hazard.new_copy]
             cells = shared_cells(mine, root.type, self.grids[old], old.type, apart)

@@ -40,7 +40,7 @@ class AddressReport:
     """How the addresses of buffers use the memories on chip.
 
     Attributes:
-        sbuf, psum: bytes of each partition, and how far apart buffers lie.
+        sbuf, psum: bytes of each partition, and how long buffers keep theirs.
         sbuf_fragmentation: the part of the bytes below the top that are free even when most are in
             use (0..1), be it for lack of a better packing or because there was room.
         hazards: pairs of buffers of which the second has to wait for the first's bytes.

@@ -1,14 +1,16 @@
 """Addresses in SBUF and PSUM for the buffers of a kernel: lifetimes, put to ``solver.pack``.
 
-Bytes that pass from one buffer to the next make the second wait for the first, so buffers that
-are not live together still get bytes of their own as far as there is room. `SPREADS` are the ways
-tried, the roomiest first; the first that fits is taken.
+Bytes that pass from one buffer to the next make the second wait for the first, so buffers keep
+their bytes for longer than they are live as far as there is room: see `STEPS`.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 import solver
 from nkigen_lite.core.ir import Graph
@@ -26,49 +28,61 @@ from nkigen_lite.nki_ir.types import MemorySpace
 
 Named = tuple[str, Lifetime]
 
-QUICK_S = 0.05
-"""Seconds, as the packer counts them, for each spread but the last: its passes without search."""
+QUICK_S = 0.03
+"""Seconds, as the packer counts them, for each try but the last: its passes without search."""
 
-AFTERWARDS = (1.0, 0.5, 0.25, 0.125, 0.0625, 0.0)
-"""Parts of the program for which bytes are left alone after the loops that used them."""
+BUDGETS = (1.0, 0.95, 0.85, 0.7, 0.5)
+"""Parts of a memory that buffers may fill by keeping their bytes, one tried after the other: the
+fuller, the harder to pack."""
 
+AFTERWARDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
+"""Parts of the program for which bytes may be left alone after the loops that used them."""
 
-def _outermost(life: Lifetime) -> Span:
-    return life.loops[0] if life.loops else life.live
-
-
-def _innermost(life: Lifetime) -> Span:
-    return life.loops[-1] if life.loops else life.live
+APART = "no byte is used twice"
 
 
-def _rotating(life: Lifetime) -> Span:
-    return _innermost(life) if life.copies > 1 else life.live
+@dataclass(frozen=True, slots=True)
+class Step:
+    """How long a buffer keeps its bytes: for ``span``, and a part of the program ``afterwards``."""
+
+    name: str
+    span: Callable[[Lifetime], Span]
+    afterwards: float = 0.0
+
+    def of(self, life: Lifetime, total: int) -> Span:
+        """The positions, in a program of ``total`` ops."""
+        start, end = self.span(life)
+        return start, max(end, min(total, end + round(self.afterwards * total)))
 
 
 def _live(life: Lifetime) -> Span:
     return life.live
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """How long a buffer has its bytes to itself: for ``span``, and then for a part of the program
-    ``afterwards``."""
-
-    name: str
-    span: Callable[[Lifetime], Span]
-    afterwards: float = 0.0
+def _rotating(life: Lifetime) -> Span:
+    return _innermost(life) if life.copies > 1 else life.live
 
 
-SPREADS = (
-    Spread("no byte is used twice", lambda life: (0, life.live[1])),
+def _innermost(life: Lifetime) -> Span:
+    return life.loops[-1] if life.loops else life.live
+
+
+def _outermost(life: Lifetime) -> Span:
+    return life.loops[0] if life.loops else life.live
+
+
+STEPS = (
+    Step("while they are live", _live),
+    Step("through the innermost loop if copies rotate", _rotating),
+    Step("through the innermost loop", _innermost),
+    Step("through the outermost loop", _outermost),
     *(
-        Spread(f"through the outermost loop and {part:.0%} of the program", _outermost, part)
+        Step(f"through the outermost loop and {part:.0%} of the program", _outermost, part)
         for part in AFTERWARDS
     ),
-    Spread("through the innermost loop", _innermost),
-    Spread("through the innermost loop if several copies rotate", _rotating),
-    Spread("while it is live", _live),
 )
+"""How long buffers keep their bytes, each step longer than the one before. All buffers take a step
+before any takes the next, those first that run most often."""
 
 
 def allocate(
@@ -108,36 +122,76 @@ class _Memory:
         """Places for those of the buffers that are in this memory, by name."""
         mine = [(name, life) for name, life in named if life.value.type.memory is self.space]
         spread, packing = self._pack(mine, total, time_limit, seed)
-        places = {name: self._place(name, life, packing) for name, life in mine}
-        return self._usage(mine, spread, packing), places
+        usage = Usage(
+            capacity=self.unit * self.capacity,
+            top=self.unit * packing.height,
+            live=self.unit * self._most_live(mine, total),
+            spread=spread,
+            method=packing.method,
+        )
+        return usage, {name: self._place(name, life, packing) for name, life in mine}
 
     def _pack(
         self, lives: Sequence[Named], total: int, time_limit: float, seed: int
-    ) -> tuple[Spread, solver.Packing]:
-        """The roomiest spread that fits, and its addresses; the tightest if none does."""
-        for spread in SPREADS[:-1]:
-            problem = self._problem(lives, spread, total)
-            if _most_live(problem) <= self.capacity:
-                packing = solver.pack(problem, min(QUICK_S, time_limit), seed)
-                if packing.fits:
-                    return spread, packing
-        tightest = SPREADS[-1]
-        return tightest, solver.pack(self._problem(lives, tightest, total), time_limit, seed)
+    ) -> tuple[str, solver.Packing]:
+        """Addresses with buffers as far apart as found possible, and in words how far that is."""
+        if sum(self._units(life) for _, life in lives) <= self.capacity:
+            always = [(0, total)] * len(lives)
+            return APART, solver.pack(self._problem(lives, always), time_limit, seed)
+        for part in BUDGETS:
+            taken, spans = self._kept(lives, total, int(part * self.capacity))
+            packing = solver.pack(self._problem(lives, spans), min(QUICK_S, time_limit), seed)
+            if packing.fits:
+                return f"at least {STEPS[taken].name}", packing
+        spans = [life.live for _, life in lives]
+        return STEPS[0].name, solver.pack(self._problem(lives, spans), time_limit, seed)
 
-    def _problem(self, lives: Sequence[Named], spread: Spread, total: int) -> solver.PackingProblem:
-        after = round(spread.afterwards * total)
-        buffers = []
-        for name, life in lives:
-            start, end = spread.span(life)
-            for copy in range(life.copies):
-                label = _label(name, copy)
-                size = self._units(life)
-                buffers.append(solver.Buffer(label, start, end + after, size))
+    def _kept(self, lives: Sequence[Named], total: int, budget: int) -> tuple[int, list[Span]]:
+        """How long each buffer keeps its bytes, such that no more than ``budget`` units are kept
+        anywhere but by live ones; and the number of the last step that all have taken."""
+        in_use = self._in_use(lives, total)
+        spans = [life.live for _, life in lives]
+        climbing = sorted(range(len(lives)), key=lambda i: -_times(lives[i][1]))
+        taken = 0
+        for step in STEPS[1:]:
+            left = []
+            for i in climbing:
+                size, (start, end) = self._units(lives[i][1]), spans[i]
+                first, last = step.of(lives[i][1], total)
+                more = np.r_[first:start, end:last]
+                if not len(more) or in_use[more].max() + size <= budget:
+                    in_use[more] += size
+                    spans[i] = (first, last)
+                    left.append(i)
+            taken += len(left) == len(lives)
+            climbing = left
+        return taken, spans
+
+    def _in_use(
+        self, lives: Sequence[Named], total: int
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+        """Units that are live at each op."""
+        in_use = np.zeros(total + 1, dtype=np.int64)
+        for _, life in lives:
+            start, end = life.live
+            in_use[start:end] += self._units(life)
+        return in_use
+
+    def _most_live(self, lives: Sequence[Named], total: int) -> int:
+        return int(self._in_use(lives, total).max())
+
+    def _problem(self, lives: Sequence[Named], spans: Sequence[Span]) -> solver.PackingProblem:
+        buffers = [
+            solver.Buffer(_label(name, copy), *span, self._units(life) // life.copies)
+            for (name, life), span in zip(lives, spans, strict=True)
+            for copy in range(life.copies)
+        ]
         return solver.PackingProblem(tuple(buffers), self.capacity)
 
     def _units(self, life: Lifetime) -> int:
+        """Of all copies."""
         size: int = life.value.type.partition_bytes
-        return -(-size // self.unit)
+        return -(-size // self.unit) * life.copies
 
     def _place(self, name: str, life: Lifetime, packing: solver.Packing) -> Place:
         """Where a buffer lies in a packing."""
@@ -152,30 +206,11 @@ class _Memory:
             tuple(self.unit * offset for offset in offsets),
         )
 
-    def _usage(self, lives: Sequence[Named], spread: Spread, packing: solver.Packing) -> Usage:
-        """How a packing uses the memory."""
-        live = _most_live(self._problem(lives, SPREADS[-1], 0))
-        return Usage(
-            capacity=self.unit * self.capacity,
-            top=self.unit * packing.height,
-            live=self.unit * live,
-            spread=spread.name,
-            method=packing.method,
-        )
+
+def _times(life: Lifetime) -> int:
+    """How often a buffer is allocated."""
+    return math.prod(life.trips)
 
 
 def _label(name: str, copy: int) -> str:
     return f"{name} copy {copy}"
-
-
-def _most_live(problem: solver.PackingProblem) -> int:
-    """The most that is live at one event."""
-    changes: dict[int, int] = {}
-    for buffer in problem.buffers:
-        changes[buffer.start] = changes.get(buffer.start, 0) + buffer.size
-        changes[buffer.end] = changes.get(buffer.end, 0) - buffer.size
-    most = now = 0
-    for event in sorted(changes):
-        now += changes[event]
-        most = max(most, now)
-    return most
