@@ -115,6 +115,8 @@ class Segment:
         cuts: places between steps, rising: what comes after one runs an iteration of the innermost
             loop later than what comes before, which goes on with the next. Place 2k is before the
             operands of step k are laid out as it wants them, 2k + 1 after that.
+        engines: per place, who runs those instructions that it can run; None leaves them to the
+            engines that they are meant for. Empty: None everywhere.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Segment:
     buffers: int = 2
     outer_copies: int = 2
     cuts: tuple[int, ...] = ()
+    engines: tuple[str | None, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
     new_buffer,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.engines import give_to
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, hbm_copy, load, store
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import Ring, overlapped
@@ -209,7 +210,7 @@ class SegmentLowering:
                 if stream and stream.axis in view.axes and step is self.streaming_step():
                     continue
                 if self.depth_of(view.axes) == depth:
-                    with self._charge(self.steps, 2 * at):
+                    with self._at_place(2 * at):
                         self.load(step, impl, position, ranges)
 
     def load(self, step: Step, impl: Impl, position: int, ranges: Ranges) -> None:
@@ -225,6 +226,17 @@ class SegmentLowering:
         if key not in self.blocks:
             with self._charge(self.charged, (view.storage, wanted.name, "read")):
                 self.blocks[key] = self._loaded(view, key, layout, port.via, ranges)
+
+    @contextmanager
+    def _at_place(self, place: int) -> Iterator[None]:
+        """What is emitted meanwhile belongs to a place among the steps."""
+        graph = self.b.graph
+        before = len(graph.ops)
+        with self._charge(self.steps, place):
+            yield
+        engine = self.segment.engines[place] if self.segment.engines else None
+        if engine is not None:
+            give_to(engine, graph.ops[before:])
 
     @contextmanager
     def _charge(self, charged: dict[Op, C], owner: C) -> Iterator[None]:
@@ -304,10 +316,10 @@ class SegmentLowering:
             if self.step_depth(position) != depth:
                 continue
             if self._is_here(2 * position):
-                with self._charge(self.steps, 2 * position):
+                with self._at_place(2 * position):
                     self._turn_operands(position, ranges)
             if self._is_here(2 * position + 1) and not self._is_epilogue(position):
-                with self._charge(self.steps, 2 * position + 1):
+                with self._at_place(2 * position + 1):
                     self._step(position, step, impl, ranges)
 
     def _is_epilogue(self, position: int) -> bool:

@@ -44,13 +44,18 @@ class Piece:
         return simulate_kernel(self.graph, self.target)
 
     @property
-    def busy_ns(self) -> float:
-        """The time of the busiest resource."""
+    def busy(self) -> dict[str, float]:
+        """The busy times of all of it, per resource."""
         total = dict(self.own.busy)
         for cost in self.moved.values():
             for resource, ns in cost.busy.items():
                 total[resource] = total.get(resource, 0.0) + ns
-        return max(total.values(), default=0.0)
+        return total
+
+    @property
+    def busy_ns(self) -> float:
+        """The time of the busiest resource."""
+        return max(self.busy.values(), default=0.0)
 
     def busy_of_places(self, count: int) -> list[dict[str, float]]:
         """The busy times of the first ``count`` places among the steps, DMA queues apart."""

@@ -41,7 +41,8 @@ def layout_at(place: Place, storage: Storage) -> Layout:
 @dataclass(frozen=True, slots=True)
 class Figures:
     """What pricing a choice finds, without names: the candidate but for its ports, where its steps
-    are cut into stages, and per port the layout that it is moved in and the cost of that.
+    are cut into stages, who runs them, and per port the layout that it is moved in and the cost of
+    that.
 
     ``busy``, ``sbuf_bytes`` and per port ``plain`` are what it costs before its steps are cut: by
     these it is compared with its rivals.
@@ -49,6 +50,7 @@ class Figures:
 
     candidate: solver.Candidate
     cuts: tuple[int, ...]
+    engines: tuple[str | None, ...]
     vias: tuple[Place | None, ...]
     costs: tuple[solver.Transfer, ...]
     plain: tuple[solver.Transfer, ...]

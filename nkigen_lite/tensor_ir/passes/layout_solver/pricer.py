@@ -15,6 +15,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.segment import PortKey
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench, Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice, can_be_kept
+from nkigen_lite.tensor_ir.passes.layout_solver.engines import shared
 from nkigen_lite.tensor_ir.passes.layout_solver.memory import (
     Figures,
     Memory,
@@ -26,7 +27,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.memory import (
 )
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
 from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
-from nkigen_lite.tensor_ir.passes.layout_solver.stages import blocks_of, worth_trying
+from nkigen_lite.tensor_ir.passes.layout_solver.stages import best_cuts, blocks_of
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
@@ -42,6 +43,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 
 FREE = solver.Transfer(busy={}, overhead_ns=0, hbm_bytes=0, sbuf_bytes=0, instructions=0, dmas=0)
 _WORTH_DIVIDING = 0.01  # of a segment's time: how much waiting it takes to ask who waits
+_HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
 _WORTH_CUTTING = 0.03  # of its time that a segment has to gain by another stage
 
 
@@ -74,7 +76,8 @@ class PortInfo:
 
 @dataclass(eq=False, slots=True)
 class Priced:
-    """A choice with its ports, where its steps are cut into stages, and its solver candidate.
+    """A choice with its ports and its solver candidate, where its steps are cut into stages, and
+    who runs them.
 
     ``streamed_ns`` is what it takes alone with all ports streamed, ``kept_ns`` with all kept.
     """
@@ -83,6 +86,7 @@ class Priced:
     ports: list[PortInfo]
     candidate: solver.Candidate
     cuts: tuple[int, ...]
+    engines: tuple[str | None, ...]
     streamed_ns: float
     kept_ns: float
 
@@ -93,6 +97,16 @@ class Priced:
     @property
     def writes(self) -> list[PortInfo]:
         return [p for p in self.ports if p.side == "write"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """A way to run a segment: ``piece`` is lowered so, but for the cuts; the model's estimate."""
+
+    piece: Piece
+    cuts: tuple[int, ...]
+    engines: tuple[str | None, ...]
+    estimate_ns: float
 
 
 @dataclass
@@ -135,7 +149,10 @@ class Pricer:
             return None
         plain = tuple(info.cost for info in ports)
         own = piece.own
-        priced = self._priced(choice, name, ports, segment, piece)
+        arranged = self._arrange(segment, ports, piece, rivals)
+        if arranged is None:
+            return None
+        priced = self._priced(choice, name, ports, segment, arranged)
         self.memory.choices[key] = _figures(priced, plain, own.busy_ns, own.sbuf_bytes)
         return priced
 
@@ -147,7 +164,6 @@ class Pricer:
         segment: Segment,
         piece: Piece,
     ) -> Priced:
-        segment.cuts, piece = self._best_cuts(segment, ports, piece)
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
         own_ns = self._spread(segment, piece, ports)
@@ -156,6 +172,7 @@ class Pricer:
             ports,
             _candidate(choice, name, ports, piece, own_ns),
             segment.cuts,
+            segment.engines,
             streamed_ns=piece.line.time_ns,
             kept_ns=own_ns + max(piece.own.busy.values(), default=0.0),
         )
@@ -246,28 +263,52 @@ class Pricer:
         limits = self.limits
         return piece.own.psum_banks <= limits.psum_banks and sbuf <= limits.sbuf_bytes
 
-    def _best_cuts(
-        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
-    ) -> tuple[tuple[int, ...], Piece]:
-        """Where to cut the steps into stages of overlapping iterations, by the simulated time of
-        the few ways that look best; and what that makes."""
-        best: tuple[int, ...] = ()
-        cuts = cuts_of(segment)
-        if not cuts or piece.overhead_ns < _WORTH_CUTTING * piece.line.time_ns:
-            return best, piece
-        steps = segment.steps
+    def _arrange(
+        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece, rivals: Sequence[Priced]
+    ) -> Piece | None:
+        """Cut the segment's steps into stages and share its work among the engines, where its
+        simulated time is less for it; of many ways those are simulated that a model of engines in
+        order finds best.
+
+        None if the model finds them all much slower than a rival with the same ports.
+        """
+        ways = self._ways(segment, piece)
+        engines = shared(piece, 2 * len(segment.steps))
+        if any(engines):
+            segment.engines = engines
+            balanced = self._lower(segment, ports)
+            if balanced.busy_ns < (1 - _WORTH_CUTTING) * piece.busy_ns:
+                ways += self._ways(segment, balanced)
+            segment.engines = ()
+        signature = _signature(ports)
+        least = [r.streamed_ns for r in rivals if _signature(r.ports) == signature]
+        promising = min(way.estimate_ns for way in ways)
+        if promising > _HOPELESS * min(least, default=math.inf):
+            return None
+        best, found = ways[0], piece
+        for way in ways[1:]:
+            if way.estimate_ns <= _HOPELESS * promising:
+                segment.cuts, segment.engines = way.cuts, way.engines
+                tried = self._lower(segment, ports) if way.cuts else way.piece
+                gained = tried.line.time_ns < (1 - _WORTH_CUTTING) * found.line.time_ns
+                if gained and self._fits(tried, ports):
+                    best, found = way, tried
+        segment.cuts, segment.engines = best.cuts, best.engines
+        return found
+
+    def _ways(self, segment: Segment, piece: Piece) -> list[_Way]:
+        """The best cuts of a segment by the model, for engines as they are in ``piece``: none, then
+        the best of each number."""
+        steps, cuts = segment.steps, cuts_of(segment)
         trips = math.prod(-(-loop.axis.extent // loop.block) for loop in segment.loops)
         busy = [
             {engine: ns / trips for engine, ns in own.items()}
             for own in piece.busy_of_places(2 * len(steps))
         ]
-        for way in worth_trying(blocks_of(steps, busy), cuts)[1:]:
-            segment.cuts = way
-            tried = self._lower(segment, ports)
-            gained = tried.line.time_ns < (1 - _WORTH_CUTTING) * piece.line.time_ns
-            if gained and self._fits(tried, ports):
-                best, piece = way, tried
-        return best, piece
+        return [
+            _Way(piece, way, segment.engines, max(piece.busy_ns, interval * trips))
+            for way, interval in best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
+        ]
 
     def _transfer(self, info: PortInfo, cost: Cost) -> solver.Transfer:
         # A load that waits for a store holds up the loads queued behind it, and nothing hides how
@@ -326,6 +367,7 @@ def _figures(
     return Figures(
         candidate=priced.candidate,
         cuts=priced.cuts,
+        engines=priced.engines,
         vias=tuple(place_of(i.via, i.storage) if i.via else None for i in priced.ports),
         plain=plain,
         busy=busy,
@@ -363,7 +405,7 @@ def _recalled(
         dims=tuple(roles_of(choice)),
     )
     times = figures.streamed_ns, figures.kept_ns
-    return Priced(choice, ports, candidate, figures.cuts, *times)
+    return Priced(choice, ports, candidate, figures.cuts, figures.engines, *times)
 
 
 def _solver_ports(

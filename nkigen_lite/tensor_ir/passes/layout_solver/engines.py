@@ -1,0 +1,120 @@
+"""Sharing a segment's work among the engines, so that the busiest has as little as possible."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+from cost_models import instruction_price
+from nkigen_lite.core.ir import Graph, Op
+from nkigen_lite.nki_ir.access import Accesses
+from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.work import instruction
+from nkigen_lite.tensor_ir.passes.direct_lower.engines import may_run
+from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
+
+SHARING = ("vector", "scalar", "gpsimd")
+Busy = Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """One way to run a place of a segment: by an engine where it can, or as it is (None)."""
+
+    engine: str | None
+    busy: Busy
+
+
+def shared(piece: Piece, places: int) -> tuple[str | None, ...]:
+    """For each place among a segment's steps, the engine that takes over what it can run.
+
+    The assignment is the best one: no other has a lower time of the busiest engine; of those it
+    is the first in order, with nothing moved where that does not matter.
+    """
+    total = piece.busy
+    movable: list[tuple[int, list[Option]]] = []
+    for place, options in enumerate(_options(piece, places)):
+        if len(options) > 1:
+            movable.append((place, options))
+            for engine, ns in options[0].busy.items():
+                total[engine] = total.get(engine, 0.0) - ns
+    movable.sort(key=lambda item: -max(item[1][0].busy.values()))
+    found = _Search([options for _, options in movable], total).best()
+    chosen: list[str | None] = [None] * places
+    for (place, _), option in zip(movable, found, strict=True):
+        chosen[place] = option.engine
+    return tuple(chosen)
+
+
+class _Search:
+    """Depth-first search over one option per place, cut off where the busiest is no better."""
+
+    def __init__(self, options: list[list[Option]], fixed: dict[str, float]) -> None:
+        self.options = options
+        self.total = fixed
+        self.least = math.inf
+        self.found: list[Option] = []
+        self.path: list[Option] = []
+
+    def best(self) -> list[Option]:
+        """The options of the best assignment."""
+        self._visit()
+        return self.found
+
+    def _visit(self) -> None:
+        if max((self.total.get(e, 0.0) for e in SHARING), default=0.0) >= self.least:
+            return
+        if len(self.path) == len(self.options):
+            self.least = max((self.total.get(e, 0.0) for e in SHARING), default=0.0)
+            self.found = list(self.path)
+            return
+        for option in self.options[len(self.path)]:
+            self._add(option, 1.0)
+            self.path.append(option)
+            self._visit()
+            self.path.pop()
+            self._add(option, -1.0)
+
+    def _add(self, option: Option, sign: float) -> None:
+        for engine, ns in option.busy.items():
+            self.total[engine] = self.total.get(engine, 0.0) + sign * ns
+
+
+def _options(piece: Piece, places: int) -> list[list[Option]]:
+    """Per place what can be chosen, the way it is first."""
+    accesses = Accesses()
+    prices: list[dict[str | None, dict[str, float]]] = [{None: {}} for _ in range(places)]
+    movable: list[set[str]] = [set() for _ in range(places)]
+    ops = [item for item in _counted(piece.graph, piece.steps) if item[2] is not None]
+    for op, _, place in ops:
+        movable[place or 0].update(e for e in SHARING if may_run(op, e))
+    for op, trips, place in ops:
+        here = prices[place or 0]
+        for engine in (None, *sorted(movable[place or 0])):
+            runs = engine if engine and may_run(op, engine) else op.attrs["engine"]
+            busy = here.setdefault(engine, {})
+            busy[runs] = busy.get(runs, 0.0) + trips * _price(op, runs, piece, accesses)
+    return [[Option(engine, busy) for engine, busy in options.items()] for options in prices]
+
+
+def _price(op: Op, engine: str, piece: Piece, accesses: Accesses) -> float:
+    present = op.attrs["engine"]
+    op.attrs["engine"] = engine
+    try:
+        return instruction_price(piece.target, instruction(op, accesses)).interval_ns
+    finally:
+        op.attrs["engine"] = present
+
+
+def _counted(
+    graph: Graph, owners: Mapping[Op, int], owner: int | None = None, trips: int = 1
+) -> Iterator[tuple[Op, int, int | None]]:
+    """Every instruction of a compute engine, how often it runs, and its place."""
+    for op in graph.ops:
+        here = owners.get(op, owner)
+        if op.opcode == "fori_loop":
+            inner = -(-op.attrs["extent"] // op.attrs["step"])
+            yield from _counted(op.attrs["body"], owners, here, trips * inner)
+        elif NKI[op.opcode].engines and NKI[op.opcode].engine != "dma":
+            yield op, trips, here
