@@ -25,8 +25,8 @@ from .report import Report, Solution, Status, Terms
 from .restricting import rows_of
 
 TIE_SHARE = 0.2
-"""Part of the time limit that may go into choosing among equally fast plans.  Where another
-objective comes first, what is left may go into the choice among its plans."""
+"""Part of the time limit that may go into choosing among equally good plans.  Where a memory comes
+first, many plans are, and all the time that is left may go into finding the fastest."""
 
 FIRST_REACH = 1000
 """The optimiser begins with what plans within 1 / FIRST_REACH of the bound may use."""
@@ -179,7 +179,7 @@ class Search:
         """Among plans as good as the best, the first in the order of the further criteria."""
         assert self.best is not None
         inside = self._inside(form, self.best[0][0])
-        share = TIE_SHARE if self.objective == "time" else 1.0
+        share = 1.0 if self.objective in ("hbm", "sbuf") else TIE_SHARE
         budget_s = min(self.meter.left_s, share * self.meter.limit_s)
         objectives = [form.objective(weights) for weights in criteria(self.objective)]
         kept: list[Row] = []
