@@ -65,9 +65,9 @@ class WhyValue:
         return json.dumps(asdict(self), indent=1)
 
 
-def why_plan(saved: Saved, *, time_limit: float = 20.0, seed: int = 0) -> solver.Explanation:
+def why_plan(saved: Saved, *, time_limit: float = 5.0, seed: int = 0) -> solver.Explanation:
     """What holds up each segment of a plan, and why neighbours are not fused; ``time_limit``
-    seconds altogether for the boundaries."""
+    seconds for each question to the solver."""
     return solver.explain(
         saved.problem,
         saved.answer,
@@ -97,8 +97,11 @@ def why_value(saved: Saved, name: str, *, time_limit: float = 5.0, seed: int = 0
         ("32 KiB more SBUF per partition", solver.Room(sbuf_bytes=MORE_SBUF)),
         ("a quarter more DMA queues", solver.Rate("dma", FASTER_DMA)),
     ]
+    explorer = solver.Explorer(
+        problem, answer, constraints=saved.constraints, time_limit=time_limit, seed=seed
+    )
     found = [
-        _counterfactual(name, what, saved, change, time_limit, seed)
+        _counterfactual(name, what, change, explorer.difference(change))
         for what, change in changes
         if not isinstance(change, solver.Rate) or _is_busy(saved, change.resource)
     ]
@@ -151,16 +154,8 @@ def _changes(saved: Saved, value: solver.Value) -> Iterator[tuple[str, solver.Ch
 
 
 def _counterfactual(
-    value: str, what: str, saved: Saved, change: solver.Change, time_limit: float, seed: int
+    value: str, what: str, change: solver.Change, found: solver.Difference
 ) -> Counterfactual:
-    found = solver.whatif(
-        saved.problem,
-        saved.answer,
-        change,
-        constraints=saved.constraints,
-        time_limit=time_limit,
-        seed=seed,
-    )
     return Counterfactual(
         what=what,
         status=found.status.value,
