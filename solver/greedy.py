@@ -41,15 +41,22 @@ def repaired(
     problem: Problem, plan: Solution, constraints: Sequence[Constraint] = ()
 ) -> list[Solution]:
     """Plans under `constraints` that are close to `plan`, which need not keep them: found as in
-    `construct`, but beginning with the copies of `plan`."""
+    `construct`, but beginning with what `plan` picks, if that may be, or else with its copies."""
     index = Index(problem)
     copies: dict[Copy, str | None] = dict.fromkeys(plan.kept)
     copies |= {(value, target): source for value, source, target in plan.conversions}
-    return _rounds(index, _Given(index, copies, set(plan.stored)), constraints)
+    picked = [index.candidates[name] for name in plan.picked]
+    return _rounds(index, _Given(index, copies, set(plan.stored)), constraints, picked)
 
 
-def _rounds(index: Index, start: Cost, constraints: Sequence[Constraint]) -> list[Solution]:
-    """The plans along the shortest path by `start`, and those that follow by the copies it kept."""
+def _rounds(
+    index: Index,
+    start: Cost,
+    constraints: Sequence[Constraint],
+    first: Sequence[Candidate] = (),
+) -> list[Solution]:
+    """The plan along the path `first`, or if that is none or not permitted, along the shortest by
+    `start`, and the plans that follow by the copies it kept."""
     banned = {
         candidate.name
         for constraint in constraints
@@ -61,7 +68,10 @@ def _rounds(index: Index, start: Cost, constraints: Sequence[Constraint]) -> lis
         return lambda candidate: None if candidate.name in banned else cost(candidate)
 
     plans: list[Solution] = []
-    path = shortest_path(index, within(start))
+    if first and all(candidate.name not in banned for candidate in first):
+        path: tuple[int, list[Candidate]] | None = (0, list(first))
+    else:
+        path = shortest_path(index, within(start))
     seen: list[list[Candidate]] = []
     while path is not None and path[1] not in seen and len(seen) < ROUNDS:
         seen.append(path[1])

@@ -145,11 +145,17 @@ def _changes(saved: Saved, value: solver.Value) -> Iterator[tuple[str, solver.Ch
             yield f"ending the segment with {value.producer}", solver.Cut(after)
         else:
             yield f"fusing {value.producer} with {reader}", solver.Fuse(value.producer, reader)
-    chosen = {(d.axis, d.role) for d in answer.dims if d.value == value.name}
-    offered = [
-        (d.axis, d.role) for c in problem.candidates for d in c.dims if d.value == value.name
-    ]
-    for axis, role in sorted(set(offered) - chosen):
+    yield from _other_roles(saved, value)
+
+
+def _other_roles(saved: Saved, value: solver.Value) -> Iterator[tuple[str, solver.Change]]:
+    """Roles that other candidates for the op that decides about them would give a value."""
+    problem = saved.problem
+    deciding = value.producer or min(value.consumers, key=problem.ops.index)
+    chosen = {(d.axis, d.role) for d in saved.answer.dims if d.value == value.name}
+    dims = (dim for c in problem.candidates if deciding in c.ops for dim in c.dims)
+    offered = {(dim.axis, dim.role) for dim in dims if dim.value == value.name}
+    for axis, role in sorted(offered - chosen):
         yield f"{axis} {_ROLE_WORDS[role]}", solver.Pin(value.name, axis, role=role)
 
 
