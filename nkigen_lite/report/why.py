@@ -151,7 +151,7 @@ def _changes(saved: Saved, value: solver.Value) -> Iterator[tuple[str, solver.Ch
 def _other_roles(saved: Saved, value: solver.Value) -> Iterator[tuple[str, solver.Change]]:
     """Roles that other candidates for the op that decides about them would give a value."""
     problem = saved.problem
-    deciding = value.producer or min(value.consumers, key=problem.ops.index)
+    deciding = value.producer or min(value.consumers, key=problem.ops.index, default="")
     chosen = {(d.axis, d.role) for d in saved.answer.dims if d.value == value.name}
     dims = (dim for c in problem.candidates if deciding in c.ops for dim in c.dims)
     offered = {(dim.axis, dim.role) for dim in dims if dim.value == value.name}
