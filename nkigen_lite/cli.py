@@ -123,10 +123,17 @@ def make_parser() -> argparse.ArgumentParser:
         )
         made.set_defaults(command=command)
         add_options(made)
-        made.add_argument(
-            "--traceback", action="store_true", help="on an error, show where it was raised"
-        )
+        _traceback_option(made, default=False)
     return parser
+
+
+def _traceback_option(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument(
+        "--traceback",
+        action="store_true",
+        default=default,
+        help="on an error, show where it was raised",
+    )
 
 
 def _function_options(parser: argparse.ArgumentParser) -> None:
@@ -301,6 +308,7 @@ def _plan_options(parser: argparse.ArgumentParser) -> None:
         file = made.add_argument(name, metavar=name.upper(), help=what)
         _complete(file, FilesCompleter(("json",)))
     made.add_argument("--json", action="store_true", help="print JSON instead of text")
+    _traceback_option(made, default=argparse.SUPPRESS)  # `plan --traceback diff` says it, too
 
 
 def _targets_options(parser: argparse.ArgumentParser) -> None:

@@ -7,6 +7,7 @@ and `check` judges an answer without it.  `packing` is a second question, with r
 of its own: addresses for buffers with lifetimes.
 """
 
+from .changes import Change, Rate, Room
 from .check import check
 from .constraints import (
     Constraint,
@@ -44,7 +45,7 @@ from .problem import (
 from .ranking import ranked
 from .report import Report, ReportError, Solution, Source, Status, Step, Terms
 from .search import SolverMissing, solve
-from .whatif import Change, Rate, Room, whatif
+from .whatif import Explorer, whatif
 
 __all__ = [
     "BoundaryReason",
@@ -57,6 +58,7 @@ __all__ = [
     "Difference",
     "DimChoice",
     "Explanation",
+    "Explorer",
     "Fuse",
     "Moved",
     "Objective",

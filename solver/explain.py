@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Literal
 
+from .changes import Room
 from .codec import to_text
 from .constraints import Constraint, Fuse
 from .difference import Difference
-from .improve import Search
 from .index import Index
 from .paths import least
 from .problem import Candidate, Problem
 from .report import Report, Status, Step
-from .search import start_engine
-from .whatif import Room, whatif
+from .whatif import Explorer
 
 MORE_ROOM = 4
 """To see whether a memory is what binds, plans are looked for with this many times as much."""
@@ -82,32 +81,31 @@ def explain(
     report: Report,
     *,
     constraints: Sequence[Constraint] = (),
-    time_limit: float = 20.0,
+    time_limit: float = 5.0,
     seed: int = 0,
 ) -> Explanation:
     """Reasons for the plan of `report`, the fastest for `problem` under `constraints`.
 
-    `time_limit` seconds are for the boundaries together; each of the memories has a quarter more.
+    `time_limit` seconds are for each question to the solver: one for each memory, and one for each
+    boundary that a candidate spans.
 
     Raises `ValueError` if `report` has no plan.
     """
     if report.solution is None or report.terms is None:
         raise ValueError("explain: the report has no plan to explain")
+    explorer = Explorer(problem, report, constraints=constraints, time_limit=time_limit, seed=seed)
     by_name = {candidate.name: candidate for candidate in problem.candidates}
     picked = [by_name[name] for name in report.solution.picked]
     rooms = {
         "sbuf": Room(sbuf_bytes=(MORE_ROOM - 1) * problem.sbuf_limit_bytes),
         "psum": Room(psum_banks=(MORE_ROOM - 1) * problem.psum_limit_banks),
     }
-    roomier = {
-        memory: whatif(problem, report, room, constraints=constraints, time_limit=time_limit / 4)
-        for memory, room in rooms.items()
-    }
+    roomier = {memory: explorer.difference(room) for memory, room in rooms.items()}
     steps = {step.name: step for step in report.terms.steps if step.kind == "segment"}
     index = Index(problem)
     return Explanation(
         tuple(_segment(index, candidate, steps[candidate.name], roomier) for candidate in picked),
-        tuple(_boundaries(problem, report, picked, constraints, time_limit, seed)),
+        tuple(_boundaries(explorer, picked)),
     )
 
 
@@ -149,30 +147,14 @@ def _limit(
     return "overhead" if 2 * step.overhead_ns > step.ns else "resource", 0
 
 
-def _boundaries(
-    problem: Problem,
-    report: Report,
-    picked: Sequence[Candidate],
-    constraints: Sequence[Constraint],
-    time_limit: float,
-    seed: int,
-) -> list[BoundaryReason]:
-    assert report.solution is not None
-    engine = start_engine("explain", time_limit, seed)
-    search = Search(problem, tuple(constraints), engine, start=[report.solution])
-    ready = search.prepare()
-    reasons = []
+def _boundaries(explorer: Explorer, picked: Sequence[Candidate]) -> Iterator[BoundaryReason]:
     for first, second in pairwise(picked):
         fuse = Fuse(first.ops[-1], second.ops[0])
-        both = any(fuse.first in c.ops and fuse.second in c.ops for c in problem.candidates)
-        if not both:
-            reasons.append(BoundaryReason(fuse.first, fuse.second, "no candidate"))
-        elif not ready:
-            reasons.append(BoundaryReason(fuse.first, fuse.second, "time"))
+        candidates = explorer.problem.candidates
+        if not any(fuse.first in c.ops and fuse.second in c.ops for c in candidates):
+            yield BoundaryReason(fuse.first, fuse.second, "no candidate")
         else:
-            search.best_under(fuse)
-            reasons.append(_boundary(fuse, report, search.report(seed)))
-    return reasons
+            yield _boundary(fuse, explorer.report, explorer.under(fuse))
 
 
 def _boundary(fuse: Fuse, report: Report, found: Report) -> BoundaryReason:

@@ -33,10 +33,34 @@ def construct(problem: Problem, constraints: Sequence[Constraint] = ()) -> list[
     with those copies for free, a few times.
     """
     index = Index(problem)
+    starts: tuple[Cost, ...] = (lambda c: through_hbm(index, c), lambda c: least(index, c))
+    return [plan for start in starts for plan in _rounds(index, start, constraints)]
+
+
+def repaired(
+    problem: Problem, plan: Solution, constraints: Sequence[Constraint] = ()
+) -> list[Solution]:
+    """Plans under `constraints` that are close to `plan`, which need not keep them: found as in
+    `construct`, but beginning with what `plan` picks, if that may be, or else with its copies."""
+    index = Index(problem)
+    copies: dict[Copy, str | None] = dict.fromkeys(plan.kept)
+    copies |= {(value, target): source for value, source, target in plan.conversions}
+    picked = [index.candidates[name] for name in plan.picked]
+    return _rounds(index, _Given(index, copies, set(plan.stored)), constraints, picked)
+
+
+def _rounds(
+    index: Index,
+    start: Cost,
+    constraints: Sequence[Constraint],
+    first: Sequence[Candidate] = (),
+) -> list[Solution]:
+    """The plan along the path `first`, or if that is none or not permitted, along the shortest by
+    `start`, and the plans that follow by the copies it kept."""
     banned = {
         candidate.name
         for constraint in constraints
-        for candidate in problem.candidates
+        for candidate in index.problem.candidates
         if not _permits(index, candidate, constraint)
     }
 
@@ -44,18 +68,19 @@ def construct(problem: Problem, constraints: Sequence[Constraint] = ()) -> list[
         return lambda candidate: None if candidate.name in banned else cost(candidate)
 
     plans: list[Solution] = []
-    starts: tuple[Cost, ...] = (lambda c: through_hbm(index, c), lambda c: least(index, c))
-    for start in starts:
+    if first and all(candidate.name not in banned for candidate in first):
+        path: tuple[int, list[Candidate]] | None = (0, list(first))
+    else:
         path = shortest_path(index, within(start))
-        seen: list[list[Candidate]] = []
-        while path is not None and path[1] not in seen and len(seen) < ROUNDS:
-            seen.append(path[1])
-            residency = Residency(index, path[1], constraints)
-            residency.improve()
-            copies = residency.copies()
-            plan = assemble(index, path[1], copies)
-            plans.append(plan)
-            path = shortest_path(index, within(_Given(index, copies, set(plan.stored))))
+    seen: list[list[Candidate]] = []
+    while path is not None and path[1] not in seen and len(seen) < ROUNDS:
+        seen.append(path[1])
+        residency = Residency(index, path[1], constraints)
+        residency.improve()
+        copies = residency.copies()
+        plan = assemble(index, path[1], copies)
+        plans.append(plan)
+        path = shortest_path(index, within(_Given(index, copies, set(plan.stored))))
     return plans
 
 

@@ -16,7 +16,7 @@ from .diagnose import blocking
 from .engine import SECONDS_PER_PORT, SECONDS_PER_TERM, Engine, Outcome
 from .evaluate import chosen_dims, evaluate
 from .formulation import Formulation
-from .greedy import construct, greedy
+from .greedy import construct, greedy, repaired
 from .linear import UNBOUNDED, LinearModel, Priced, Row, price
 from .objectives import Objective, Rank, cost_terms, criteria, rank
 from .paths import lower_bound
@@ -25,8 +25,8 @@ from .report import Report, Solution, Status, Terms
 from .restricting import rows_of
 
 TIE_SHARE = 0.2
-"""Part of the time limit that may go into choosing among equally fast plans.  Where another
-objective comes first, what is left may go into the choice among its plans."""
+"""Part of the time limit that may go into choosing among equally good plans.  Where a memory comes
+first, many plans are, and all the time that is left may go into finding the fastest."""
 
 FIRST_REACH = 1000
 """The optimiser begins with what plans within 1 / FIRST_REACH of the bound may use."""
@@ -61,6 +61,7 @@ class Search:
         self.form: Formulation | None = None
         self.blocking: tuple[str, ...] = ()
         self.infeasible = False
+        self._start = start
         self._excluded: list[Row] = []
         self._costs: Mapping[int, int] = {}
         self._priced = Priced(0, [])
@@ -98,18 +99,27 @@ class Search:
         self.bound = max(self.bound, self._priced.bound)
         return True
 
-    def best_under(self, constraint: Constraint) -> None:
-        """Look for the best plan under one more constraint, in place of what was found before.  To
-        be called when the search is prepared."""
-        assert self.form is not None
+    def best_under(self, constraint: Constraint, bound: int) -> None:
+        """Look for the best plan under one more constraint, in place of what was found before; no
+        plan without it goes below `bound`.  To be called when the search has been prepared, if
+        there was time for that."""
         constraints = self.constraints
         self.constraints = (*constraints, constraint)
-        self._excluded = rows_of(self.form, constraint)
-        self.best, self.bound = None, self._priced.bound
+        self.best, self.bound = None, max(bound, self._priced.bound)
         self.infeasible, self.blocking = False, ()
-        self._widen(self.form)
-        if self.infeasible:
-            self._diagnose(self.form)
+        for start in self._start:
+            for plan in repaired(self.problem, start, self.constraints):
+                self._offer(plan)
+        if self.form is not None:
+            self._excluded = rows_of(self.form, constraint)
+            # The prices know nothing of the constraint: reach as far as may be needed at once.
+            furthest = max(self._priced.at_use)
+            self._widen(self.form, self.best[0][0] if self.best else furthest)
+            if self.infeasible:
+                self._diagnose(self.form)
+        if self.best is None and not self.infeasible:
+            for plan in construct(self.problem, self.constraints):
+                self._offer(plan)
         self.constraints = constraints
 
     def _diagnose(self, form: Formulation) -> None:
@@ -140,11 +150,12 @@ class Search:
             self.best = (found, plan, terms)
         return True
 
-    def _widen(self, form: Formulation) -> None:
+    def _widen(self, form: Formulation, reach: int | None = None) -> None:
         """Solve over what plans that cost up to `reach` may use, and reach further until it is
         enough."""
         lowest = self._priced.bound
-        reach = max(lowest, self.bound) + 1 + lowest // FIRST_REACH
+        if reach is None:
+            reach = max(lowest, self.bound) + 1 + lowest // FIRST_REACH
         build_s = SECONDS_PER_TERM * sum(len(row.terms) for row in form.model.rows)
         while not self.optimal and self.meter.left_s > build_s:
             if self.best is not None:
@@ -179,7 +190,7 @@ class Search:
         """Among plans as good as the best, the first in the order of the further criteria."""
         assert self.best is not None
         inside = self._inside(form, self.best[0][0])
-        share = TIE_SHARE if self.objective == "time" else 1.0
+        share = 1.0 if self.objective in ("hbm", "sbuf") else TIE_SHARE
         budget_s = min(self.meter.left_s, share * self.meter.limit_s)
         objectives = [form.objective(weights) for weights in criteria(self.objective)]
         kept: list[Row] = []

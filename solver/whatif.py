@@ -1,47 +1,17 @@
-"""What a plan would be if one thing were otherwise: a decision, a limit, or the speed of a
-resource."""
+"""What a plan would be if one thing were otherwise."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from fractions import Fraction
+from collections.abc import Sequence
 
+from .changes import Change, Rate, Room, changed_problem, takes_away
 from .check import check
-from .constraints import Constraint, Cut, Fuse, Pin, hint, validate_constraints
+from .constraints import Constraint, validate_constraints
 from .difference import Difference, diff
 from .improve import Search
-from .problem import Port, Problem, ProblemError, Transfer
+from .problem import Problem
 from .report import Report, Status
 from .search import start_engine
-
-FINEST = 10**6
-"""Largest denominator of a rate's factor."""
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """So much more of a memory (less, if negative): SBUF in bytes per partition, PSUM in banks."""
-
-    sbuf_bytes: int = 0
-    psum_banks: int = 0
-
-    def __str__(self) -> str:
-        return f"{self.sbuf_bytes:+} bytes of SBUF per partition, {self.psum_banks:+} PSUM banks"
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """The busy times of `resource` times `factor`: below 1, it is faster."""
-
-    resource: str
-    factor: float
-
-    def __str__(self) -> str:
-        return f"busy times of {self.resource!r} times {self.factor:g}"
-
-
-Change = Constraint | Room | Rate
 
 
 def whatif(
@@ -60,75 +30,63 @@ def whatif(
 
     Raises `ProblemError` for a change that cannot be, and `ValueError` if `report` has no plan.
     """
-    if report.solution is None:
-        raise ValueError("whatif: the report has no plan to begin with")
-    changed = changed_problem(problem, change)
-    held = (*constraints, change) if isinstance(change, Pin | Cut | Fuse) else tuple(constraints)
-    changed.validate()
-    validate_constraints(changed, held)
-    untouched = _takes_away(change) and not check(changed, report.solution, constraints=held)
-    if report.status is Status.OPTIMAL and untouched:
-        return diff(problem, report, report)
-    engine = start_engine("whatif", time_limit, seed)
-    search = Search(changed, held, engine, start=[report.solution])
-    search.run(ties=False)
-    return diff(problem, report, search.report(seed))
+    explorer = Explorer(problem, report, constraints=constraints, time_limit=time_limit, seed=seed)
+    return explorer.difference(change)
 
 
-def _takes_away(change: Change) -> bool:
-    """Whether `change` leaves no plan that there was not before, and costs as they were."""
-    if isinstance(change, Room):
-        return change.sbuf_bytes <= 0 and change.psum_banks <= 0
-    return not isinstance(change, Rate)
+class Explorer:
+    """Answers such questions about one plan, with up to `time_limit` seconds for each.
 
+    The model is kept for questions that only add a constraint.
+    """
 
-def changed_problem(problem: Problem, change: Change) -> Problem:
-    """`problem` with the limits or costs of `change`.  Raises `ProblemError` if it cannot be."""
-    if isinstance(change, Room):
-        sbuf = problem.sbuf_limit_bytes + change.sbuf_bytes
-        banks = problem.psum_limit_banks + change.psum_banks
-        if sbuf < 0 or banks < 0:
-            raise ProblemError(f"room: {change} leaves less than none")
-        return replace(problem, sbuf_limit_bytes=sbuf, psum_limit_banks=banks)
-    if isinstance(change, Rate):
-        return _rescaled(problem, change)
-    return problem
+    def __init__(
+        self,
+        problem: Problem,
+        report: Report,
+        *,
+        constraints: Sequence[Constraint] = (),
+        time_limit: float = 5.0,
+        seed: int = 0,
+    ) -> None:
+        if report.solution is None:
+            raise ValueError("whatif: the report has no plan to begin with")
+        self.problem = problem
+        self.report = report
+        self._plan = report.solution
+        self._constraints = tuple(constraints)
+        self._time_limit = time_limit
+        self._seed = seed
+        self._search: Search | None = None
 
+    def difference(self, change: Change) -> Difference:
+        """What becomes of the plan under `change`; see `whatif`."""
+        return diff(self.problem, self.report, self.under(change))
 
-def _rescaled(problem: Problem, rate: Rate) -> Problem:
-    ports = [port for c in problem.candidates for port in c.reads + c.writes]
-    known = {resource for c in problem.candidates for resource in c.busy}
-    known |= {resource for p in ports if p.hbm is not None for resource in p.hbm.busy}
-    if rate.resource not in known:
-        near = hint(rate.resource, sorted(known))
-        raise ProblemError(f"rate: nothing is busy on resource {rate.resource!r}{near}")
-    if not 0 < rate.factor <= 1000:
-        raise ProblemError(f"rate: factor is {rate.factor}, must be above 0 and at most 1000")
-    factor = Fraction(rate.factor).limit_denominator(FINEST)
+    def under(self, change: Change) -> Report:
+        """The best plan under `change`."""
+        changed = changed_problem(self.problem, change)
+        held = self._constraints
+        if not isinstance(change, Room | Rate):
+            held = (*held, change)
+        changed.validate()
+        validate_constraints(changed, held)
+        untouched = takes_away(change) and not check(changed, self._plan, constraints=held)
+        if self.report.status is Status.OPTIMAL and untouched:
+            return self.report
+        if isinstance(change, Room | Rate):
+            engine = start_engine("whatif", self._time_limit, self._seed)
+            search = Search(changed, held, engine, start=[self._plan])
+            search.run(ties=False)
+            return search.report(self._seed)
+        return self._constrained(change)
 
-    def scaled(ns: int) -> int:
-        # Rounding all up keeps order: what is not longer before is not longer after.
-        return -(-ns * factor.numerator // factor.denominator)
-
-    def busy(times: Mapping[str, int]) -> dict[str, int]:
-        return {r: scaled(ns) if r == rate.resource else ns for r, ns in times.items()}
-
-    def transfer(cost: Transfer) -> Transfer:
-        early = cost.early_ns
-        early = scaled(early) if rate.resource == problem.prefetch else early
-        return replace(cost, busy=busy(cost.busy), early_ns=early)
-
-    def port(item: Port) -> Port:
-        return item if item.hbm is None else replace(item, hbm=transfer(item.hbm))
-
-    candidates = [
-        replace(
-            candidate,
-            busy=busy(candidate.busy),
-            reads=tuple(map(port, candidate.reads)),
-            writes=tuple(map(port, candidate.writes)),
-        )
-        for candidate in problem.candidates
-    ]
-    conversions = [replace(item, cost=transfer(item.cost)) for item in problem.conversions]
-    return replace(problem, candidates=tuple(candidates), conversions=tuple(conversions))
+    def _constrained(self, constraint: Constraint) -> Report:
+        if self._search is None:
+            engine = start_engine("whatif", self._time_limit, self._seed)
+            self._search = Search(self.problem, self._constraints, engine, start=[self._plan])
+            self._search.prepare()
+        meter = self._search.meter
+        meter.limit_s = max(meter.limit_s, meter.spent_s + self._time_limit)
+        self._search.best_under(constraint, self.report.best_bound_ns)
+        return self._search.report(self._seed)

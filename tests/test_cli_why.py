@@ -144,6 +144,18 @@ def test_the_tab_key_completes_values_of_the_folder(out: str, tmp_path: Path) ->
     assert value_names(str(tmp_path / "nowhere")) == []
 
 
+@pytest.mark.parametrize("place", [1, 2])
+def test_the_traceback_of_an_error_is_shown_wherever_it_is_asked_for(
+    run: Run, tmp_path: Path, place: int
+) -> None:
+    words = ["plan", "diff", str(tmp_path), str(tmp_path)]
+    words.insert(place, "--traceback")
+    code, _, err = run(*words)
+    assert code == 1
+    assert "Traceback (most recent call last)" in err
+    assert "plan.json: cannot be read" in err
+
+
 @pytest.mark.parametrize("words", [("why",), ("plan",), ("plan", "diff", "one")])
 def test_missing_arguments_exit_with_2(run: Run, words: tuple[str, ...]) -> None:
     assert run(*words)[0] == 2

@@ -13,6 +13,7 @@ from solver import (
     Change,
     Cut,
     Difference,
+    Explorer,
     Fuse,
     Moved,
     Pin,
@@ -22,6 +23,7 @@ from solver import (
     Report,
     Room,
     Status,
+    check,
     diff,
     evaluate,
     explain,
@@ -29,8 +31,9 @@ from solver import (
     whatif,
 )
 from solver.brute import brute
+from solver.changes import changed_problem
+from solver.greedy import repaired
 from solver.synthetic import layered_problem, small_problem, with_overlap
-from solver.whatif import changed_problem
 
 
 def random_change(problem: Problem, rng: random.Random) -> Change:
@@ -233,3 +236,35 @@ def test_a_constraint_never_makes_the_best_plan_faster(seed: int) -> None:
         Pin(value, location="sbuf"),
     ):
         assert best_ns(problem, constraint) >= best, constraint
+
+
+def test_an_explorer_answers_as_separate_questions_do() -> None:
+    problem, report = solved(layered_problem(12, seed=2, candidates_per_op=8))
+    explorer = Explorer(problem, report)
+    middle = problem.values[len(problem.values) // 2].name
+    for change in (
+        Pin(middle, location="hbm"),
+        Fuse(*problem.ops[:2]),
+        Room(sbuf_bytes=-(10**4)),
+        Pin(middle, location="sbuf"),
+        Cut(problem.ops[1]),
+    ):
+        one, other = explorer.difference(change), whatif(problem, report, change)
+        assert (one.status, one.delta_ns) == (other.status, other.delta_ns)
+
+
+def test_plans_repaired_under_a_constraint_are_legal_where_there_are_any() -> None:
+    legal = 0
+    for seed in range(30):
+        problem = small_problem(seed, max_ops=4)
+        report = solve(problem)
+        if report.solution is None:
+            continue
+        constraint = random_change(problem, random.Random(seed))
+        if isinstance(constraint, Pin | Cut | Fuse):
+            plans = repaired(problem, report.solution, [constraint])
+            good = [p for p in plans if not check(problem, p, constraints=[constraint])]
+            best = brute(problem, [constraint])
+            assert all(best and evaluate(problem, p).objective_ns >= best[0][0] for p in good)
+            legal += bool(good)
+    assert legal > 3

@@ -65,9 +65,9 @@ class WhyValue:
         return json.dumps(asdict(self), indent=1)
 
 
-def why_plan(saved: Saved, *, time_limit: float = 20.0, seed: int = 0) -> solver.Explanation:
+def why_plan(saved: Saved, *, time_limit: float = 5.0, seed: int = 0) -> solver.Explanation:
     """What holds up each segment of a plan, and why neighbours are not fused; ``time_limit``
-    seconds altogether for the boundaries."""
+    seconds for each question to the solver."""
     return solver.explain(
         saved.problem,
         saved.answer,
@@ -97,8 +97,11 @@ def why_value(saved: Saved, name: str, *, time_limit: float = 5.0, seed: int = 0
         ("32 KiB more SBUF per partition", solver.Room(sbuf_bytes=MORE_SBUF)),
         ("a quarter more DMA queues", solver.Rate("dma", FASTER_DMA)),
     ]
+    explorer = solver.Explorer(
+        problem, answer, constraints=saved.constraints, time_limit=time_limit, seed=seed
+    )
     found = [
-        _counterfactual(name, what, saved, change, time_limit, seed)
+        _counterfactual(name, what, change, explorer.difference(change))
         for what, change in changes
         if not isinstance(change, solver.Rate) or _is_busy(saved, change.resource)
     ]
@@ -142,25 +145,23 @@ def _changes(saved: Saved, value: solver.Value) -> Iterator[tuple[str, solver.Ch
             yield f"ending the segment with {value.producer}", solver.Cut(after)
         else:
             yield f"fusing {value.producer} with {reader}", solver.Fuse(value.producer, reader)
-    chosen = {(d.axis, d.role) for d in answer.dims if d.value == value.name}
-    offered = [
-        (d.axis, d.role) for c in problem.candidates for d in c.dims if d.value == value.name
-    ]
-    for axis, role in sorted(set(offered) - chosen):
+    yield from _other_roles(saved, value)
+
+
+def _other_roles(saved: Saved, value: solver.Value) -> Iterator[tuple[str, solver.Change]]:
+    """Roles that other candidates for the op that decides about them would give a value."""
+    problem = saved.problem
+    deciding = value.producer or min(value.consumers, key=problem.ops.index, default="")
+    chosen = {(d.axis, d.role) for d in saved.answer.dims if d.value == value.name}
+    dims = (dim for c in problem.candidates if deciding in c.ops for dim in c.dims)
+    offered = {(dim.axis, dim.role) for dim in dims if dim.value == value.name}
+    for axis, role in sorted(offered - chosen):
         yield f"{axis} {_ROLE_WORDS[role]}", solver.Pin(value.name, axis, role=role)
 
 
 def _counterfactual(
-    value: str, what: str, saved: Saved, change: solver.Change, time_limit: float, seed: int
+    value: str, what: str, change: solver.Change, found: solver.Difference
 ) -> Counterfactual:
-    found = solver.whatif(
-        saved.problem,
-        saved.answer,
-        change,
-        constraints=saved.constraints,
-        time_limit=time_limit,
-        seed=seed,
-    )
     return Counterfactual(
         what=what,
         status=found.status.value,

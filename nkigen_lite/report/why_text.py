@@ -15,7 +15,7 @@ from nkigen_lite.report.why import Counterfactual, WhyValue
 _LIMITS = {
     "sbuf": "SBUF: with more, the plan is {} faster",
     "psum": "PSUM: with more, the plan is {} faster",
-    "layout": "layouts: another way is {} faster if its operands are laid out for it",
+    "layout": "layouts: {} faster with operands laid out for it",
     "overhead": "what does not overlap: fixed costs",
     "resource": "",
 }
