@@ -31,7 +31,7 @@ from nkigen_lite.report.data import CompileReport, make_report
 from nkigen_lite.report.text import report_text
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
 from nkigen_lite.tensor_ir.passes.layout_solver.constraints import constrain, load_constraints
-from nkigen_lite.tensor_ir.passes.lower_to_nki import lower
+from nkigen_lite.tensor_ir.passes.lower_to_nki import Lowered, lower
 
 __all__ = [
     "Compiled",
@@ -194,8 +194,22 @@ def compile(
     lowered = lower(
         graph, hardware, time_limit=time_limit, seed=seed, constraints=constraints, watch=watch
     )
-    solved = lowered.solved
     report = make_report(lowered, hardware, trace_s)
+    plan = lowered.solved.plan
+    form = form_of(traced, graph, plan, report.header(), function, bound)
+    return _compiled(traced, lowered, hardware, report, form, tuple(constraints))
+
+
+def _compiled(
+    traced: Traced,
+    lowered: Lowered,
+    target: Target,
+    report: CompileReport,
+    form: Form,
+    constraints: tuple[solver.Constraint, ...],
+) -> Compiled:
+    """What the stages made, put together."""
+    solved = lowered.solved
     return Compiled(
         traced=traced,
         graph=traced.graph,
@@ -203,11 +217,11 @@ def compile(
         nki=solved.kernel,
         allocation=solved.allocation,
         report=report,
-        target=hardware,
+        target=target,
         problem=solved.problem,
-        form=form_of(traced, graph, solved.plan, report.header(), function, bound),
+        form=form,
         answer=solved.report,
-        constraints=tuple(constraints),
+        constraints=constraints,
     )
 
 

@@ -99,6 +99,24 @@ class Port:
     via: Layout | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Arrangement:
+    """How the iterations of a segment's innermost loop follow each other, and who computes.
+
+    Attributes:
+        cuts: places between steps, rising: what comes after one runs an iteration later than what
+            comes before, which goes on with the next. Place 2k is before the operands of step k are
+            laid out as it wants them, 2k + 1 after that.
+        engines: per place, who runs those instructions that it can run; None leaves them to the
+            engines that they are meant for. Empty: None everywhere.
+        inner_copies: copies that rotate of what is made and used up in one iteration.
+    """
+
+    cuts: tuple[int, ...] = ()
+    engines: tuple[str | None, ...] = ()
+    inner_copies: int = 2
+
+
 @dataclass(eq=False, slots=True)
 class Segment:
     """Steps under one loop nest.
@@ -112,11 +130,7 @@ class Segment:
         stored: storages that the segment stores to HBM.
         buffers: how many copies of each streamed tile rotate; outer_copies: of those loaded
             outside the innermost loop.
-        cuts: places between steps, rising: what comes after one runs an iteration of the innermost
-            loop later than what comes before, which goes on with the next. Place 2k is before the
-            operands of step k are laid out as it wants them, 2k + 1 after that.
-        engines: per place, who runs those instructions that it can run; None leaves them to the
-            engines that they are meant for. Empty: None everywhere.
+        run: how iterations follow each other and who computes.
     """
 
     name: str
@@ -129,8 +143,7 @@ class Segment:
     stored: frozenset[Storage] = frozenset()
     buffers: int = 2
     outer_copies: int = 2
-    cuts: tuple[int, ...] = ()
-    engines: tuple[str | None, ...] = ()
+    run: Arrangement = Arrangement()
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,8 @@ from nkigen_lite.nki_ir.deallocs import insert_deallocs
 from nkigen_lite.tensor_ir.passes.axes import Coord, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, new_buffer
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, load
-from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering, load_via
+from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
+from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Schedule, Segment
 

@@ -96,8 +96,8 @@ def overlapped(
 
 
 def cuts_of(segment: Segment) -> list[int]:
-    """Where the steps may be cut (``Segment.cuts`` says how places count), in a loop of two trips
-    or more.
+    """Where the steps may be cut, in a loop of two trips or more; places count as in
+    ``Arrangement.cuts``.
 
     Never between a matmul and the step that takes its result out of PSUM, nor between an activation
     and the sums that it adds up on the way.

@@ -16,7 +16,8 @@ from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer
 from nkigen_lite.tensor_ir.passes.direct_lower.kernel import keep, lower_conversion
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
-from nkigen_lite.tensor_ir.passes.direct_lower.segment import PortKey, SegmentLowering
+from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
+from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost, cost_of, costs_by_owner
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX, roles
-from nkigen_lite.tensor_ir.passes.direct_lower.segment import STAGE_BYTES, STAGES
+from nkigen_lite.tensor_ir.passes.direct_lower.staging import STAGE_BYTES, STAGES
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import elements, longest
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,

@@ -17,7 +17,7 @@ from cost_models import Target
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import Cost
-from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout
+from nkigen_lite.tensor_ir.passes.schedule import Arrangement, Conversion, Layout
 
 MOST = 1 << 15  # prices remembered of each kind
 
@@ -40,17 +40,15 @@ def layout_at(place: Place, storage: Storage) -> Layout:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What pricing a choice finds, without names: the candidate but for its ports, where its steps
-    are cut into stages, who runs them, and per port the layout that it is moved in and the cost of
-    that.
+    """What pricing a choice finds, without names: the candidate but for its ports, how it is run
+    (see ``Priced``), and per port the layout that it is moved in and the cost of that.
 
     ``busy``, ``sbuf_bytes`` and per port ``plain`` are what it costs before its steps are cut: by
     these it is compared with its rivals.
     """
 
     candidate: solver.Candidate
-    cuts: tuple[int, ...]
-    engines: tuple[str | None, ...]
+    run: Arrangement
     vias: tuple[Place | None, ...]
     costs: tuple[solver.Transfer, ...]
     plain: tuple[solver.Transfer, ...]

@@ -23,7 +23,7 @@ def schedule_of(planner: Planner, solution: solver.Solution) -> Schedule:
             items.append(planner.conversions[key])
             waiting.discard(key)
         segment = priced.choice.segment(priced.candidate.name)
-        segment.cuts, segment.engines = priced.cuts, priced.engines
+        segment.run = priced.run
         for info in priced.reads:
             comes = (priced.candidate.name, info.storage.name, info.name) in streamed
             segment.reads[info.storage, info.layout.name] = Port(info.layout, comes, info.via)

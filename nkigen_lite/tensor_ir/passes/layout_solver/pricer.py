@@ -10,12 +10,11 @@ import solver
 from cost_models import Target
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.tensor_ir.passes.axes import Storage
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import cuts_of
-from nkigen_lite.tensor_ir.passes.direct_lower.segment import PortKey
+from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
-from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench, Piece
+from nkigen_lite.tensor_ir.passes.layout_solver.arrange import Arranger
+from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice, can_be_kept
-from nkigen_lite.tensor_ir.passes.layout_solver.engines import shared
 from nkigen_lite.tensor_ir.passes.layout_solver.memory import (
     Figures,
     Memory,
@@ -25,59 +24,33 @@ from nkigen_lite.tensor_ir.passes.layout_solver.memory import (
     structure_of,
     structure_of_conversion,
 )
+from nkigen_lite.tensor_ir.passes.layout_solver.ports import (
+    PortInfo,
+    resident_bytes,
+    signature,
+    solver_ports,
+    transfer_of,
+)
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
 from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
-from nkigen_lite.tensor_ir.passes.layout_solver.stages import best_cuts, blocks_of
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
     ROW,
+    Arrangement,
     Conversion,
     Layout,
-    Port,
     Segment,
-    free_elements,
     read_layout,
     write_layout,
 )
 
-FREE = solver.Transfer(busy={}, overhead_ns=0, hbm_bytes=0, sbuf_bytes=0, instructions=0, dmas=0)
 _WORTH_DIVIDING = 0.01  # of a segment's time: how much waiting it takes to ask who waits
-_HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
-_WORTH_CUTTING = 0.03  # of its time that a segment has to gain by another stage
-
-
-@dataclass(eq=False, slots=True)
-class PortInfo:
-    """One boundary of a choice in the schedule's terms.
-
-    Attributes:
-        keepable: whether the value can be kept whole in SBUF in that layout.
-        via: the layout in which it is loaded and stored, to be transposed on chip.
-        cost: of moving it over the boundary.
-    """
-
-    storage: Storage
-    layout: Layout
-    side: str
-    keepable: bool
-    via: Layout | None = None
-    cost: solver.Transfer = FREE
-
-    @property
-    def name(self) -> str:
-        """The layout's name in the problem; one that cannot be kept has a name of its own."""
-        return self.layout.name if self.keepable else self.layout.name + "~"
-
-    @property
-    def key(self) -> PortKey:
-        return self.storage, self.layout.name, "read" if self.side == "read" else "write"
 
 
 @dataclass(eq=False, slots=True)
 class Priced:
-    """A choice with its ports and its solver candidate, where its steps are cut into stages, and
-    who runs them.
+    """A choice with its ports and its solver candidate, and how its iterations are run.
 
     ``streamed_ns`` is what it takes alone with all ports streamed, ``kept_ns`` with all kept.
     """
@@ -85,8 +58,7 @@ class Priced:
     choice: Choice
     ports: list[PortInfo]
     candidate: solver.Candidate
-    cuts: tuple[int, ...]
-    engines: tuple[str | None, ...]
+    run: Arrangement
     streamed_ns: float
     kept_ns: float
 
@@ -99,16 +71,6 @@ class Priced:
         return [p for p in self.ports if p.side == "write"]
 
 
-@dataclass(frozen=True, slots=True)
-class _Way:
-    """A way to run a segment: ``piece`` is lowered so, but for the cuts; the model's estimate."""
-
-    piece: Piece
-    cuts: tuple[int, ...]
-    engines: tuple[str | None, ...]
-    estimate_ns: float
-
-
 @dataclass
 class Pricer:
     """Prices choices on a target.
@@ -119,15 +81,15 @@ class Pricer:
 
     target: Target
     consumers: Mapping[Storage, Sequence[Unit]]
-    bench: Bench = field(init=False)
+    arranger: Arranger = field(init=False)
     limits: Limits = field(init=False)
     memory: Memory = field(init=False)
 
     def __post_init__(self) -> None:
         self.memory = memory_of(self.target)
         self.memory.tidy()
-        self.bench = Bench(self.target)
-        self.limits = Limits.of(self.target)
+        self.arranger = Arranger(self.target)
+        self.limits = self.arranger.limits
 
     def price(self, choice: Choice, name: str, rivals: Sequence[Priced]) -> Priced | None:
         """The choice as a candidate; None if it does not fit the hardware, or if one of its rivals,
@@ -139,8 +101,8 @@ class Pricer:
         segment = choice.segment(name)
         for info in ports:
             info.via = self.best_via(choice, info)
-        piece = self._lower(segment, ports)
-        if not self._fits(piece, [i for i in ports if not i.keepable]):
+        piece = self.arranger.lower(segment, ports)
+        if not self.arranger.fits(piece, [i for i in ports if not i.keepable]):
             self.memory.choices[key] = None
             return None
         for info in ports:
@@ -149,7 +111,9 @@ class Pricer:
             return None
         plain = tuple(info.cost for info in ports)
         own = piece.own
-        arranged = self._arrange(segment, ports, piece, rivals)
+        alike = signature(ports)
+        times = [r.streamed_ns for r in rivals if signature(r.ports) == alike]
+        arranged = self.arranger.arrange(segment, ports, piece, min(times, default=math.inf))
         if arranged is None:
             return None
         priced = self._priced(choice, name, ports, segment, arranged)
@@ -171,8 +135,7 @@ class Pricer:
             choice,
             ports,
             _candidate(choice, name, ports, piece, own_ns),
-            segment.cuts,
-            segment.engines,
+            segment.run,
             streamed_ns=piece.line.time_ns,
             kept_ns=own_ns + max(piece.own.busy.values(), default=0.0),
         )
@@ -227,7 +190,7 @@ class Pricer:
         """The cost of a conversion; of those between layouts that look alike, the first's."""
         known, key = self.memory.conversions, structure_of_conversion(item)
         if key not in known:
-            known[key] = self.bench.conversion(item)
+            known[key] = self.arranger.bench.conversion(item)
         return known[key]
 
     def vias(self, info: PortInfo) -> list[Layout]:
@@ -243,72 +206,6 @@ class Pricer:
         return [v for v in layouts if can_convert(info.storage.dtype, v, info.layout)]
 
     # --- costs -----------------------------------------------------------------------------------
-
-    def _lower(
-        self, segment: Segment, ports: Sequence[PortInfo], *, streamed: bool = True
-    ) -> Piece:
-        """The segment with every port to and from HBM, or with all kept in SBUF that can be."""
-        segment.reads, segment.writes = {}, {}
-        for info in ports:
-            side = segment.reads if info.side == "read" else segment.writes
-            moves = streamed or not info.keepable
-            side[info.storage, info.layout.name] = Port(info.layout, moves, info.via)
-        written = frozenset(i.storage for i in ports if i.side == "write")
-        segment.stored = written if streamed else frozenset()
-        return self.bench.segment(segment)
-
-    def _fits(self, piece: Piece, ports: Sequence[PortInfo]) -> bool:
-        """Whether a segment with these ports streamed fits."""
-        sbuf = piece.own.sbuf_bytes + sum(piece.port(i.key).sbuf_bytes for i in ports)
-        limits = self.limits
-        return piece.own.psum_banks <= limits.psum_banks and sbuf <= limits.sbuf_bytes
-
-    def _arrange(
-        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece, rivals: Sequence[Priced]
-    ) -> Piece | None:
-        """Cut the segment's steps into stages and share its work among the engines, where its
-        simulated time is less for it; of many ways those are simulated that a model of engines in
-        order finds best.
-
-        None if the model finds them all much slower than a rival with the same ports.
-        """
-        ways = self._ways(segment, piece)
-        engines = shared(piece, 2 * len(segment.steps))
-        if any(engines):
-            segment.engines = engines
-            balanced = self._lower(segment, ports)
-            if balanced.busy_ns < (1 - _WORTH_CUTTING) * piece.busy_ns:
-                ways += self._ways(segment, balanced)
-            segment.engines = ()
-        signature = _signature(ports)
-        least = [r.streamed_ns for r in rivals if _signature(r.ports) == signature]
-        promising = min(way.estimate_ns for way in ways)
-        if promising > _HOPELESS * min(least, default=math.inf):
-            return None
-        best, found = ways[0], piece
-        for way in ways[1:]:
-            if way.estimate_ns <= _HOPELESS * promising:
-                segment.cuts, segment.engines = way.cuts, way.engines
-                tried = self._lower(segment, ports) if way.cuts else way.piece
-                gained = tried.line.time_ns < (1 - _WORTH_CUTTING) * found.line.time_ns
-                if gained and self._fits(tried, ports):
-                    best, found = way, tried
-        segment.cuts, segment.engines = best.cuts, best.engines
-        return found
-
-    def _ways(self, segment: Segment, piece: Piece) -> list[_Way]:
-        """The best cuts of a segment by the model, for engines as they are in ``piece``: none, then
-        the best of each number."""
-        steps, cuts = segment.steps, cuts_of(segment)
-        trips = math.prod(-(-loop.axis.extent // loop.block) for loop in segment.loops)
-        busy = [
-            {engine: ns / trips for engine, ns in own.items()}
-            for own in piece.busy_of_places(2 * len(steps))
-        ]
-        return [
-            _Way(piece, way, segment.engines, max(piece.busy_ns, interval * trips))
-            for way, interval in best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
-        ]
 
     def _transfer(self, info: PortInfo, cost: Cost) -> solver.Transfer:
         # A load that waits for a store holds up the loads queued behind it, and nothing hides how
@@ -332,7 +229,7 @@ class Pricer:
         whole = piece.overhead_ns
         if whole < _WORTH_DIVIDING * piece.line.time_ns or not any(i.keepable for i in ports):
             return whole
-        own_ns = min(whole, self._lower(segment, ports, streamed=False).overhead_ns)
+        own_ns = min(whole, self.arranger.lower(segment, ports, streamed=False).overhead_ns)
         share = math.floor(whole - own_ns) // len(ports)
         for info in ports:
             info.cost = replace(info.cost, overhead_ns=info.cost.overhead_ns + share)
@@ -343,7 +240,7 @@ def _candidate(
     choice: Choice, name: str, ports: Sequence[PortInfo], piece: Piece, own_ns: float
 ) -> solver.Candidate:
     own = piece.own
-    reads, writes = _solver_ports(ports)
+    reads, writes = solver_ports(ports)
     return solver.Candidate(
         name=name,
         ops=tuple(u.name for u in choice.units),
@@ -366,8 +263,7 @@ def _figures(
     """What to remember of a priced choice."""
     return Figures(
         candidate=priced.candidate,
-        cuts=priced.cuts,
-        engines=priced.engines,
+        run=priced.run,
         vias=tuple(place_of(i.via, i.storage) if i.via else None for i in priced.ports),
         plain=plain,
         busy=busy,
@@ -395,7 +291,7 @@ def _recalled(
         return None
     for info, cost in zip(ports, figures.costs, strict=True):
         info.cost = cost
-    reads, writes = _solver_ports(ports)
+    reads, writes = solver_ports(ports)
     candidate = replace(
         figures.candidate,
         name=name,
@@ -405,20 +301,7 @@ def _recalled(
         dims=tuple(roles_of(choice)),
     )
     times = figures.streamed_ns, figures.kept_ns
-    return Priced(choice, ports, candidate, figures.cuts, figures.engines, *times)
-
-
-def _solver_ports(
-    ports: Sequence[PortInfo],
-) -> tuple[tuple[solver.Port, ...], tuple[solver.Port, ...]]:
-    """The ports as the solver's records: reads and writes."""
-    made = [(i.side, solver.Port(i.storage.name, i.name, i.cost)) for i in ports]
-    reads, writes = (tuple(p for at, p in made if at == side) for side in ("read", "write"))
-    return reads, writes
-
-
-def _signature(ports: Sequence[PortInfo]) -> frozenset[object]:
-    return frozenset((i.key, i.keepable) for i in ports)
+    return Priced(choice, ports, candidate, figures.run, *times)
 
 
 def _beaten(
@@ -431,7 +314,7 @@ def _beaten(
         for resource, ns in info.cost.busy.items():
             total[resource] = total.get(resource, 0) + ns
     streamed_ns, kept_ns = max(total.values(), default=0), max(busy.values(), default=0)
-    signature = _signature(ports)
+    alike = signature(ports)
     return any(
         rival.streamed_ns <= streamed_ns
         and rival.kept_ns <= kept_ns
@@ -440,24 +323,5 @@ def _beaten(
             r.cost.sbuf_bytes <= p.cost.sbuf_bytes for r, p in zip(rival.ports, ports, strict=True)
         )
         for rival in rivals
-        if _signature(rival.ports) == signature
-    )
-
-
-def resident_bytes(storage: Storage, layout: Layout) -> int:
-    """Bytes per partition of a storage kept whole."""
-    return max(1, free_elements(storage.axes, layout, {})) * storage.dtype.itemsize
-
-
-def transfer_of(cost: Cost, overhead_ns: int, *, early_ns: int = 0) -> solver.Transfer:
-    """A cost as the solver's record."""
-    busy = cost.busy_ns
-    return solver.Transfer(
-        busy=busy,
-        overhead_ns=overhead_ns,
-        hbm_bytes=cost.hbm_bytes,
-        sbuf_bytes=cost.sbuf_bytes,
-        instructions=cost.instructions,
-        dmas=cost.dmas,
-        early_ns=min(early_ns, busy.get(DMA, 0)),
+        if signature(rival.ports) == alike
     )
