@@ -31,7 +31,7 @@ from .problem import (
     Transfer,
     Value,
 )
-from .report import Report, ReportError, Solution, Source, Status, Step, Terms
+from .report import Method, Report, ReportError, Solution, Source, Status, Step, Terms
 from .search import SolverMissing, solve
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "Candidate",
     "Conversion",
     "DimChoice",
+    "Method",
     "Packing",
     "PackingError",
     "PackingProblem",

@@ -90,6 +90,16 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Method:
+    """How an answer was found: as a whole, or in `pieces` (of the last of `rounds`), for which
+    `solves` problems were put to the optimiser: equal ones once."""
+
+    pieces: int = 1
+    rounds: int = 1
+    solves: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The answer to one `Problem`.
 
@@ -97,6 +107,7 @@ class Report:
     (0..1).  `deterministic_s` is the solver's own machine-independent clock.  `dims` are the roles
     and tiles of the plan.  `blocking` names, when infeasible, the limits and pins that cannot hold
     together.  `greedy` is what running op by op through HBM costs, where that is possible at all.
+    `variables` and `constraints` are those of the largest model, and `method` says how many.
     """
 
     status: Status
@@ -113,6 +124,7 @@ class Report:
     dims: tuple[DimChoice, ...]
     blocking: tuple[str, ...]
     greedy: Terms | None
+    method: Method = Method()
 
     def to_json(self) -> str:
         """This report as JSON text."""

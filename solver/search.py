@@ -7,14 +7,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from .decompose import solve_large
 from .engine import SECONDS_PER_PIVOT_ROW, SECONDS_PER_TERM, SECONDS_PER_TICK, Meter, Outcome
 from .formulation import Formulation
 from .improve import Search
 from .linear import UNBOUNDED, LinearModel, Row
+from .marginal import Worth, worth
 from .problem import Pin, Problem
+from .questions import Questions
 from .report import Report
 from .rules import validate_pins
 
@@ -35,6 +40,7 @@ def solve(
     time_limit: float = 10.0,
     seed: int = 0,
     workers: int = 1,
+    processes: int = 1,
     pins: Sequence[Pin] = (),
 ) -> Report:
     """The fastest plan for `problem` under `pins` that `time_limit` seconds allow.
@@ -43,6 +49,10 @@ def solve(
     peak, as far as time allows.  With one worker, the same arguments give the same plan.  However
     short the limit, the report has a plan no slower than `greedy`, if that is legal.
 
+    Large problems without pins are solved in pieces (`decompose`), in up to `processes` processes:
+    that changes how long it takes and nothing else.  A script that asks for more than one must be
+    importable, as `multiprocessing` has it for processes that are spawned.
+
     Raises `ProblemError` for a malformed problem or pin, and `SolverMissing` without OR-Tools.
     """
     if time_limit <= 0:
@@ -50,9 +60,32 @@ def solve(
     engine = CpSat(Meter(time_limit), seed, workers)
     problem.validate()
     validate_pins(problem, pins)
+    if not pins:
+        with closing(Questions(PieceOracle(seed, workers), processes)) as questions:
+            report = solve_large(problem, questions, engine.meter, seed)
+        if report is not None:
+            return report
     search = Search(problem, tuple(pins), engine)
     search.run()
     return search.report(seed)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceOracle:
+    """Answers questions about pieces (`questions.Oracle`) by solving them as a whole."""
+
+    seed: int
+    workers: int
+
+    def solve(self, problem: Problem, seconds: float) -> Report:
+        """See `questions.Oracle`."""
+        search = Search(problem, (), CpSat(Meter(seconds), self.seed, self.workers))
+        search.run()
+        return search.report(self.seed)
+
+    def worth(self, window: tuple[Problem, int], seconds: float) -> Worth:
+        """See `questions.Oracle`."""
+        return worth(*window, CpSat(Meter(seconds), self.seed, self.workers))
 
 
 class CpSat:
