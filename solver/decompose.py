@@ -14,14 +14,14 @@ If the two are not close, the next round leaves out every second cut.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
 from .brute import Rank, rank
 from .check import check
 from .cuts import Crossings, State, choose_cuts, weight
-from .engine import SECONDS_PER_PORT, Meter
+from .engine import GRACE_S, SECONDS_PER_PORT, Meter
 from .evaluate import chosen_dims, evaluate
 from .greedy import greedy
 from .index import Copy, assemble
@@ -53,12 +53,13 @@ Places = dict[tuple[str, str], int]
 def solve_large(problem: Problem, questions: Questions, meter: Meter, seed: int) -> Report | None:
     """A report for a problem that is large and has cuts; `None` for others, and where the pieces
     lead to no plan."""
-    crossings = Crossings(problem)
     if sum(map(weight, problem.candidates)) < LARGE:
         return None
+    crossings = Crossings(problem)
     cuts = choose_cuts(crossings)
     if len(cuts) == 2:
         return None
+    meter.grace_s = GRACE_S
     search = Decomposition(crossings, cuts, questions)
     baseline = greedy(problem)
     if baseline is not None:
@@ -100,7 +101,8 @@ class Decomposition:
 
     `best` is the best plan so far and `bound` a time that none beats; `rounds` counts what was
     done, and `infeasible` says that some piece has no plan at all, so that there is none.
-    `variables` and `constraints` are those of the largest model.
+    `variables` and `constraints` are those of the largest model.  `watch` is called after each
+    round.
     """
 
     def __init__(self, crossings: Crossings, cuts: Sequence[int], questions: Questions) -> None:
@@ -114,6 +116,7 @@ class Decomposition:
         self.infeasible = False
         self.variables = 0
         self.constraints = 0
+        self.watch: Callable[[], None] = lambda: None
         self._prices: list[Places] = [{} for _ in cuts]
         self._ports = sum(1 + len(c.reads) + len(c.writes) for c in self.problem.candidates)
 
@@ -143,6 +146,7 @@ class Decomposition:
             if self.infeasible or any(report.solution is None for report in reports):
                 return
             self._join(reports, meter)
+            self.watch()
             if self.gap <= CLOSE or len(self.spans) == 1:
                 return
             self._coarsen()
@@ -165,11 +169,14 @@ class Decomposition:
         self.bound = max(self.bound, sum(report.best_bound_ns for report in reports) - tolls)
         return reports
 
-    def _piece(self, nth: int, state: State | None = None, count: int = 1) -> Problem:
-        """Piece number `nth`, together with those after it if `count` is more than one."""
-        span = (self.spans[nth][0], self.spans[nth + count - 1][1])
-        prices = (self._prices[nth], self._prices[nth + count])
-        return piece(self.crossings, span, prices=prices, state=state)
+    def _piece(
+        self, nth: int, state: State | None = None, exit_prices: Places | None = None
+    ) -> Problem:
+        """Piece number `nth`, with an open start if no `state` is given, and prices of its own at
+        its end if they are."""
+        exits = self._prices[nth + 1] if exit_prices is None else exit_prices
+        prices = (self._prices[nth], exits)
+        return piece(self.crossings, self.spans[nth], prices=prices, state=state)
 
     def _ask(self, problems: Sequence[Problem], meter: Meter) -> list[Report]:
         before = self.questions.spent_s
@@ -183,30 +190,43 @@ class Decomposition:
     # Plans
 
     def _join(self, reports: Sequence[Report], meter: Meter) -> None:
-        """Put a plan of the whole together, from front to back.
-
-        Where a piece has no plan for what there is, it and the one before it are solved as one.
-        """
+        """Put a plan of the whole together, from front to back."""
         joined = [_Joined()]
         for nth, report in enumerate(reports):
-            plan = report.solution
-            if plan is not None and nth and not self._matches(nth, joined[-1].state, plan):
-                (again,) = self._ask([self._piece(nth, joined[-1].state)], meter)
-                plan = again.solution
-            count = 1
-            if plan is None and nth:
-                count = 2
-                state = joined[-2].state if nth > 1 else None
-                (both,) = self._ask([self._piece(nth - 1, state, count)], meter)
-                plan = both.solution
+            wanted = report.solution
+            assert wanted is not None
+            plan = self._continued(nth, joined[-1].state, wanted, meter)
+            if plan is None:
+                before = self._provider(nth, joined[-2].state, wanted, meter) if nth else None
+                if before is None:
+                    return
+                joined[-1] = self._extended(joined[-2], nth - 1, before)
+                plan = self._continued(nth, joined[-1].state, wanted, meter)
             if plan is None:
                 return
-            joined.append(self._extended(joined[-count], nth + 1 - count, nth, plan))
+            joined.append(self._extended(joined[-1], nth, plan))
         self.offer(assemble(self.crossings.index, joined[-1].picked, joined[-1].copies))
 
-    def _extended(self, start: _Joined, first: int, last: int, plan: Solution) -> _Joined:
-        """`start` continued by a plan of the pieces `first` to `last`."""
-        begin, end = self.spans[first][0], self.spans[last][1]
+    def _continued(self, nth: int, state: State, wanted: Solution, meter: Meter) -> Solution | None:
+        """A plan for a piece that starts from `state`: `wanted`, if it does."""
+        if nth == 0 or self._matches(nth, state, wanted):
+            return wanted
+        (report,) = self._ask([self._piece(nth, state)], meter)
+        return report.solution
+
+    def _provider(self, nth: int, state: State, wanted: Solution, meter: Meter) -> Solution | None:
+        """A plan for the piece before `nth`, starting from `state`, that makes available what
+        `wanted` takes there: for lack of it there is no plan for `nth`."""
+        dear = self.bound // len(self.spans)
+        used = self._used(nth, wanted)
+        prices = {(value, place): dear for value, places in used.items() for place in places}
+        exits = _dearest(self._prices[nth] | prices)
+        (report,) = self._ask([self._piece(nth - 1, state if nth > 1 else None, exits)], meter)
+        return report.solution
+
+    def _extended(self, start: _Joined, nth: int, plan: Solution) -> _Joined:
+        """`start` continued by a plan of piece `nth`."""
+        begin, end = self.spans[nth]
         known = self.crossings.index.candidates
         return _Joined(
             state_after(self.crossings, end, start.state, plan),

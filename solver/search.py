@@ -13,7 +13,14 @@ from types import ModuleType
 from typing import Any
 
 from .decompose import solve_large
-from .engine import SECONDS_PER_PIVOT_ROW, SECONDS_PER_TERM, SECONDS_PER_TICK, Meter, Outcome
+from .engine import (
+    GRACE_S,
+    SECONDS_PER_PIVOT_ROW,
+    SECONDS_PER_TERM,
+    SECONDS_PER_TICK,
+    Meter,
+    Outcome,
+)
 from .formulation import Formulation
 from .improve import Search
 from .linear import UNBOUNDED, LinearModel, Row
@@ -79,13 +86,17 @@ class PieceOracle:
 
     def solve(self, problem: Problem, seconds: float) -> Report:
         """See `questions.Oracle`."""
-        search = Search(problem, (), CpSat(Meter(seconds), self.seed, self.workers))
+        search = Search(problem, (), self._engine(seconds))
         search.run()
         return search.report(self.seed)
 
     def worth(self, window: tuple[Problem, int], seconds: float) -> Worth:
         """See `questions.Oracle`."""
-        return worth(*window, CpSat(Meter(seconds), self.seed, self.workers))
+        return worth(*window, self._engine(seconds))
+
+    def _engine(self, seconds: float) -> CpSat:
+        # Pieces are small: on a loaded machine, real time must not end them differently.
+        return CpSat(Meter(seconds, grace_s=GRACE_S), self.seed, self.workers)
 
 
 class CpSat:
