@@ -42,6 +42,9 @@ PRICE_SHARE = 0.3
 SOLVE_SHARE = 0.5
 """Parts of the time left that finding prices, and one batch of problems, may take."""
 
+SHORT = 20
+"""Time is short when it is less than this many times what building the model takes."""
+
 MAX_PRICED = 4
 """Places of one value at one cut that may have a price, the dearest ones: plans of a piece choose
 among all subsets."""
@@ -117,6 +120,7 @@ class Decomposition:
         self.variables = 0
         self.constraints = 0
         self.watch: Callable[[], None] = lambda: None
+        self._share = SOLVE_SHARE
         self._prices: list[Places] = [{} for _ in cuts]
         self._ports = sum(1 + len(c.reads) + len(c.writes) for c in self.problem.candidates)
 
@@ -137,10 +141,10 @@ class Decomposition:
 
     def run(self, meter: Meter) -> None:
         """Rounds until the gap is small, one piece is left, or the time is up."""
-        if not self._begin(meter):
-            return
-        self._prices = self._worth(meter)
         while self._begin(meter):
+            if not self.rounds:
+                self._join_by_hand(meter)
+                self._find_prices(meter)
             self.rounds += 1
             reports = self._solve_open(meter)
             if self.infeasible or any(report.solution is None for report in reports):
@@ -150,6 +154,15 @@ class Decomposition:
             if self.gap <= CLOSE or len(self.spans) == 1:
                 return
             self._coarsen()
+
+    def _join_by_hand(self, meter: Meter) -> None:
+        """If time is short, first join plans that pieces have without being searched."""
+        if meter.left_s < SHORT * self._ports * SECONDS_PER_PORT:
+            self._share = 0.0
+            reports = self._solve_open(meter)
+            if all(report.solution is not None for report in reports):
+                self._join(reports, meter)
+            self._share = SOLVE_SHARE
 
     def _begin(self, meter: Meter) -> bool:
         """Whether there is time for another look at all pieces, which is then counted."""
@@ -180,7 +193,7 @@ class Decomposition:
 
     def _ask(self, problems: Sequence[Problem], meter: Meter) -> list[Report]:
         before = self.questions.spent_s
-        reports = self.questions.solve(problems, SOLVE_SHARE * meter.left_s)
+        reports = self.questions.solve(problems, self._share * meter.left_s)
         meter.spent_s += self.questions.spent_s - before
         for report in reports:
             self.variables = max(self.variables, report.variables)
@@ -261,8 +274,11 @@ class Decomposition:
 
     # Prices
 
-    def _worth(self, meter: Meter) -> list[Places]:
-        """For each cut, what readers after it would pay."""
+    def _find_prices(self, meter: Meter) -> None:
+        """Set the price of every place at a cut to what readers after the cut would pay, if the
+        time allows to build the models for that."""
+        if 2 * self._ports * SECONDS_PER_PORT > PRICE_SHARE * meter.left_s:
+            return
         windows: list[tuple[Problem, int]] = []
         for nth in range(1, len(self.spans)):
             window = piece(
@@ -275,7 +291,7 @@ class Decomposition:
         before = self.questions.spent_s
         found = self.questions.worth(windows, PRICE_SHARE * meter.left_s)
         meter.spent_s += self.questions.spent_s - before
-        return [{}, *map(_dearest, found), {}]
+        self._prices = [{}, *map(_dearest, found), {}]
 
     def _coarsen(self) -> None:
         """Leave out every second cut."""
