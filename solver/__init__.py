@@ -43,7 +43,7 @@ from .problem import (
     Value,
 )
 from .ranking import ranked
-from .report import Report, ReportError, Solution, Source, Status, Step, Terms
+from .report import Method, Report, ReportError, Solution, Source, Status, Step, Terms
 from .search import SolverMissing, solve
 from .whatif import Explorer, whatif
 
@@ -60,6 +60,7 @@ __all__ = [
     "Explanation",
     "Explorer",
     "Fuse",
+    "Method",
     "Moved",
     "Objective",
     "Packing",

@@ -22,14 +22,19 @@ or the load of the machine; real time is only a net below, at `WALL_FACTOR` time
 WALL_FACTOR = 4
 """Real seconds allowed per second of the time limit."""
 
+GRACE_S = 10.0
+"""Real seconds that the net allows a search in pieces, and each piece, besides."""
+
 
 @dataclass(slots=True)
 class Meter:
-    """Time spent, in machine-independent estimates of seconds, with real time as a net below."""
+    """Time spent, in machine-independent estimates of seconds, with real time as a net below;
+    `grace_s` are real seconds that the net allows besides."""
 
     limit_s: float
     spent_s: float = 0.0
     started: float = field(default_factory=time.perf_counter)
+    grace_s: float = 0.0
 
     @property
     def left_s(self) -> float:
@@ -44,7 +49,7 @@ class Meter:
     @property
     def wall_left_s(self) -> float:
         """Real time that one more step may take."""
-        return max(0.01, WALL_FACTOR * self.limit_s - self.wall_s)
+        return max(0.01, WALL_FACTOR * self.limit_s + self.grace_s - self.wall_s)
 
 
 @dataclass(frozen=True, slots=True)

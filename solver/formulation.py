@@ -42,7 +42,9 @@ class Formulation:
 
     `model` holds the rows; `time`, `traffic` and `work` are objectives (ns, HBM bytes and
     instructions per unit of a variable); `room.peak` is the variable of the largest live SBUF
-    bytes per partition; `needs` maps variables that are 0 without a pick to that pick.
+    bytes per partition; `needs` maps variables that are 0 without a pick to that pick; `supply`
+    lists the rows by which a read at a position needs a value in a layout or HBM, as (value,
+    layout, position, row).
     """
 
     def __init__(self, problem: Problem) -> None:
@@ -60,6 +62,7 @@ class Formulation:
         self.hold: dict[Copy, int] = {}
         self.role: dict[tuple[str, str], int] = {}
         self.tile: dict[tuple[str, str], int] = {}
+        self.supply: list[tuple[str, str, int, int]] = []
         self.covering: list[list[Candidate]] = [[] for _ in problem.ops]
         self.must_run = [f"op {op!r} must run" for op in problem.ops]
         self.timing = Timing(self.model, self.index, self.time, self.needs)
@@ -150,7 +153,8 @@ class Formulation:
                 self._add_hold(made_from, convert)
             elif self.index.values[conversion.value].producer is not None:
                 stored = self.stored(conversion.value)
-                self.model.at_most([(1, convert), *_negative(stored)], 0)
+                first_read = self.index.consumed_at[conversion.value][0]
+                self._add_need(conversion.value, HBM, first_read, [(1, convert)], stored)
 
     def _add_hold(self, copy: Copy, convert: int) -> None:
         """A conversion's source is held at the producing segment, kept or not."""
@@ -209,10 +213,16 @@ class Formulation:
                     from_hbm = [] if move is None else [(-1, move)]
                     kept[port.layout] += [(1, self.pick[candidate.name]), *from_hbm]
         for layout, readers in sorted(kept.items()):
-            self.model.at_most(readers + _negative(self.copies((value, layout))), 0)
+            self._add_need(value, layout, position, readers, self.copies((value, layout)))
         if self.index.produced_at[value] is not None:
             for _, readers in sorted(streamed.items()):
-                self.model.at_most(readers + _negative(stored), 0)
+                self._add_need(value, HBM, position, readers, stored)
+
+    def _add_need(
+        self, value: str, place: str, position: int, readers: Expression, homes: Expression
+    ) -> None:
+        self.supply.append((value, place, position, len(self.model.rows)))
+        self.model.at_most(readers + _negative(homes), 0)
 
     # Roles and tiles
 

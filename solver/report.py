@@ -96,6 +96,16 @@ class Terms:
 
 
 @dataclass(frozen=True, slots=True)
+class Method:
+    """How an answer was found: as a whole, or in `pieces` (of the last of `rounds`), for which
+    `solves` problems were put to the optimiser: equal ones once."""
+
+    pieces: int = 1
+    rounds: int = 1
+    solves: int = 1
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
     """The answer to one `Problem`.
 
@@ -105,7 +115,8 @@ class Report:
     whatever the objective.  `deterministic_s` is the solver's own machine-independent clock.
     `dims` are the roles and tiles of the plan.  `blocking` names, when infeasible, the limits and
     constraints that cannot hold together.  `greedy` is what running op by op through HBM costs,
-    where that is possible at all.
+    where that is possible at all.  `variables` and `constraints` are those of
+    the largest model, and `method` says how many.
     """
 
     status: Status
@@ -126,6 +137,7 @@ class Report:
     cost: int | None = None
     cost_terms: Mapping[str, int] = field(default_factory=dict)
     cost_bound: int = 0
+    method: Method = Method()
 
     def to_json(self) -> str:
         """This report as JSON text."""

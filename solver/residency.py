@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice, product
 
@@ -64,7 +64,7 @@ class Residency:
         self._needs = [0] * len(picked)
         self._excess = [0] * len(picked)
         self._costs: list[Score] = [(0, 0, 0, 0)] * len(picked)
-        self._made: Score = (0, 0, 0, 0)
+        self._total: Score = (0, 0, 0, 0)
         self._loads = [Load(0, 0, 0)] * len(picked)
         for segment in range(len(picked)):
             self._refresh(segment)
@@ -168,7 +168,7 @@ class Residency:
             self._buffers[anchor].remove(cost.sbuf_bytes)
         self._take(range(anchor, anchor + 1), 0)
         one = (0, transfer_ns(cost), cost.hbm_bytes, cost.instructions)
-        self._made = _sum([self._made, tuple(sign * part for part in one)])
+        self._add(one, sign)
 
     def _take(self, segments: range, size: int) -> None:
         for segment in segments:
@@ -178,9 +178,9 @@ class Residency:
     # Scores
 
     def _score(self, value: str) -> Score:
-        faults, ns, hbm_bytes, instructions = _sum([*self._costs, self._made])
+        faults, ns, hbm_bytes, instructions = self._total
         ns -= saved_ns(self._loads) if self._index.problem.prefetch else 0
-        faults += sum(self._excess) + (UNSERVED if self._misplaced(value) else 0)
+        faults += UNSERVED if self._misplaced(value) else 0
         return faults, ns, hbm_bytes, instructions
 
     def _misplaced(self, value: str) -> bool:
@@ -207,19 +207,27 @@ class Residency:
         self._needs[segment] = candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in moved)
         self._measure(segment)
         self._loads[segment] = self._index.load_of(candidate, moved)
+        self._add(self._costs[segment], -1)
         self._costs[segment] = (
             UNSERVED * (len(ports) - len(moved)),
             self._index.segment_ns(candidate, moved),
             sum(cost.hbm_bytes for cost in moved),
             candidate.instructions + sum(cost.instructions for cost in moved),
         )
+        self._add(self._costs[segment], 1)
+
+    def _add(self, cost: Score, sign: int) -> None:
+        faults, ns, hbm_bytes, instructions = self._total
+        self._total = (
+            faults + sign * cost[0],
+            ns + sign * cost[1],
+            hbm_bytes + sign * cost[2],
+            instructions + sign * cost[3],
+        )
 
     def _measure(self, segment: int) -> None:
         need = max(self._needs[segment], *self._buffers[segment], 0)
         limit = self._index.problem.sbuf_limit_bytes
-        self._excess[segment] = max(0, self._held[segment] + need - limit)
-
-
-def _sum(scores: Iterable[tuple[int, ...]]) -> Score:
-    faults, ns, hbm_bytes, instructions = (sum(column) for column in zip(*scores, strict=True))
-    return faults, ns, hbm_bytes, instructions
+        excess = max(0, self._held[segment] + need - limit)
+        self._add((excess - self._excess[segment], 0, 0, 0), 1)
+        self._excess[segment] = excess

@@ -7,16 +7,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
 from .constraints import Constraint, validate_constraints
-from .engine import SECONDS_PER_PIVOT_ROW, SECONDS_PER_TERM, SECONDS_PER_TICK, Meter, Outcome
+from .decompose import solve_large
+from .engine import (
+    GRACE_S,
+    SECONDS_PER_PIVOT_ROW,
+    SECONDS_PER_TERM,
+    SECONDS_PER_TICK,
+    Meter,
+    Outcome,
+)
 from .formulation import Formulation
 from .improve import Search
 from .linear import UNBOUNDED, LinearModel, Row
+from .marginal import Worth, worth
 from .objectives import Objective, validate_objective
 from .problem import Problem
+from .questions import Questions
 from .report import Report, Solution
 
 MAX_ROUNDS = 6
@@ -35,6 +47,7 @@ def solve(
     *,
     time_limit: float = 10.0,
     seed: int = 0,
+    processes: int = 1,
     constraints: Sequence[Constraint] = (),
     objective: Objective = "time",
     start: Sequence[Solution] = (),
@@ -47,6 +60,10 @@ def solve(
     plan.  However short the limit, the report has a plan no worse than `greedy` and those in
     `start`, plans of like problems for instance, as far as they are legal.
 
+    Large problems without constraints are solved for their time in pieces (`decompose`), in up to
+    `processes` processes: that changes how long it takes and nothing else.  A script that asks for
+    more than one must be importable, as `multiprocessing` has it for processes that are spawned.
+
     Raises `ProblemError` for a malformed problem, constraint or objective, and `SolverMissing`
     without OR-Tools.
     """
@@ -54,6 +71,11 @@ def solve(
     problem.validate()
     validate_constraints(problem, constraints)
     validate_objective(objective)
+    if not constraints and objective == "time":
+        with closing(Questions(PieceOracle(seed), processes)) as questions:
+            report = solve_large(problem, questions, engine.meter, seed, start)
+        if report is not None:
+            return report
     search = Search(problem, tuple(constraints), engine, objective, start)
     search.run()
     return search.report(seed)
@@ -65,6 +87,27 @@ def start_engine(who: str, time_limit: float, seed: int) -> CpSat:
     if time_limit <= 0:
         raise ValueError(f"{who}: time_limit is {time_limit}, must be above 0")
     return CpSat(Meter(time_limit), seed)
+
+
+@dataclass(frozen=True, slots=True)
+class PieceOracle:
+    """Answers questions about pieces (`questions.Oracle`) by solving them as a whole."""
+
+    seed: int
+
+    def solve(self, problem: Problem, seconds: float) -> Report:
+        """See `questions.Oracle`."""
+        search = Search(problem, (), self._engine(seconds))
+        search.run()
+        return search.report(self.seed)
+
+    def worth(self, window: tuple[Problem, int], seconds: float) -> Worth:
+        """See `questions.Oracle`."""
+        return worth(*window, self._engine(seconds))
+
+    def _engine(self, seconds: float) -> CpSat:
+        # Pieces are small: on a loaded machine, real time must not end them differently.
+        return CpSat(Meter(seconds, grace_s=GRACE_S), self.seed)
 
 
 class CpSat:
