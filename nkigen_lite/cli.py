@@ -20,7 +20,7 @@ import cost_models
 import nkigen_lite
 import solver
 from cost_models import PriceError, ProfileError, targets
-from nkigen_lite.commands.arguments import count, pair, seconds, seed, stage
+from nkigen_lite.commands.arguments import count, order, pair, seconds, seed, stage
 from nkigen_lite.commands.checking import check_command
 from nkigen_lite.commands.compiling import compile_command, show_command
 from nkigen_lite.commands.explaining import plan_diff_command, value_names, why_command
@@ -220,6 +220,13 @@ def _run_options(parser: argparse.ArgumentParser) -> None:
         help="of the random values of parameters that --arg gives only a shape (default: 0)",
     )
     parser.add_argument("-o", "--output", metavar="FILE.npz", help="save the outputs by name")
+    parser.add_argument(
+        "--checked",
+        type=order,
+        metavar="ORDER",
+        help="run in memories of bytes, each buffer at its address: in `program` order, or in one "
+        "that the engines may take, for a seed; reads of bytes that are not there are errors",
+    )
     parser.add_argument(
         "--check", action="store_true", help="compare with numpy; exit code 1 if they disagree"
     )

@@ -180,6 +180,19 @@ def test_a_drawing_that_cannot_be_written_is_named(run: Run, kernels: str) -> No
     fails(run(*_words(kernels, "--svg", "/proc/no.svg")), "/proc/no.svg: cannot be written")
 
 
+@pytest.mark.parametrize("order", ["program", "3"])
+def test_run_can_check_memory(run: Run, kernels: str, order: str) -> None:
+    words = ("run", f"{kernels}:both", "--arg", "x=40x30")
+    plain = run(*words, "--check")
+    assert plain[0] == 0
+    assert run(*words, "--check", "--checked", order) == plain
+
+
+def test_an_order_that_is_none_is_refused(run: Run, kernels: str) -> None:
+    words = ("run", f"{kernels}:both", "--arg", "x=40x30", "--checked", "sideways")
+    fails(run(*words), "'sideways' is not a whole number from 0 to 2**31 - 1", code=2)
+
+
 def test_simulate_can_wait_for_addresses(run: Run, kernels: str) -> None:
     small = "memory.sbuf_usable_bytes_per_partition=2048"
     words = ("simulate", f"{kernels}:softmax", "--arg", "x=512x256", "--json", "--set", small)

@@ -294,3 +294,12 @@ def test_easy_problems_are_solved_without_ortools(monkeypatch: pytest.MonkeyPatc
     assert packed(random_problem(1, 40, slack=0.5)).searches == 0
     with pytest.raises(SolverMissing):
         packed(cut_rectangle(1, 40)[0])
+
+
+def test_without_search_the_answer_is_that_of_the_passes() -> None:
+    problem, _ = cut_rectangle(3, 60)
+    quick = pack(problem, search=False)
+    check_packing(problem, quick)
+    assert quick.searches == 0
+    assert not quick.fits
+    assert packed(problem).fits

@@ -21,6 +21,7 @@ from nkigen_lite.commands.stages import ALL, STAGES
 from nkigen_lite.core.dtypes import Array, DType, parse_dtype, round_to
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.frontend import arguments, load_function, parse_spec
+from nkigen_lite.nki_ir.checked import Order
 from nkigen_lite.tensor_ir.types import TensorType
 
 Pair = tuple[str, str]
@@ -50,6 +51,11 @@ def seed(text: str) -> int:
     if not text.isdecimal() or int(text) >= 2**31:
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to 2**31 - 1")
     return int(text)
+
+
+def order(text: str) -> Order:
+    """``program``, or a seed."""
+    return "program" if text == "program" else seed(text)
 
 
 def count(text: str) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator, Mapping
+from inspect import BoundArguments
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from nkigen_lite.commands.stages import STAGES, doing_after
 from nkigen_lite.core.dtypes import Array, DType, round_to
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.frontend import arguments
+from nkigen_lite.nki_ir.checked import Order
 from nkigen_lite.report.agreement import Agreement, compare, dtypes_of, tolerance
 from nkigen_lite.report.figures import micros, scientific
 from nkigen_lite.report.tables import Column, render, table
@@ -36,7 +38,7 @@ def run_command(args: argparse.Namespace) -> int:
         kernel = compiled(args, wanted, target, lambda stage, _: progress(doing_after(stage)))
         inputs = wanted.with_arrays(_arrays(wanted, args.random))
         progress("running the kernel in the interpreter")
-        result = kernel(*inputs.args, **inputs.kwargs)
+        result = _result(kernel, inputs, args.checked)
         outputs = named_outputs(kernel, result)
         agreements: list[Agreement] = []
         if args.check:
@@ -49,6 +51,14 @@ def run_command(args: argparse.Namespace) -> int:
     if not args.quiet:
         _print(kernel, outputs, agreements, args.output)
     return 0 if all(a.ok for a in agreements) else 1
+
+
+def _result(kernel: Compiled, inputs: BoundArguments, order: Order | None) -> Any:
+    """What the kernel returns; with an order, run in memories of bytes at its addresses."""
+    if order is None:
+        return kernel(*inputs.args, **inputs.kwargs)
+    feed = kernel.traced.feed(*inputs.args, **inputs.kwargs)
+    return kernel.traced.unflatten(kernel.run_checked(feed, order))
 
 
 def named_outputs(kernel: Compiled, result: Any) -> dict[str, Any]:

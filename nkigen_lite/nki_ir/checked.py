@@ -156,9 +156,9 @@ def _adds(op: Op, arrays: Sequence[Any]) -> bool:
 class _Run:
     """One run: its memories, and what every buffer, view and loop index stands for at the moment.
 
-    ``every`` are all contents so far, by number less one, ``earlier`` those of a buffer before its
-    last rotation, the latest first; ``on_issue`` is told of each op that is
-    issued and each buffer that is allocated, with the loops' trips.
+    ``every`` are all contents so far, by number less one; ``contents`` and ``arrays`` are those
+    that a value stands for, ``earlier`` those of a buffer before its last rotations, the latest
+    first, ``hbm`` the memories of buffers in HBM.
     """
 
     kernel: Graph
@@ -249,9 +249,10 @@ class _Run:
             mine.alive = False
 
     def _in_hbm(self, value: Value) -> Contents:
-        kind = value.type
-        memory = self.hbm.setdefault(value, ByteMemory("hbm", 1, kind.size_bytes))
-        return self._begin(value, memory, memory.row(kind), 0)
+        if value not in self.hbm:
+            self.hbm[value] = ByteMemory("hbm", 1, value.type.size_bytes)
+        memory = self.hbm[value]
+        return self._begin(value, memory, memory.row(value.type), 0)
 
     def _begin(self, value: Value, memory: ByteMemory, array: Array, copy: int) -> Contents:
         place = self.places.get(value)

@@ -21,20 +21,26 @@ NOTHING = Draft({}, 0, "no buffers")
 
 
 def pack(
-    problem: PackingProblem, time_limit: float = 10.0, seed: int = 0, workers: int = 1
+    problem: PackingProblem,
+    time_limit: float = 10.0,
+    seed: int = 0,
+    workers: int = 1,
+    *,
+    search: bool = True,
 ) -> Packing:
     """Addresses for the buffers of `problem` within its capacity, if `time_limit` seconds allow.
 
     The time is counted in estimates, of one core, so that the same problem, limit and seed give
     the same packing however fast the machine is and however many `workers` run side by side; only
     at several times the limit does real time end the search.  However short the limit, the answer
-    has addresses, above the capacity if need be.
+    has addresses, above the capacity if need be.  Without `search` they are the best of the passes
+    that do without CP-SAT.
 
     Raises `ProblemError` for a malformed problem, `ValueError` for a limit or number of workers
     that is not above 0, and `SolverMissing` if it takes OR-Tools and that is not installed.
     """
     packer = _packer("pack", problem, time_limit, seed, workers)
-    if packer.bound <= packer.capacity < packer.best.height:
+    if search and packer.bound <= packer.capacity < packer.best.height:
         packer.search(packer.capacity, packer.meter.left_s)
     return packer.report()
 

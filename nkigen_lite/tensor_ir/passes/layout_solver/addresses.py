@@ -28,7 +28,7 @@ from nkigen_lite.nki_ir.types import MemorySpace
 
 Named = tuple[str, Lifetime]
 
-QUICK_S = 0.03
+QUICK_S = 0.1
 """Seconds, as the packer counts them, for each try but the last: its passes without search."""
 
 BUDGETS = (1.0, 0.95, 0.85, 0.7, 0.5)
@@ -140,7 +140,8 @@ class _Memory:
             return APART, solver.pack(self._problem(lives, always), time_limit, seed)
         for part in BUDGETS:
             taken, spans = self._kept(lives, total, int(part * self.capacity))
-            packing = solver.pack(self._problem(lives, spans), min(QUICK_S, time_limit), seed)
+            problem = self._problem(lives, spans)
+            packing = solver.pack(problem, min(QUICK_S, time_limit), seed, search=False)
             if packing.fits:
                 return f"at least {STEPS[taken].name}", packing
         spans = [life.live for _, life in lives]
