@@ -20,7 +20,7 @@ from solver.pieces import piece, toll
 from solver.questions import Questions
 from solver.search import PieceOracle
 
-ORACLE = PieceOracle(0, 1)
+ORACLE = PieceOracle(0)
 
 
 def bound_of_pieces(
