@@ -74,4 +74,6 @@ def interval_ns(blocks: Sequence[Block], cuts: tuple[int, ...]) -> float:
                 done[iteration, position] = end
                 ends[iteration] = max(ends[iteration], end)
     half = _ITERATIONS // 2
-    return (ends[-1] - ends[half - 1]) / (_ITERATIONS - half)
+    engines = {engine for block in blocks for engine in block.busy}
+    busiest = max((sum(b.busy.get(e, 0.0) for b in blocks) for e in engines), default=0.0)
+    return max(busiest, (ends[-1] - ends[half - 1]) / (_ITERATIONS - half))
