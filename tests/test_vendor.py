@@ -57,9 +57,7 @@ def test_old_layout_is_recognised(monkeypatch: pytest.MonkeyPatch) -> None:
     old.__spec__ = importlib.machinery.ModuleSpec("neuronxcc.nki", None)
     monkeypatch.setitem(sys.modules, "neuronxcc", ModuleType("neuronxcc"))
     monkeypatch.setitem(sys.modules, "neuronxcc.nki", old)
-    with pytest.raises(
-        VendorMissing, match=r"neuronxcc.nki \(NKI 0.1\) is; kernels of"
-    ):
+    with pytest.raises(VendorMissing, match=r"neuronxcc.nki \(NKI 0.1\) is; kernels of"):
         vendor.nki()
     assert vendor.installed().old_nki
 

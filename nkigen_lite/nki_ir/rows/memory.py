@@ -11,6 +11,7 @@ from nkigen_lite.core.dtypes import Array, DType, parse_dtype
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
     dma_side,
@@ -120,6 +121,7 @@ compute(
     arity=(2, 2),
     memory=(DMA_SIDE,),
     nki=nisa("dma_copy", dst=dma_side(0), src=dma_side(1), dge_mode=_dge_mode, engine=_dma_trigger),
+    kb=kb.kb("dma_copy", dst=kb.dma(0), src=kb.dma(1)),
 )
 
 
@@ -136,9 +138,9 @@ def _memset_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
     return {**attrs, "value": kind(attrs["value"])}
 
 
-def _memset_value(op: Op, spelling: Spelling) -> Expr:
-    value = op.attrs["value"]
-    return Expr(number_text(int(value != 0) if op.inputs[0].type.dtype is DType.BOOL else value))
+def _memset_number(op: Op) -> float:
+    value: float = op.attrs["value"]
+    return int(value != 0) if op.inputs[0].type.dtype is DType.BOOL else value
 
 
 compute(
@@ -150,7 +152,13 @@ compute(
     arity=(1, 1),
     attrs=(Attr("value", (int, float)),),
     prepare=_memset_attrs,
-    nki=nisa("memset", dst=operand(0), value=_memset_value, engine=on_engine()),
+    nki=nisa(
+        "memset",
+        dst=operand(0),
+        value=lambda op, spelling: Expr(number_text(_memset_number(op))),
+        engine=on_engine(),
+    ),
+    kb=kb.kb("memset", dst=kb.tile(0), value=lambda op, tracing: _memset_number(op)),
 )
 
 
@@ -198,6 +206,13 @@ compute(
         offset=literal("offset", omit=0),
         channel_multiplier=literal("channel_multiplier", omit=0),
     ),
+    kb=kb.kb(
+        "iota",
+        dst=kb.tile(0),
+        pattern=lambda op, tracing: [list(step) for step in op.attrs["pattern"]],
+        offset=kb.attribute("offset"),
+        channel_multiplier=kb.attribute("channel_multiplier"),
+    ),
 )
 
 
@@ -234,6 +249,7 @@ compute(
     engines=("vector", "scalar", "gpsimd"),
     arity=(2, 2),
     nki=_spell_copy,
+    kb=kb.copy,
 )
 
 
@@ -265,4 +281,5 @@ compute(
         src=operand(2),
         predicate=operand(1),
     ),
+    kb=kb.kb("copy_predicated", dst=kb.tile(0), pred_mask=kb.tile(1), src=kb.tile(2)),
 )

@@ -14,6 +14,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Dialect, OpDef, Types
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.emit.calls import Template
+from nkigen_lite.nki_ir.emit.kb import KbTemplate
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace, Slices, TileType
 
 HBM, SBUF, PSUM, REG = MemorySpace.HBM, MemorySpace.SBUF, MemorySpace.PSUM, MemorySpace.REG
@@ -32,12 +33,14 @@ class TileOpDef(OpDef):
         alias: whether result 0 is a view of operand 0.
         nki: how NKI writes the op: a call of ``nki.isa``, or for a view the expression that reads
             it; None for buffers and control flow.
+        kb: how the Kernel Builder is called for the op; None for views, buffers and control flow.
     """
 
     memory: tuple[frozenset[MemorySpace], ...] = ()
     engines: tuple[str, ...] = ()
     alias: bool = False
     nki: Template | None = None
+    kb: KbTemplate | None = None
 
 
 NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")
@@ -117,6 +120,7 @@ def compute(
     effects: tuple[str, ...] = ("write 0",),
     prepare: Callable[[Types, dict[str, Any]], dict[str, Any]] | None = None,
     nki: Template,
+    kb: KbTemplate | None = None,
 ) -> None:
     """Define an op that an engine runs: it writes its first operand and has no results."""
 
@@ -140,5 +144,6 @@ def compute(
             memory=memory,
             engines=engines,
             nki=nki,
+            kb=kb,
         )
     )

@@ -10,6 +10,7 @@ from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import Spelling, flat_operand, nisa, on_engine, operand
 from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows.table import (
@@ -116,6 +117,13 @@ compute(
         moving=flat_operand(2),
         accumulate=_accumulate,
     ),
+    kb=kb.kb(
+        "matmul",
+        dst=kb.flat(0),
+        stationary=kb.flat(1),
+        moving=kb.flat(2),
+        accum=kb.accumulates,
+    ),
 )
 
 
@@ -146,4 +154,5 @@ compute(
     arity=(2, 2),
     memory=(ON_CHIP,),
     nki=nisa("nc_transpose", dst=operand(0), data=flat_operand(1), engine=on_engine()),
+    kb=kb.transpose,
 )

@@ -11,6 +11,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -119,6 +120,7 @@ compute(
         reverse1=_reverse("reverse1"),
         engine=on_engine(),
     ),
+    kb=kb.tensor_scalar,
 )
 
 # --- tensor, scalar and tensor --------------------------------------------------------------------
@@ -181,4 +183,5 @@ compute(
         operand1=operand(2),
         reverse1=_reverse("reverse1"),
     ),
+    kb=kb.scalar_tensor_tensor,
 )
