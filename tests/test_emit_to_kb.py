@@ -28,11 +28,9 @@ KERNELS = [*by_hand.KERNELS, goldens.matmul_bias, goldens.masked_softmax]
 # Ops for which no call of the Kernel Builder is known.
 WITHOUT_A_CALL = {"bn_stats", "bn_aggr"}
 EXAMPLES = {
-    "softmax": ("200x300:f32",),
     "rmsnorm": ("130x96:bf16", "96:bf16"),
     "matmul": ("150x200:bf16", "200x600:bf16"),
     "mlp_swiglu": ("77x96:bf16", "96x160:bf16", "96x160:bf16", "160x96:bf16"),
-    "attention": ("1x2x150x32:bf16",) * 3,
 }
 
 
