@@ -50,7 +50,7 @@ KERNELS: dict[str, tuple[Callable[[], Graph], Form]] = {
             by_hand.elementwise_with_remainders,
             by_hand.matmul_with_k_loop,
             by_hand.transposes,
-            by_hand.reductions,
+            by_hand.bias_activation,
             by_hand.where,
             by_hand.broadcast_load,
             by_hand.every_rank,
