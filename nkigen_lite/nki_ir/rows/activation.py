@@ -15,6 +15,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ACTIVATIONS
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -107,6 +108,23 @@ def _scale(op: Op, spelling: Spelling) -> Expr | None:
     return None if scale == 1.0 else Expr(number_text(scale))
 
 
+def _kb_bias(position: int) -> kb.KbArgument:
+    """The same for the Kernel Builder, which is always told."""
+
+    def make(op: Op, tracing: kb.Tracing) -> Any:
+        columns: Sequence[Any] = op.inputs[position:]
+        if len(columns) > (op.attrs["scale"] is None):
+            return tracing.column(columns[0])
+        return op.attrs["bias"]
+
+    return make
+
+
+def _kb_scale(op: Op, tracing: kb.Tracing) -> Any:
+    scale = op.attrs["scale"]
+    return tracing.column(op.inputs[-1]) if scale is None else scale
+
+
 def _version(op: Op) -> int:
     """A bias that is a number came with trn2."""
     return TRN2 if op.attrs["bias"] else TRN1
@@ -138,6 +156,14 @@ compute(
         data=operand(1),
         bias=_bias(2),
         scale=_scale,
+    ),
+    kb=kb.kb(
+        "activation",
+        dst=kb.tile(0),
+        src=kb.tile(1),
+        bias=_kb_bias(2),
+        scale=_kb_scale,
+        op=kb.member("activation_function", "op"),
     ),
 )
 
@@ -182,5 +208,16 @@ compute(
         reduce_res=column(1),
         bias=_bias(3),
         scale=_scale,
+    ),
+    kb=kb.kb(
+        "activation",
+        dst=kb.tile(0),
+        src=kb.tile(2),
+        bias=_kb_bias(3),
+        scale=_kb_scale,
+        op=kb.member("activation_function", "op"),
+        reduce_res=kb.column(1),
+        reduce_op=kb.constant("activation_reduce_op", "Add"),
+        reduce_cmd=kb.constant("reduce_cmd", "ResetReduce"),
     ),
 )

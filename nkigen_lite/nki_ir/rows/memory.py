@@ -10,6 +10,7 @@ from nkigen_lite.core.dtypes import Array, DType, parse_dtype
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
     dma_side,
@@ -123,6 +124,7 @@ compute(
     arity=(2, 2),
     memory=(DMA_SIDE,),
     nki=nisa("dma_copy", dst=dma_side(0), src=dma_side(1), dge_mode=_dge_mode, engine=_dma_trigger),
+    kb=kb.kb("dma_copy", dst=kb.dma(0), src=kb.dma(1)),
 )
 
 
@@ -139,9 +141,9 @@ def _memset_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
     return {**attrs, "value": kind(attrs["value"])}
 
 
-def _memset_value(op: Op, spelling: Spelling) -> Expr:
-    value = op.attrs["value"]
-    return Expr(number_text(int(value != 0) if op.inputs[0].type.dtype is DType.BOOL else value))
+def _memset_number(op: Op) -> float:
+    value: float = op.attrs["value"]
+    return int(value != 0) if op.inputs[0].type.dtype is DType.BOOL else value
 
 
 compute(
@@ -154,7 +156,13 @@ compute(
     attrs=(Attr("value", (int, float)),),
     prepare=_memset_attrs,
     charge=lambda op: {"function": "zero"} if op.attrs["value"] == 0 else {},
-    nki=nisa("memset", dst=operand(0), value=_memset_value, engine=on_engine()),
+    nki=nisa(
+        "memset",
+        dst=operand(0),
+        value=lambda op, spelling: Expr(number_text(_memset_number(op))),
+        engine=on_engine(),
+    ),
+    kb=kb.kb("memset", dst=kb.tile(0), value=lambda op, tracing: _memset_number(op)),
 )
 
 
@@ -174,6 +182,13 @@ compute(
         pattern=steps("pattern"),
         offset=literal("offset", omit=0),
         channel_multiplier=literal("channel_multiplier", omit=0),
+    ),
+    kb=kb.kb(
+        "iota",
+        dst=kb.tile(0),
+        pattern=lambda op, tracing: [list(step) for step in op.attrs["pattern"]],
+        offset=kb.attribute("offset"),
+        channel_multiplier=kb.attribute("channel_multiplier"),
     ),
 )
 
@@ -212,6 +227,7 @@ compute(
     arity=(2, 2),
     version=lambda op: TRN2 if op.attrs["engine"] == "scalar" else TRN1,
     nki=_spell_copy,
+    kb=kb.copy,
 )
 
 
@@ -243,4 +259,5 @@ compute(
         src=operand(2),
         predicate=operand(1),
     ),
+    kb=kb.kb("copy_predicated", dst=kb.tile(0), pred_mask=kb.tile(1), src=kb.tile(2)),
 )

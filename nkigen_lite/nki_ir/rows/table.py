@@ -14,6 +14,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Dialect, OpDef, Types
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.emit.calls import Template
+from nkigen_lite.nki_ir.emit.kb import KbTemplate
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace, Slices, TileType
 
 HBM, SBUF, PSUM, REG = MemorySpace.HBM, MemorySpace.SBUF, MemorySpace.PSUM, MemorySpace.REG
@@ -48,6 +49,7 @@ class TileOpDef(OpDef):
         charge: fields of the cost model's record (``cost_models.Instruction``, or ``Transfer`` for
             a DMA) that the operands' types do not say.
         version: the first NeuronCore version that runs an op of this row.
+        kb: how the Kernel Builder is called for the op; None for views, buffers and control flow.
     """
 
     memory: tuple[frozenset[MemorySpace], ...] = ()
@@ -57,6 +59,7 @@ class TileOpDef(OpDef):
     full: tuple[int, ...] | None = None
     charge: Charge = no_charge
     version: Callable[[Op], int] = lambda op: TRN1
+    kb: KbTemplate | None = None
 
 
 NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")
@@ -140,6 +143,7 @@ def compute(
     charge: Charge = no_charge,
     version: int | Callable[[Op], int] = TRN1,
     nki: Template,
+    kb: KbTemplate | None = None,
 ) -> None:
     """Define an op that an engine runs: it writes its first operand and has no results."""
 
@@ -166,5 +170,6 @@ def compute(
             full=full,
             charge=charge,
             version=version if callable(version) else lambda op: version,
+            kb=kb,
         )
     )

@@ -10,6 +10,7 @@ from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -215,6 +216,13 @@ compute(
         tile_size=_array_tile("tile_size"),
         perf_mode=_perf_mode,
     ),
+    kb=kb.kb(
+        "matmul",
+        dst=kb.flat(0),
+        stationary=kb.flat(1),
+        moving=kb.flat(2),
+        accum=kb.accumulates,
+    ),
 )
 
 
@@ -251,4 +259,5 @@ compute(
     memory=(ON_CHIP,),
     charge=_rows_that_move,
     nki=nisa("nc_transpose", dst=operand(0), data=flat_operand(1), engine=on_engine()),
+    kb=kb.transpose,
 )

@@ -11,6 +11,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC, UNARY
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -141,6 +142,7 @@ compute(
         reverse1=flag("reverse1"),
         engine=on_engine(),
     ),
+    kb=kb.tensor_scalar,
 )
 
 # --- tensor, scalar and tensor --------------------------------------------------------------------
@@ -253,4 +255,5 @@ compute(
         op1=token("op1"),
         operand1=literal("imm1"),
     ),
+    kb=kb.scalar_tensor_tensor,
 )
