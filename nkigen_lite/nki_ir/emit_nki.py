@@ -3,7 +3,8 @@
 One nki_ir engine op becomes one ``nki.isa`` call, a loop one ``for`` over ``range``; views are
 written inside the operands. The file can be imported without the vendor package (to read, lint or
 inspect it); running it needs NKI 0.4 to 0.6, whose parser takes straight-line calls and ``range``
-loops, which is all that a kernel body has here.
+loops, which is all that a kernel body has here. What a register decides is a function that
+``nl.fori_loop`` or ``nl.while_loop`` runs, which came with NKI 0.6.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
 from nkigen_lite.nki_ir.rows import NKI
-from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.types import INDEX, MemorySpace
 
 _RESERVED = frozenset({"nki", "nisa", "nl", "range", "float", "INF", "NAN"})
 _BUFFERS = {"hbm": "nl.hbm", "sbuf": "nl.sbuf", "psum": "nl.psum"}
@@ -201,14 +202,90 @@ class _Module:
         self.names.scopes.append(set())
         index = self.names.define(body.inputs[0]) if body.inputs[0].has_uses else "_"
         bounds = f"{extent}" if step == 1 else f"0, {extent}, {step}"
-        self.lines.append("    " * self.level + f"for {index} in range({bounds}):")
+        self.suite(f"for {index} in range({bounds}):", body)
+        self.names.scopes.pop()
+
+    def register(self, op: Op) -> None:
+        self.locate(op)
+        name, given = self.names.define(op.result), op.attrs["value"]
+        items = [] if given is None else [Expr(str(given)).named("x")]
+        self.lines += wrapped(call("nisa.register_alloc", items), self.level, f"{name} = ")
+
+    def dynamic_loop(self, op: Op) -> None:
+        function = self.function_of(op.attrs["body"], op.attrs["body"].inputs)
+        bound = str(self.spelling.value(op.inputs[0]))
+        step = [] if op.attrs["step"] == 1 else [Expr(str(op.attrs["step"])).named("step")]
+        self.call("nl.fori_loop", Expr("0"), Expr(bound), Expr(function), *step)
+
+    def while_loop(self, op: Op) -> None:
+        condition = str(self.spelling.value(op.inputs[0]))
+        function = self.function_of(op.attrs["body"], (), condition)
+        self.lines.append("    " * (self.level + 1) + f"return {condition}")
+        self.call("nl.while_loop", Expr(condition), Expr(function))
+
+    def if_else(self, op: Op) -> None:
+        """An index is a number while the kernel is traced; a register of 0 or 1 is a loop's bound.
+
+        NKI has no branch, so the register for the other region is worked out in SBUF.
+        """
+        condition, then, otherwise = op.inputs[0], op.attrs["then"], op.attrs["otherwise"]
+        held = str(self.spelling.value(condition))
+        if condition.type == INDEX:
+            self.suite(f"if {held} > 0:", then)
+            if otherwise.ops:
+                self.suite("else:", otherwise)
+            return
+        runs = [(then, held)]
+        if otherwise.ops:
+            runs.append((otherwise, self.negated(held)))
+        for region, register in runs:
+            function = self.function_of(region, ())
+            self.call("nl.fori_loop", Expr("0"), Expr(register), Expr(function))
+
+    def negated(self, register: str) -> str:
+        """The name of a new register that holds 1 - ``register``."""
+        tile, made = self.names.fresh(f"{register}_word"), self.names.fresh(f"not_{register}")
+        self.lines += [
+            "    " * self.level + line
+            for line in (
+                f"{tile} = nl.ndarray((1, 1), dtype=nl.int32, buffer=nl.sbuf)",
+                f"nisa.register_store(dst={tile}, src={register})",
+                f"nisa.tensor_scalar(dst={tile}, data={tile}, op0=nl.subtract, operand0=1.0, "
+                "reverse0=True, engine=nisa.engine.vector)",
+                f"{made} = nisa.register_alloc()",
+                f"nisa.register_load(dst={made}, src={tile})",
+            )
+        ]
+        return made
+
+    def function_of(self, region: Graph, inputs: Sequence[Value], parameter: str = "") -> str:
+        """Define a function of a region; its name.
+
+        It takes the region's inputs, a parameter that is named already, or the unused index of
+        the loop that runs it.
+        """
+        function = self.names.fresh(region.name)
+        self.names.scopes.append(set())
+        given = parameter or ", ".join(self.names.define(v) for v in inputs) or "_"
+        self.names.scopes.append(set())
+        self.suite(f"def {function}({given}):", region)
+        self.names.scopes[-2:] = []
+        return function
+
+    def suite(self, head: str, region: Graph) -> None:
+        """``head`` and the region's statements, indented."""
+        self.lines.append("    " * self.level + head)
+        self.names.scopes.append(set())
         self.level += 1
         before = len(self.lines)
-        self.block(body)
+        self.block(region)
         if not any(not line.lstrip().startswith("#") for line in self.lines[before:]):
             self.lines.append("    " * self.level + "pass")
         self.level -= 1
         self.names.scopes.pop()
+
+    def call(self, function: str, *items: Expr) -> None:
+        self.lines += wrapped(call(function, items), self.level)
 
     def nothing(self, op: Op) -> None:
         """A dealloc: a buffer's life ends with its last use."""
@@ -225,6 +302,10 @@ _STATEMENTS: dict[str, Callable[[_Module, Op], None]] = {
     "alloc": _Module.alloc,
     "dealloc": _Module.nothing,
     "fori_loop": _Module.loop,
+    "register_alloc": _Module.register,
+    "dynamic_loop": _Module.dynamic_loop,
+    "while_loop": _Module.while_loop,
+    "if_else": _Module.if_else,
 }
 
 

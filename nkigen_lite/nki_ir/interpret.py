@@ -16,6 +16,7 @@ from nkigen_lite.core.dtypes import Array, DType, round_to
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.rows import NKI, written_operands
+from nkigen_lite.nki_ir.types import REGISTER
 
 Step = Callable[[], None]
 
@@ -79,6 +80,59 @@ def _loop(op: Op, env: dict[int, Any]) -> Step:
     return run_loop
 
 
+def _dynamic_loop(op: Op, env: dict[int, Any]) -> Step:
+    bound, step = id(op.inputs[0]), op.attrs["step"]
+    index, steps = id(op.attrs["body"].inputs[0]), _compile(op.attrs["body"], env)
+
+    def run_loop() -> None:
+        for i in range(0, int(env[bound][0]), step):
+            env[index] = np.full(REGISTER.shape, i, REGISTER.dtype.np)
+            for run_step in steps:
+                run_step()
+
+    return run_loop
+
+
+def _while_loop(op: Op, env: dict[int, Any]) -> Step:
+    condition, most = id(op.inputs[0]), op.attrs["most_trips"]
+    steps = _compile(op.attrs["body"], env)
+
+    def run_loop() -> None:
+        trips = 0
+        while env[condition][0]:
+            trips += 1
+            if trips > most:
+                raise InvalidInput(f"while_loop: more than {most} trips but that is most_trips")
+            for step in steps:
+                step()
+
+    return run_loop
+
+
+def _if_else(op: Op, env: dict[int, Any]) -> Step:
+    condition = op.inputs[0]
+    branches = {name: _compile(op.attrs[name], env) for name in ("then", "otherwise")}
+    is_register = condition.type == REGISTER
+
+    def run_branch() -> None:
+        held = int(np.asarray(env[id(condition)]).item())
+        if is_register and held not in (0, 1):
+            raise InvalidInput(f"if_else: %{condition.name} holds {held} but must hold 0 or 1")
+        for step in branches["then" if held else "otherwise"]:
+            step()
+
+    return run_branch
+
+
+def _register(op: Op, env: dict[int, Any]) -> Step:
+    result, value = id(op.result), op.attrs["value"] or 0
+
+    def alloc() -> None:
+        env[result] = np.full(REGISTER.shape, value, REGISTER.dtype.np)
+
+    return alloc
+
+
 def _alloc(op: Op, env: dict[int, Any]) -> Step:
     result, kind = id(op.result), op.result.type
     fill = np.nan if kind.dtype.is_float else 0
@@ -135,6 +189,10 @@ def _engine_op(op: Op, env: dict[int, Any]) -> Step:
 
 _MAKERS: dict[str, Callable[[Op, dict[int, Any]], Step]] = {
     "fori_loop": _loop,
+    "dynamic_loop": _dynamic_loop,
+    "while_loop": _while_loop,
+    "if_else": _if_else,
+    "register_alloc": _register,
     "alloc": _alloc,
     "dealloc": _dealloc,
     "slice": _view,

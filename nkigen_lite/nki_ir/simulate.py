@@ -21,7 +21,7 @@ from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.nki_ir.access import Access, Accesses
 from nkigen_lite.nki_ir.cells import Grid, Loops, grid
 from nkigen_lite.nki_ir.rows import NKI, written_operands
-from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.types import INDEX, MemorySpace
 from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
 
@@ -88,11 +88,11 @@ class _Translation:
         """The ops of a graph or loop body."""
         made: list[Item] = []
         for op in graph.ops:
-            if op.opcode == "fori_loop":
-                body = op.attrs["body"]
-                loop = self.loops[body.inputs[0]]
-                made.append(Loop(loop.index, loop.trips, self.items(body)))
-            elif op.opcode == "alloc":
+            for region, trips in regions_of(op):
+                loop = self.loops.get(region.inputs[0]) if region.inputs else None
+                index = loop.index if loop else Index(region.name)
+                made.append(Loop(index, trips, self.items(region)))
+            if op.opcode == "alloc":
                 found = self.grids.get(op.result)
                 if found is not None and found.buffer.copies > 1:
                     made.append(Fresh(found.buffer))
@@ -140,16 +140,23 @@ def _operands(op: Op) -> Iterator[tuple[Value, bool]]:
         yield tiles[at], True
 
 
+def regions_of(op: Op) -> list[tuple[Graph, int]]:
+    """The regions that an op runs, each with how often for all that is known."""
+    return [(op.attrs[name], trips) for name, trips in NKI[op.opcode].trips(op).items()]
+
+
 def _ops(graph: Graph) -> Iterator[Op]:
+    """All ops that the simulator runs."""
     for op in graph.ops:
         yield op
-        if op.opcode == "fori_loop":
-            yield from _ops(op.attrs["body"])
+        for region, _ in regions_of(op):
+            yield from _ops(region)
 
 
 def _loops(graph: Graph) -> Iterator[tuple[Value, Loops]]:
+    """The loops whose indices move slices."""
     for op in _ops(graph):
-        if op.opcode == "fori_loop":
-            index = op.attrs["body"].inputs[0]
-            trips = -(-op.attrs["extent"] // op.attrs["step"])
-            yield index, Loops(Index(index.name), op.attrs["step"], trips)
+        for region, trips in regions_of(op):
+            for index in region.inputs:
+                if index.type == INDEX:
+                    yield index, Loops(Index(index.name), op.attrs["step"], trips)

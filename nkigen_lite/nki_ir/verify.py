@@ -19,7 +19,7 @@ from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.rows import NKI, written_operands
-from nkigen_lite.nki_ir.types import ON_CHIP, Affine, MemorySpace
+from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, Affine, MemorySpace
 
 MAX_FREE_DIMS = 4
 MAX_FREE_ELEMENTS = 65535
@@ -57,11 +57,12 @@ class _Walk:
         for op in graph.ops:
             for sentence in self.op(op, allocated):
                 yield sentence, op
-            if op.opcode == "fori_loop":
-                index = op.attrs["body"].inputs[0]
-                step = op.attrs["step"]
-                self.last_index[id(index)] = (op.attrs["extent"] - 1) // step * step
-                yield from self.graph(op.attrs["body"])
+            for region in op.regions:
+                for index in region.inputs:
+                    if index.type == INDEX:
+                        step = op.attrs["step"]
+                        self.last_index[id(index)] = (op.attrs["extent"] - 1) // step * step
+                yield from self.graph(region)
         for buffer in allocated:
             self.release(buffer)
 

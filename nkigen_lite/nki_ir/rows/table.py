@@ -48,6 +48,7 @@ class TileOpDef(OpDef):
         charge: fields of the cost model's record (``cost_models.Instruction``, or ``Transfer`` for
             a DMA) that the operands' types do not say.
         version: the first NeuronCore version that runs an op of this row.
+        trips: by the attribute that holds it, how often a region runs for all that is known.
     """
 
     memory: tuple[frozenset[MemorySpace], ...] = ()
@@ -57,6 +58,7 @@ class TileOpDef(OpDef):
     full: tuple[int, ...] | None = None
     charge: Charge = no_charge
     version: Callable[[Op], int] = lambda op: TRN1
+    trips: Callable[[Op], Mapping[str, int]] = lambda op: {}
 
 
 NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")

@@ -16,7 +16,7 @@ from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.rows import NKI
-from nkigen_lite.nki_ir.simulate import simulate_kernel
+from nkigen_lite.nki_ir.simulate import regions_of, simulate_kernel
 from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
@@ -82,10 +82,9 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
 def counted(graph: Graph, trips: int = 1) -> Iterator[tuple[Op, int]]:
     """Every op with how often it runs."""
     for op in graph.ops:
-        if op.opcode == "fori_loop":
-            inner = -(-op.attrs["extent"] // op.attrs["step"])
-            yield from counted(op.attrs["body"], trips * inner)
-        else:
+        for region, inner in regions_of(op):
+            yield from counted(region, trips * inner)
+        if not op.regions:
             yield op, trips
 
 
@@ -124,8 +123,8 @@ class Peak:
             elif op.opcode == "dealloc":
                 sbuf, banks = mine.pop(id(op.inputs[0]), (0, 0))
                 self._change(-sbuf, -banks)
-            elif op.opcode == "fori_loop":
-                self.walk(op.attrs["body"])
+            for region in op.regions:
+                self.walk(region)
         for sbuf, banks in mine.values():
             self._change(-sbuf, -banks)
 
