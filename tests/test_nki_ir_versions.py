@@ -49,7 +49,10 @@ NEEDS: dict[str, tuple[int, Callable[[Builder], object]]] = {
         ),
     ),
     "plain matmuls": (2, lambda b: product(b, BF16)),
-    "matmuls of OCP fp8": (4, lambda b: product(b, DType.FP8_E4M3)),
+    "double rows of OCP fp8": (
+        4,
+        lambda b: product(b, DType.FP8_E4M3, perf_mode="double_row"),
+    ),
     "tiles of 64": (
         2,
         lambda b: product(b, BF16, tile_position=(0, 64), tile_size=(64, 64)),
