@@ -114,9 +114,13 @@ def check_subset(source: str) -> None:
 
 
 @contextmanager
-def stand_in(rounding: str = "truncate") -> Iterator[None]:
-    """Within the block ``import nki`` gives the stand-in."""
+def stand_in(
+    rounding: str = "truncate", *, collectives: ModuleType | None = None
+) -> Iterator[None]:
+    """Within the block ``import nki`` gives the stand-in, with collectives if they are given."""
     modules = _modules(rounding)
+    if collectives is not None:
+        modules["nki.collectives"] = collectives
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
@@ -136,7 +140,7 @@ def _modules(rounding: str) -> dict[str, ModuleType]:
     vars(isa).update(enums)
     machine = Isa(rounding)
     for name, parameters in DOCUMENTED["functions"].items():
-        setattr(isa, name, _bound(getattr(machine, name), parameters, enums))
+        setattr(isa, name, bound(getattr(machine, name), parameters, enums))
     vars(language).update({n: NlDtype(n) for n in DOCUMENTED["language"]["dtypes"]})
     vars(language).update({n: Token(n) for n in DOCUMENTED["language"]["tokens"]})
     vars(language).update(MemoryRegion.__members__, hbm=MemoryRegion.private_hbm)
@@ -144,7 +148,7 @@ def _modules(rounding: str) -> dict[str, ModuleType]:
     return {"nki": nki, "nki.isa": isa, "nki.language": language}
 
 
-def _bound(
+def bound(
     function: Callable[..., Any], documented: list[list[str]], enums: dict[str, Any]
 ) -> Callable[..., Any]:
     """``function`` behind its documented signature; arguments are given by keyword only."""

@@ -118,6 +118,10 @@ class Builder(BaseBuilder):
         made.name = name or made.name
         return made
 
+    def rank_id(self) -> Value:
+        """A register with the number of the rank that runs the kernel."""
+        return self.emit("rank_id", []).result
+
     def dynamic_loop(
         self,
         name: str,

@@ -22,7 +22,7 @@ from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wr
 from nkigen_lite.nki_ir.rows import NKI
 from nkigen_lite.nki_ir.types import INDEX, MemorySpace
 
-_RESERVED = frozenset({"nki", "nisa", "nl", "range", "float", "INF", "NAN"})
+_RESERVED = frozenset({"nki", "ncc", "nisa", "nl", "range", "float", "INF", "NAN"})
 _BUFFERS = {"hbm": "nl.hbm", "sbuf": "nl.sbuf", "psum": "nl.psum"}
 _CONSTANTS = {"INF": 'INF = float("inf")', "NAN": 'NAN = float("nan")'}
 _IMPORTS = """\
@@ -33,6 +33,7 @@ try:
 except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
     nki = nisa = nl = None
 """
+_COLLECTIVES = "    import nki.collectives as ncc\n"
 
 
 def emit_nki(graph: Graph, *, header: Sequence[str] = (), comments: bool = True) -> str:
@@ -138,7 +139,9 @@ class _Module:
             "".join(f"# {line}".rstrip() + "\n" for item in header for line in item.splitlines()),
             self.docstring(),
             "\n",
-            _IMPORTS,
+            _IMPORTS.replace("    import nki.isa", f"{_COLLECTIVES}    import nki.isa")
+            if re.search(r"\bncc\.", body)
+            else _IMPORTS,
             "".join(f"\n{line}" for line in constants) + ("\n" if constants else ""),
             "\n\n",
             *[f"{line}\n" for line in self.signature()],
@@ -210,6 +213,10 @@ class _Module:
         name, given = self.names.define(op.result), op.attrs["value"]
         items = [] if given is None else [Expr(str(given)).named("x")]
         self.lines += wrapped(call("nisa.register_alloc", items), self.level, f"{name} = ")
+
+    def rank_id(self, op: Op) -> None:
+        self.locate(op)
+        self.lines.append("    " * self.level + f"{self.names.define(op.result)} = ncc.rank_id()")
 
     def dynamic_loop(self, op: Op) -> None:
         function = self.function_of(op.attrs["body"], op.attrs["body"].inputs)
@@ -303,6 +310,7 @@ _STATEMENTS: dict[str, Callable[[_Module, Op], None]] = {
     "dealloc": _Module.nothing,
     "fori_loop": _Module.loop,
     "register_alloc": _Module.register,
+    "rank_id": _Module.rank_id,
     "dynamic_loop": _Module.dynamic_loop,
     "while_loop": _Module.while_loop,
     "if_else": _Module.if_else,

@@ -19,6 +19,7 @@ from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.rows import NKI, written_operands
+from nkigen_lite.nki_ir.rows.table import COLLECTIVE
 from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, Affine, MemorySpace
 
 MAX_FREE_DIMS = 4
@@ -98,7 +99,7 @@ class _Walk:
             written = self.accesses.of(op.inputs[at])
             if any(extent > 1 and stride == 0 for extent, stride in written.dims):
                 yield f"{op.opcode}: the destination is a broadcast view of %{written.root.name}"
-        if row.engine == "dma":
+        if row.engine in ("dma", COLLECTIVE):
             return
         for operand in op.inputs:
             if operand.type.memory in ON_CHIP:

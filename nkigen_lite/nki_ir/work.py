@@ -8,16 +8,23 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from cost_models import Instruction, Transfer
+from cost_models import Instruction, PriceError, Transfer
 from nkigen_lite.core.ir import Op
 from nkigen_lite.nki_ir.access import Access, Accesses
 from nkigen_lite.nki_ir.rows import NKI, written_operands
+from nkigen_lite.nki_ir.rows.table import COLLECTIVE
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
 
 
 def instruction(op: Op, accesses: Accesses) -> Instruction:
-    """The op of a compute engine as the cost model sees it."""
+    """The op of a compute engine as the cost model sees it.
+
+    Raises:
+        PriceError: the op is a collective.
+    """
     row = NKI[op.opcode]
+    if row.engine == COLLECTIVE:
+        raise PriceError(f"{op.opcode}: time is asked for but collectives have no published price")
     tiles = {at: v for at, v in enumerate(op.inputs) if v.type.memory in ON_CHIP}
     full = [v for at, v in tiles.items() if row.full is None or at in row.full]
     columns = tiles.keys() - written_operands(op) - set(row.full or tiles)

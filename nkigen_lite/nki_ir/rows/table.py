@@ -22,6 +22,9 @@ ONLY_SBUF, ONLY_PSUM, ONLY_HBM, ONLY_REG = (frozenset({m}) for m in (SBUF, PSUM,
 DMA_SIDE = frozenset({HBM, SBUF})
 
 
+COLLECTIVE = "collective"
+"""The engine of what ranks exchange: cores of their own, which have no published price."""
+
 TRN1, TRN2, TRN3 = 2, 3, 4
 """NeuronCore versions by the chip that brought them (aws-neuron-sdk nki.isa.nc_version)."""
 
@@ -49,6 +52,8 @@ class TileOpDef(OpDef):
             a DMA) that the operands' types do not say.
         version: the first NeuronCore version that runs an op of this row.
         trips: by the attribute that holds it, how often a region runs for all that is known.
+        exchange: of a collective, ``(destinations, sources, **attrs) -> results``, each a list
+            with the buffer of every rank.
     """
 
     memory: tuple[frozenset[MemorySpace], ...] = ()
@@ -59,6 +64,7 @@ class TileOpDef(OpDef):
     charge: Charge = no_charge
     version: Callable[[Op], int] = lambda op: TRN1
     trips: Callable[[Op], Mapping[str, int]] = lambda op: {}
+    exchange: Callable[..., list[Any]] | None = None
 
 
 NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")
@@ -141,6 +147,7 @@ def compute(
     full: tuple[int, ...] | None = None,
     charge: Charge = no_charge,
     version: int | Callable[[Op], int] = TRN1,
+    exchange: Callable[..., list[Any]] | None = None,
     nki: Template,
 ) -> None:
     """Define an op that an engine runs: it writes its first operand and has no results."""
@@ -168,5 +175,6 @@ def compute(
             full=full,
             charge=charge,
             version=version if callable(version) else lambda op: version,
+            exchange=exchange,
         )
     )
