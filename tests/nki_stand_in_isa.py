@@ -52,7 +52,9 @@ class Isa(VectorIsa, MovingIsa):
         require(
             engine.name == "unknown" or dge_mode.name == "hwdge", "an engine goes with hwdge only"
         )
-        dst.write(src.read(), self.rounding)
+        exact = dst.dtype == src.dtype
+        require(exact or dge_mode.name != "hwdge", f"hardware converts {src} to {dst}")
+        dst.write(src.read() if exact else in_f32(src), self.rounding)
 
     def tensor_copy(self, dst: Tensor, src: Tensor, engine: Any) -> None:
         check_operands(dst, src, engine=engine, legal=("vector", "scalar", "gpsimd"))

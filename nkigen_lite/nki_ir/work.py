@@ -66,7 +66,7 @@ def transfer(op: Op, accesses: Accesses) -> Transfer:
     return Transfer(
         _DIRECTIONS.get((dst.type.memory, src.type.memory), "copy"),
         moved.num_elements // run,
-        run * moved.dtype.itemsize,
+        run * max(dst.type.dtype.itemsize, src.type.dtype.itemsize),
         rows,
         software=op.attrs["engine"] == "gpsimd",
         **charge,
@@ -88,7 +88,8 @@ def trigger(op: Op) -> str:
     engine: str = op.attrs["engine"]
     if engine != "dma":
         return engine
-    if NKI[op.opcode].charge(op).get("indirect"):
+    charge = NKI[op.opcode].charge(op)
+    if charge.get("indirect") or charge.get("cast"):
         return "gpsimd"
     dst, src = op.inputs[:2]
     is_store = dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM

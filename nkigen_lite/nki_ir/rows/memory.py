@@ -21,6 +21,7 @@ from nkigen_lite.nki_ir.emit.calls import (
 )
 from nkigen_lite.nki_ir.emit.text import Expr, number_text
 from nkigen_lite.nki_ir.rows.patterns import affine_values, check_pattern
+from nkigen_lite.nki_ir.rows.pointers import f32
 from nkigen_lite.nki_ir.rows.table import (
     ANY_TILE,
     DMA_SIDE,
@@ -96,10 +97,20 @@ NKI.define(
 
 def _check_dma(types: Types, attrs: Attrs) -> None:
     dst, src = types
-    if dst.shape != src.shape or dst.dtype != src.dtype:
-        raise InvalidOp(f"dma_copy: {src} to {dst}: shapes and dtypes must be equal")
+    if dst.shape != src.shape:
+        raise InvalidOp(f"dma_copy: {src} to {dst}: shapes must be equal")
+    if dst.dtype != src.dtype and attrs["engine"] in ("sync", "scalar"):
+        raise InvalidOp(
+            f"dma_copy: {src} to {dst}: the descriptors that {attrs['engine']} triggers do not "
+            "convert; leave the engine open or take gpsimd"
+        )
     if HBM not in (dst.memory, src.memory):
         raise InvalidOp("dma_copy: neither side is in hbm")
+
+
+def _converts(op: Op) -> bool:
+    dst, src = op.inputs
+    return bool(dst.type.dtype != src.type.dtype)
 
 
 def _dge_mode(op: Op, spelling: Spelling) -> Expr | None:
@@ -115,13 +126,15 @@ def _dma_trigger(op: Op, spelling: Spelling) -> Expr | None:
 
 compute(
     "dma_copy",
-    "Copy between HBM and SBUF (or within HBM), any strides. The engine is who triggers it; dma "
-    "leaves that open: loads are then triggered by sync and stores by scalar.",
+    "Copy between HBM and SBUF (or within HBM), any strides, converting the type through f32. The "
+    "engine is who triggers it; dma leaves that open: loads are then triggered by sync, stores by "
+    "scalar, and what converts by gpsimd.",
     _check_dma,
-    lambda dst, src, engine: src,
+    lambda dst, src, engine: src if dst.dtype == src.dtype else f32(src),
     engines=("dma", "sync", "scalar", "gpsimd"),
     arity=(2, 2),
     memory=(DMA_SIDE,),
+    charge=lambda op: {"cast": True} if _converts(op) else {},
     nki=nisa("dma_copy", dst=dma_side(0), src=dma_side(1), dge_mode=_dge_mode, engine=_dma_trigger),
 )
 
