@@ -78,6 +78,10 @@ MOVES: dict[str, tuple[Build, str]] = {
         lambda b: b.select(whole(b), whole(b, U8), whole(b)),
         "0 per-partition operands but 1 goes with on_false=None",
     ),
+    "two sources of a predicated copy": (
+        lambda b: b.copy_predicated(whole(b), whole(b, U8), whole(b), imm=1.0),
+        "1 sources and the immediate 1.0 but must be one of the two",
+    ),
     "integer maxima": (
         lambda b: b.select_reduce(whole(b), column(b, I32), whole(b, U8), whole(b), on_false=0.0),
         "maxima are i32 but must be of a float type",

@@ -204,6 +204,12 @@ COMMON: list[Case] = [
     (("tensor_copy", "gpsimd"), [X, X], {}, {**XS, **same(2)}),
     (
         ("copy_predicated", "vector"),
+        [X, ((96, 40), U8)],
+        {"imm": 2.5, "reverse": True},
+        {**XS, "dtypes": ("f32", "u8"), "memories": ("sbuf",) * 2},
+    ),
+    (
+        ("copy_predicated", "vector"),
         [X, ((96, 40), U8), X],
         {},
         {**XS, "dtypes": ("f32", "u8", "f32"), "memories": ("sbuf",) * 3},

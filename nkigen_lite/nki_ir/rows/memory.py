@@ -13,6 +13,7 @@ from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
     dma_side,
+    flag,
     literal,
     nisa,
     on_engine,
@@ -229,31 +230,53 @@ compute(
 
 
 def _check_predicated(types: Types, attrs: Attrs) -> None:
-    dst, predicate, src = types
+    dst, predicate, *sources = types
     check_same_shape("copy_predicated", types)
+    if len(sources) + (attrs["imm"] is not None) != 1:
+        raise InvalidOp(
+            f"copy_predicated: {len(sources)} sources and the immediate {attrs['imm']} but must be "
+            "one of the two"
+        )
     if predicate.dtype not in (DType.U8, DType.U16, DType.U32, DType.BOOL):
         raise InvalidOp(
             f"copy_predicated: predicate dtype is {predicate.dtype} but must be u8, u16, u32 or "
             "bool"
         )
-    if src.dtype != dst.dtype:
-        raise InvalidOp(f"copy_predicated: source is {src.dtype} but the destination {dst.dtype}")
+    for src in sources:
+        if src.dtype != dst.dtype:
+            raise InvalidOp(
+                f"copy_predicated: source is {src.dtype} but the destination {dst.dtype}"
+            )
     check_one_psum("copy_predicated", types[1:])
+
+
+def _copy_predicated(
+    dst: Array, predicate: Array, *src: Array, imm: float | None, reverse: bool, engine: str
+) -> Array:
+    return np.where((predicate != 0) != reverse, src[0] if src else np.asarray(imm), dst)
+
+
+def _predicated_source(op: Op, spelling: Spelling) -> Expr:
+    imm = op.attrs["imm"]
+    return spelling.value(op.inputs[2]) if imm is None else Expr(number_text(imm))
 
 
 compute(
     "copy_predicated",
-    "Overwrite the destination where the predicate is not zero.",
+    "Overwrite the destination where the predicate is not zero (with reverse: is zero), with the "
+    "third operand or a number.",
     _check_predicated,
-    lambda dst, predicate, src, engine: np.where(predicate != 0, src, dst),
+    _copy_predicated,
     engines=("vector",),
-    arity=(3, 3),
+    arity=(2, 3),
+    attrs=(Attr("imm", (int, float), None), Attr("reverse", bool, False)),
     effects=("write 0", "read 0"),
     nki=nisa(
         "tensor_copy_predicated",
         bools=lambda op: True,
         dst=operand(0),
-        src=operand(2),
+        src=_predicated_source,
         predicate=operand(1),
+        reverse_pred=flag("reverse"),
     ),
 )
