@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from illegal_tile_moves import MOVES
 from illegal_tile_ops import I32, ILLEGAL, Tiles
@@ -46,3 +48,8 @@ def test_errors_name_the_line_of_the_caller() -> None:
     b = Tiles("k")
     with pytest.raises(InvalidOp, match=r"test_nki_ir_rows\.py:\d+"):
         b.tensor_copy(b.tile(4, 4), b.tile(4, 5))
+
+
+def test_the_document_names_every_op() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "nki_ir.md").read_text("utf-8")
+    assert [row.name for row in NKI if f"`{row.name}`" not in text] == []
