@@ -6,12 +6,11 @@ The solver's prices and the simulator both read their instructions here.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from cost_models import Instruction, PriceError, Transfer
-from nkigen_lite.core.ir import Op
+from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.nki_ir.access import Access, Accesses
-from nkigen_lite.nki_ir.rows import NKI, written_operands
+from nkigen_lite.nki_ir.rows import NKI
 from nkigen_lite.nki_ir.rows.table import COLLECTIVE
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
 
@@ -25,20 +24,26 @@ def instruction(op: Op, accesses: Accesses) -> Instruction:
     row = NKI[op.opcode]
     if row.engine == COLLECTIVE:
         raise PriceError(f"{op.opcode}: time is asked for but collectives have no published price")
-    tiles = {at: v for at, v in enumerate(op.inputs) if v.type.memory in ON_CHIP}
-    full = [v for at, v in tiles.items() if row.full is None or at in row.full]
-    columns = tiles.keys() - written_operands(op) - set(row.full or tiles)
-    sizes: dict[str, Any] = {
-        "rows": max(v.type.partition_size for v in full),
-        "elems": max(v.type.free_size for v in full),
-        **row.charge(op),
-    }
+    full: list[Value] = []
+    pointer = False
+    for at, value in enumerate(op.inputs):
+        if value.type.memory not in ON_CHIP:
+            continue
+        if row.full is None or at in row.full:
+            full.append(value)
+        elif at not in row.written:
+            pointer = True
+    sizes = dict(row.charge(op))
+    if "elems" not in sizes:
+        sizes["elems"] = max([v.type.free_size for v in full])
+    if "rows" not in sizes:
+        sizes["rows"] = max([v.type.partition_size for v in full])
     return Instruction(
         op=op.opcode,
         engine=op.attrs["engine"],
         dtypes=tuple(v.type.dtype.value for v in full),
         memories=tuple(v.type.memory.value for v in full),
-        pointer=bool(columns),
+        pointer=pointer,
         contiguous=all(_is_contiguous(accesses.of(v)) for v in full),
         **sizes,
     )

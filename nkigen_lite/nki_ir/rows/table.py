@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from nkigen_lite.core.ir import Op
@@ -66,6 +67,12 @@ class TileOpDef(OpDef):
     trips: Callable[[Op], Mapping[str, int]] = lambda op: {}
     exchange: Callable[..., list[Any]] | None = None
 
+    @cached_property
+    def written(self) -> tuple[int, ...]:
+        """Positions of the operands that an op of this row writes, if it has them."""
+        writes = [e for e in self.effects or () if e.startswith("write")]
+        return tuple(int(effect.split()[1]) for effect in writes)
+
 
 NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")
 
@@ -121,12 +128,8 @@ def check_engine(row_engines: tuple[str, ...], name: str, types: Types, attrs: A
 
 def written_operands(op: Op) -> tuple[int, ...]:
     """Positions of the operands that an op of an engine writes, of those that it has."""
-    positions = (
-        int(effect.split()[1])
-        for effect in NKI[op.opcode].effects or ()
-        if effect.startswith("write")
-    )
-    return tuple(at for at in positions if at < len(op.inputs))
+    given = len(op.inputs)
+    return tuple([at for at in NKI[op.opcode].written if at < given])
 
 
 Check = Callable[[Types, Attrs], None]
