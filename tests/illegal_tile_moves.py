@@ -171,6 +171,10 @@ MOVES: dict[str, tuple[Build, str]] = {
         lambda b: b.stream_shuffle(whole(b), whole(b), mask=(0,) * 31),
         "must be 32 numbers of 0 to 31, or 255",
     ),
+    "shuffle into more groups": (
+        lambda b: b.stream_shuffle(b.tile(40, 16), whole(b), mask=(0,) * 32),
+        "both must lie in as many groups of 32 partitions",
+    ),
     "shuffle from nowhere": (
         lambda b: b.stream_shuffle(whole(b), whole(b), mask=(16,) * 32),
         "partition 0 comes from 16 but .* has 16",
