@@ -238,6 +238,10 @@ MOVES: dict[str, tuple[Build, str]] = {
     ),
     "indices along a free dimension": (gathered(dim=1), "dim is 1 of .* but must be"),
     "rows beyond the table": (gathered(oob="wrap"), "oob is 'wrap' but must be one of error, skip"),
+    "a block that is added": (
+        lambda b: b.dma_gather(whole(b), b.hbm(40, 16), b.tile(1, 1, dtype=I32), add=True),
+        "it adds at one offset but must have an index for each partition",
+    ),
     "rows at a loop's index": (
         lambda b: b.fori_loop("i", 4, 1, lambda b, i: b.dma_gather(whole(b), b.hbm(40, 16), i)),
         "is a loop's index, with which a slice moves",

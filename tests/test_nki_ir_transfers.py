@@ -196,6 +196,35 @@ def test_scatter_overwrites_the_rows_that_the_indices_name() -> None:
     np.testing.assert_array_equal(made, wanted)
 
 
+def added(dtype: DType, rows_first: bool) -> Graph:
+    """Rows of a table added to a tile, or a tile to rows of a copy of the table."""
+    b = Builder("k")
+    given = b.add_input("table", (40, 12), dtype)
+    tile, at = loaded(b, "x", (3, 12), dtype), loaded(b, "at", (3, 1), I32)
+    if rows_first:
+        return stored(b, b.dma_gather(tile, given, at, add=True))
+    table = b.add_input("y_out", (40, 12), dtype)
+    b.dma_copy(table, given)
+    b.dma_scatter(table, tile, at, add=True)
+    b.set_outputs({"y": table})
+    return b.graph
+
+
+@pytest.mark.parametrize("dtype", [F32, BF16, I32])
+def test_rows_are_added_to_what_is_there(dtype: DType) -> None:
+    at = np.array([[7], [0], [39]], np.int32)
+    table = ROWS.astype(dtype.np)
+    x = np.full((3, 12), 3, dtype.np)
+    sums = round_to(table[at[:, 0]].astype(np.float32) + 3, dtype)
+    assert "nisa.dma_compute(" in emit_nki(added(dtype, True))
+    made = result(added(dtype, True), table=table, x=x, at=at)
+    np.testing.assert_array_equal(made, sums)
+    wanted = table.copy()
+    wanted[at[:, 0]] = sums
+    made = result(added(dtype, False), table=table, x=x, at=at)
+    np.testing.assert_array_equal(made, wanted)
+
+
 def test_scatter_at_one_offset_counts_along_any_dimension() -> None:
     x = -np.ones((40, 2), np.float32)
     made = result(scatter((1, 1), (40, 2), dim=1), table=ROWS, x=x, at=np.array([[6]], np.int32))
