@@ -216,6 +216,10 @@ ILLEGAL: dict[str, tuple[Callable[[Rows], object], str]] = {
         lambda b: b.dynamic_loop("i", b.register, lambda b, i: None, step=0),
         "step is 0 but must be at least 1",
     ),
+    "a loop that moves its index": (
+        lambda b: b.dynamic_loop("i", b.register, lambda b, i: b.register_move(i, value=3)),
+        "the body writes its index",
+    ),
     "a condition in hbm": (
         lambda b: b.if_else(b.word, lambda b: None),
         "if_else: operand 0 is in hbm but must be in reg",

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from nkigen_lite.core.dtypes import Array
-from nkigen_lite.core.ir import Graph, Op
+from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.emit.calls import Spelling, Template, nisa, operand
@@ -25,6 +25,7 @@ from nkigen_lite.nki_ir.rows.table import (
     TileOpDef,
     check_choice,
     check_memory,
+    written_operands,
 )
 from nkigen_lite.nki_ir.types import INDEX, REGISTER
 
@@ -171,6 +172,11 @@ def _check_trips(name: str, attrs: Attrs, *least_1: str) -> None:
             raise InvalidOp(f"{name}: {attr} is {attrs[attr]} but must be at least 1")
 
 
+def _writes(region: Graph, register: Value) -> bool:
+    """Whether an op in the region, at whatever depth, writes the register."""
+    return any(op.inputs[at] is register for op in region.walk() for at in written_operands(op))
+
+
 _EXPECTED = Attr("expected_trips", int, 1, "what the simulator counts with")
 
 
@@ -178,6 +184,8 @@ def _dynamic_loop(types: Types, attrs: Attrs) -> tuple[Any, ...]:
     _check_register("dynamic_loop", types[0])
     _check_trips("dynamic_loop", attrs, "step", "expected_trips")
     _check_body("dynamic_loop", attrs["body"], REGISTER)
+    if _writes(attrs["body"], attrs["body"].inputs[0]):
+        raise InvalidOp("dynamic_loop: the body writes its index, which only the loop may")
     return ()
 
 
