@@ -251,6 +251,10 @@ MOVES: dict[str, tuple[Build, str]] = {
         lambda b: b.activation(whole(b), whole(b), column(b), op="exp", bias=1.0),
         "the bias is .* and 1.0 but must be a number, or one operand",
     ),
+    "narrow sums that go on": (
+        lambda b: b.activation_accumulate(whole(b), column(b, BF16), whole(b), op="exp"),
+        "sums are bf16 but the registers f32",
+    ),
     "scale that is missing": (
         lambda b: b.activation(whole(b), whole(b), op="exp", scale=None),
         "scale is none but the operands have no column for it",

@@ -56,6 +56,8 @@ def built(key: tuple[str, str], tiles: list[Tile], attrs: dict[str, Any]) -> Bui
         elif memory:
             tile = b.alloc(shape, dtype, *memory)
         operands.append(tile)
+    if NKI[key[0]].continues:  # what there is to go on from
+        b.activation_reduce(operands[0], operands[1], operands[2], op="square")
     getattr(b, key[0])(*operands, engine=key[1], **attrs)
     outputs = {}
     for at in written_operands(b.graph.ops[-1]):

@@ -111,6 +111,12 @@ COMMON: list[Case] = [
         {**XS, **same(2), "function": "square", "pointer": True},
     ),
     (
+        ("activation_accumulate", "scalar"),
+        [X, ONE, X],
+        {"op": "square"},
+        {**XS, **same(2), "function": "square"},
+    ),
+    (
         ("activation_reduce", "scalar"),
         [X, ONE, X],
         {"op": "square", "scale": 0.5, "bias": -1.0},

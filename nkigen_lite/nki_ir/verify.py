@@ -3,7 +3,8 @@
 Checked here: slices stay in bounds for every loop iteration; compute operands start at a legal
 partition and need at most four free dimensions; nothing is used after its dealloc; reshapes read
 one contiguous run; nothing is written through a broadcast; a matmul's destination stays inside one
-PSUM bank; all buffers live at once fit SBUF and PSUM. Sources of the rules: aws-neuron-sdk
+PSUM bank; all buffers live at once fit SBUF and PSUM; sums that go on from one instruction to
+the next are those in the engine's registers. Sources of the rules: aws-neuron-sdk
 trainium2_arch.rst and the nki.isa reference.
 """
 
@@ -50,6 +51,7 @@ class _Walk:
     live: dict[int, Value] = field(default_factory=dict)
     buffers: dict[int, int] = field(default_factory=dict)
     freed: set[int] = field(default_factory=set)
+    sums: Access | None = None
     sbuf: int = 0
     banks: int = 0
 
@@ -63,7 +65,9 @@ class _Walk:
                     if index.type == INDEX:
                         step = op.attrs["step"]
                         self.last_index[id(index)] = (op.attrs["extent"] - 1) // step * step
+                self.sums = None
                 yield from self.graph(region)
+                self.sums = None
         for buffer in allocated:
             self.release(buffer)
 
@@ -99,6 +103,7 @@ class _Walk:
             written = self.accesses.of(op.inputs[at])
             if any(extent > 1 and stride == 0 for extent, stride in written.dims):
                 yield f"{op.opcode}: the destination is a broadcast view of %{written.root.name}"
+        yield from self.accumulator(op)
         if row.engine in ("dma", COLLECTIVE):
             return
         for operand in op.inputs:
@@ -106,6 +111,22 @@ class _Walk:
                 yield from self.operand(op, self.accesses.of(operand))
         if op.opcode == "matmul":
             yield from self.bank(self.accesses.of(op.inputs[0]))
+
+    def accumulator(self, op: Op) -> Iterator[str]:
+        """What an engine's registers hold: the sums of the last op that left some there."""
+        row = NKI[op.opcode]
+        if row.sums is None:
+            written = [self.accesses.root(op.inputs[at]) for at in written_operands(op)]
+            if self.sums and self.sums.root in written:
+                self.sums = None
+            return
+        mine = self.accesses.of(op.inputs[row.sums])
+        if row.continues and self.sums != mine:
+            yield (
+                f"{op.opcode}: the sums in %{mine.root.name} go on but are not what the summing "
+                "activation before it in the same region left"
+            )
+        self.sums = mine
 
     def allocate(self, op: Op) -> Iterator[str]:
         value, kind = op.result, op.result.type

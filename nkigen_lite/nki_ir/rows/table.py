@@ -53,6 +53,8 @@ class TileOpDef(OpDef):
             a DMA) that the operands' types do not say.
         version: the first NeuronCore version that runs an op of this row.
         trips: by the attribute that holds it, how often a region runs for all that is known.
+        sums: position of the operand that takes an engine's accumulator registers.
+        continues: whether the op goes on from what the registers hold, which must be that operand.
         exchange: of a collective, ``(destinations, sources, **attrs) -> results``, each a list
             with the buffer of every rank.
     """
@@ -65,6 +67,8 @@ class TileOpDef(OpDef):
     charge: Charge = no_charge
     version: Callable[[Op], int] = lambda op: TRN1
     trips: Callable[[Op], Mapping[str, int]] = lambda op: {}
+    sums: int | None = None
+    continues: bool = False
     exchange: Callable[..., list[Any]] | None = None
 
     @cached_property
@@ -150,6 +154,8 @@ def compute(
     full: tuple[int, ...] | None = None,
     charge: Charge = no_charge,
     version: int | Callable[[Op], int] = TRN1,
+    sums: int | None = None,
+    continues: bool = False,
     exchange: Callable[..., list[Any]] | None = None,
     nki: Template,
 ) -> None:
@@ -178,6 +184,8 @@ def compute(
             full=full,
             charge=charge,
             version=version if callable(version) else lambda op: version,
+            sums=sums,
+            continues=continues,
             exchange=exchange,
         )
     )
