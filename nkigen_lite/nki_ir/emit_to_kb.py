@@ -53,6 +53,9 @@ def build_kb_kernel(graph: Graph) -> Callable[..., None]:
 class _Nameless:
     """Spells every value alike."""
 
+    def __init__(self, accesses: Accesses) -> None:
+        self.access = accesses.of
+
     def value(self, value: Value) -> Expr:
         return Expr("_")
 
@@ -84,7 +87,9 @@ class _Walk:
         if row.alias:
             return
         if op.inputs[0].type.dtype is DType.BOOL and row.nki is not None:
-            row.nki(op, _Nameless())  # refuses what would leave more than 0 and 1 in a bool tile
+            row.nki(
+                op, _Nameless(self.accesses)
+            )  # refuses what would leave more than 0 and 1 in a bool tile
         if row.kb is None:
             raise NotSupported(f"emit_to_kb: row {op.opcode!r} has no call of the Kernel Builder")
         row.kb(op, self)

@@ -198,6 +198,7 @@ compute(
     full=(0, 2),
     charge=_function,
     version=_version,
+    sums=1,
     nki=nisa(
         "activation_reduce",
         bools=_keeps_bools,
@@ -219,5 +220,48 @@ compute(
         reduce_res=kb.column(1),
         reduce_op=kb.constant("activation_reduce_op", "Add"),
         reduce_cmd=kb.constant("reduce_cmd", "ResetReduce"),
+    ),
+)
+
+
+def _check_accumulate(types: Types, attrs: Attrs) -> None:
+    _check_reduce(types, attrs)
+    if types[1].dtype is not DType.F32:
+        raise InvalidOp(f"activation_accumulate: sums are {types[1].dtype} but the registers f32")
+
+
+def _activation_accumulate(
+    dst: Array, sums: Array, *sources: Array, **attrs: Any
+) -> tuple[Array, Array]:
+    made, added = _activation_reduce(dst, sums, *sources, **attrs)
+    return made, sums + added
+
+
+compute(
+    "activation_accumulate",
+    "As activation_reduce, but sums grow by what is summed. They live on in registers of the "
+    "engine, so the summing activation before it, in the same region, must have left them.",
+    _check_accumulate,
+    _activation_accumulate,
+    engines=("scalar",),
+    arity=(3, 5),
+    attrs=_ATTRS,
+    effects=("write 0", "write 1", "read 1"),
+    full=(0, 2),
+    charge=_function,
+    version=_version,
+    sums=1,
+    continues=True,
+    nki=nisa(
+        "activation",
+        bools=_keeps_bools,
+        dst=operand(0),
+        op=token("op"),
+        data=operand(2),
+        bias=_bias(3),
+        scale=_scale,
+        reduce_op=lambda op, spelling: Expr("nl.add"),
+        reduce_res=column(1),
+        reduce_cmd=lambda op, spelling: Expr("nisa.reduce_cmd.reduce"),
     ),
 )

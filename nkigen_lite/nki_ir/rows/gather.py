@@ -172,6 +172,9 @@ def _check_shuffle(types: Types, attrs: Attrs) -> None:
     _check_gathered(name, dst, src)
     if dst.free_shape != src.free_shape:
         raise InvalidOp(f"{name}: {src} to {dst}: free dimensions must be equal")
+    groups = [-(-kind.partition_size // QUADRANT) for kind in types]
+    if groups[0] != groups[1]:  # both must start where that many groups may
+        raise InvalidOp(f"{name}: {src} to {dst}: both must lie in as many groups of 32 partitions")
     mask = attrs["mask"]
     legal = {*range(QUADRANT), UNMODIFIED}
     if len(mask) != QUADRANT or not legal.issuperset(mask):

@@ -89,6 +89,8 @@ def _check_find(types: Types, attrs: Attrs) -> None:
     _check_eight(name, "values", types[2])
 
 
+# nkipy notes that this one fails in its Kernel Builder from trn2 on, while the nki.isa reference
+# names no target: match_replace8 with a fourth operand finds places as well.
 compute(
     "find_index8",
     "Where each of eight values first stands in its partition; equal ones get ascending places, "

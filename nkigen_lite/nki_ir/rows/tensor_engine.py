@@ -119,11 +119,15 @@ def _check_array_tile(attrs: Attrs) -> tuple[int, int]:
 
 
 def _version(op: Op) -> int:
-    """Tiles of 32 rows or columns and double rows came with trn2, the OCP fp8 with trn3."""
-    if any(v.type.dtype is DType.FP8_E4M3 for v in op.inputs[1:3]):
-        return TRN3
-    fine = 32 in op.attrs["tile_size"]
-    return TRN2 if fine or op.attrs["perf_mode"] != "none" else TRN1
+    """Tiles of 32 rows or columns and double rows came with trn2.
+
+    The nki.isa reference takes the OCP fp8 (fp8_e4m3) from trn3 on only, but nkipy's Kernel
+    Builder multiplies it on trn2 too: plain products are not refused, double rows are.
+    """
+    if op.attrs["perf_mode"] != "none":
+        ocp = any(v.type.dtype is DType.FP8_E4M3 for v in op.inputs[1:3])
+        return TRN3 if ocp else TRN2
+    return TRN2 if 32 in op.attrs["tile_size"] else TRN1
 
 
 def _check_dtypes(dst: DType, stationary: DType, moving: DType) -> None:
