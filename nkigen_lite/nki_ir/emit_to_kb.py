@@ -7,6 +7,7 @@ windows, else access patterns. Instructions come from the ``kb`` fields of the o
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from nkigen_lite import vendor
@@ -17,7 +18,7 @@ from nkigen_lite.nki_ir.access import Access, Accesses, merge_dims, whole
 from nkigen_lite.nki_ir.emit.calls import NL_DTYPES
 from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows import NKI
-from nkigen_lite.nki_ir.types import ON_CHIP, Affine, MemorySpace, TileType
+from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, Affine, MemorySpace, TileType
 
 KB_DTYPES = {**NL_DTYPES, DType.FP8_E3M4: "float8_e3m4"}
 """Names of element types in the Kernel Builder, which keeps bool in uint8 as NKI does."""
@@ -72,6 +73,7 @@ class _Walk:
         self.tiles = tiles
         self.indices: dict[int, int] = {}
         self.accesses = Accesses()
+        self.turns: dict[int, list[Any]] = {}
         self.rotating: list[dict[Op, Any]] = [{}]
         self.identities: dict[tuple[int, DType], Any] = {}
 
@@ -86,7 +88,7 @@ class _Walk:
         row = NKI[op.opcode]
         if row.alias:
             return
-        if op.inputs[0].type.dtype is DType.BOOL and row.nki is not None:
+        if op.inputs and op.inputs[0].type.dtype is DType.BOOL and row.nki is not None:
             row.nki(
                 op, _Nameless(self.accesses)
             )  # refuses what would leave more than 0 and 1 in a bool tile
@@ -95,8 +97,17 @@ class _Walk:
         row.kb(op, self)
 
     def alloc(self, op: Op) -> None:
-        """A new tile; in a loop, a rotating one is made once and turned in later iterations."""
+        """A new tile; in a loop, a rotating one is made once and turned in later iterations.
+
+        Of a tile that the program rotates, earlier copies are read as well, which the Kernel
+        Builder has no call for: its copies are tiles of their own, which take turns. That is all
+        there is to it, as loops are unrolled here.
+        """
         copies = op.attrs["num_buffers"]
+        if any(use.opcode == "rotate" for use in op.result.uses):
+            self.turns[id(op.result)] = [self.new(op.result.type) for _ in range(copies)]
+            self.tiles[id(op.result)] = self.turns[id(op.result)][0]
+            return
         turning = self.rotating[-1] if copies > 1 and len(self.rotating) > 1 else None
         if turning is not None and op in turning:
             turned = self.builder.compiler.rotate(turning[op])
@@ -107,8 +118,30 @@ class _Walk:
             turning[op] = tile
         self.tiles[id(op.result)] = tile
 
+    def rotate(self, op: Op) -> None:
+        """The copy that has not been in use for longest is next."""
+        turns = self.turns[id(op.inputs[0])]
+        turns.insert(0, turns.pop())
+        self.tiles[id(op.inputs[0])] = turns[0]
+
+    def copy(self, root: Value, back: int) -> Any:
+        """The tile of a buffer; of a rotating one, that of some rotations ago."""
+        return self.turns[id(root)][back] if back else self.tiles[id(root)]
+
+    def if_else(self, op: Op) -> None:
+        """An index is known here, so that only the region that it chooses is issued."""
+        if op.inputs[0].type != INDEX:
+            self.instruction(op)
+        else:
+            self.block(op.attrs["then" if self.index(op.inputs[0]) else "otherwise"])
+
     def dealloc(self, op: Op) -> None:
         """The end of a tile's life; of a rotating one, its loop's end is that."""
+        copies = self.turns.pop(id(op.inputs[0]), None)
+        if copies is not None:
+            for tile in copies:
+                self.release(tile)
+            return
         made = op.inputs[0].producer
         if not any(made in turning for turning in self.rotating if made is not None):
             self.release(self.tiles[id(op.inputs[0])])
@@ -167,28 +200,33 @@ class _Walk:
         free = merge_dims(access.dims[1:]) or [(1, 1)]
         if len(free) > 1:
             return self.tile(value)
-        return self.read(Access(access.root, access.partition, access.offset,
-                                (access.dims[0], *free)))  # fmt: skip
+        return self.read(replace(access, dims=(access.dims[0], *free)))
 
     def column(self, value: Value) -> Any:
         access = self.accesses.of(value)
-        return self.read(Access(access.root, access.partition, access.offset,
-                                (access.dims[0], (1, 1))))  # fmt: skip
+        return self.read(replace(access, dims=(access.dims[0], (1, 1))))
 
     def padded(self, value: Value, other: Value) -> Any:
         short = [v for v in (value, other) if v.type.memory in ON_CHIP and v.type.rank == 1]
         if not short:
             return self.tile(value)
         access = self.accesses.of(value)
-        dims = (*access.dims, (1, 1))
-        return self.read(Access(access.root, access.partition, access.offset, dims))
+        return self.read(replace(access, dims=(*access.dims, (1, 1))))
+
+    def rows_at(self, table: Value, indices: Value) -> Any:
+        access = self.accesses.of(table)
+        (_, row), *dims = access.dims
+        pattern = [[row, indices.type.partition_size], *[[stride, n] for n, stride in dims]]
+        offset = self.number(access.offset)
+        root = self.tiles[id(access.root)]
+        return root.ap(pattern, offset, vector_offset=self.tile(indices))
 
     def index(self, value: Value) -> int:
         return self.indices[id(value)]
 
     def read(self, access: Access) -> Any:
         """The tile of a buffer, a subscript of it, or an access pattern on it."""
-        root = self.tiles[id(access.root)]
+        root = self.copy(access.root, access.back)
         partition, offset = self.number(access.partition), self.number(access.offset)
         own = whole(access.root)
         if access.dims == own.dims and partition == offset == 0:
@@ -237,5 +275,7 @@ class _Walk:
 _STATEMENTS: dict[str, Callable[[_Walk, Op], None]] = {
     "alloc": _Walk.alloc,
     "dealloc": _Walk.dealloc,
+    "rotate": _Walk.rotate,
     "fori_loop": _Walk.loop,
+    "if_else": _Walk.if_else,
 }

@@ -67,6 +67,10 @@ class Tracing(Protocol):
         """One side of a copy, with a dimension of 1 more if a side on chip has rank 1."""
         ...
 
+    def rows_at(self, table: Value, indices: Value) -> Any:
+        """The rows of a table in HBM whose numbers a tile of shape (P, 1) holds."""
+        ...
+
     def index(self, value: Value) -> int:
         """The present value of a loop's index."""
         ...
@@ -111,9 +115,35 @@ def unknown(why: str) -> KbTemplate:
     return refuse
 
 
+NO_CALL = "no call of the Kernel Builder is known for it"
+NOT_ALL_KEYWORDS = "the keywords of its call are not all known"
+NATIVE_GROUPS = "its groups of ranks are objects that only the vendor's compiler makes"
+REGISTERS = "the Kernel Builder's registers are values, which nothing writes again"
+ONE_OFFSET = "how a block of rows is found from one offset is not known"
+
+
+def only(template: KbTemplate, **attrs: Any) -> KbTemplate:
+    """The template for ops whose attributes have these values: no call is known for other forms."""
+
+    def call(op: Op, tracing: Tracing) -> None:
+        for name, value in attrs.items():
+            if op.attrs[name] != value:
+                raise NotSupported(
+                    f"emit_to_kb: {op.opcode}: {name} is {op.attrs[name]!r} but a call is known "
+                    f"for {value!r} only"
+                )
+        template(op, tracing)
+
+    return call
+
+
 def tile(position: int) -> KbArgument:
-    """The operand at a position."""
-    return lambda op, tracing: tracing.tile(op.inputs[position])
+    """The operand at a position; left out if the op has fewer."""
+
+    def make(op: Op, tracing: Tracing) -> Any:
+        return tracing.tile(op.inputs[position]) if position < len(op.inputs) else LEFT_OUT
+
+    return make
 
 
 def flat(position: int) -> KbArgument:
@@ -140,6 +170,16 @@ def column(position: int, *, default: Any = LEFT_OUT) -> KbArgument:
 def attribute(name: str) -> KbArgument:
     """The value of an attribute."""
     return lambda op, tracing: op.attrs[name]
+
+
+def number_or_column(attr: str, position: int) -> KbArgument:
+    """The attribute's number, or where that is None the per-partition operand at a position."""
+
+    def make(op: Op, tracing: Tracing) -> Any:
+        number = op.attrs[attr]
+        return tracing.column(op.inputs[position]) if number is None else number
+
+    return make
 
 
 def given(value: Any) -> KbArgument:
@@ -214,6 +254,7 @@ def tensor_scalar(op: Op, tracing: Tracing) -> None:
     steps: list[tuple[Any, Any]] = []
     for number in (0, 1):
         if op.attrs[f"op{number}"] is not None:
+            enum_member(op, tracing, "arith_op", op.attrs[f"op{number}"], ARITH_OPS)
             imm = op.attrs[f"imm{number}"]
             steps += _step(op, tracing, number, waiting.pop(0) if imm is None else imm)
     _in_f32(op, tracing, lambda to, of: _scalar_calls(tracing, to, of, steps))

@@ -14,7 +14,7 @@ from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ACTIVATIONS
 from nkigen_lite.core.registry import Attr, Attrs, Types
-from nkigen_lite.errors import InvalidOp
+from nkigen_lite.errors import InvalidOp, NotSupported
 from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
@@ -108,21 +108,15 @@ def _scale(op: Op, spelling: Spelling) -> Expr | None:
     return None if scale == 1.0 else Expr(number_text(scale))
 
 
-def _kb_bias(position: int) -> kb.KbArgument:
-    """The same for the Kernel Builder, which is always told."""
+def _kb_activation(template: kb.KbTemplate) -> kb.KbTemplate:
+    """Scales that are numbers, and biases that are operands, are known to be taken."""
 
-    def make(op: Op, tracing: kb.Tracing) -> Any:
-        columns: Sequence[Any] = op.inputs[position:]
-        if len(columns) > (op.attrs["scale"] is None):
-            return tracing.column(columns[0])
-        return op.attrs["bias"]
+    def call(op: Op, tracing: kb.Tracing) -> None:
+        if op.attrs["scale"] is None:
+            raise NotSupported(f"emit_to_kb: {op.opcode}: a scale per partition is not known")
+        template(op, tracing)
 
-    return make
-
-
-def _kb_scale(op: Op, tracing: kb.Tracing) -> Any:
-    scale = op.attrs["scale"]
-    return tracing.column(op.inputs[-1]) if scale is None else scale
+    return kb.only(call, bias=0.0)
 
 
 def _version(op: Op) -> int:
@@ -157,13 +151,15 @@ compute(
         bias=_bias(2),
         scale=_scale,
     ),
-    kb=kb.kb(
-        "activation",
-        dst=kb.tile(0),
-        src=kb.tile(1),
-        bias=_kb_bias(2),
-        scale=_kb_scale,
-        op=kb.member("activation_function", "op"),
+    kb=_kb_activation(
+        kb.kb(
+            "activation",
+            dst=kb.tile(0),
+            src=kb.tile(1),
+            bias=kb.column(2, default=0.0),
+            scale=kb.attribute("scale"),
+            op=kb.member("activation_function", "op"),
+        )
     ),
 )
 
@@ -210,16 +206,18 @@ compute(
         bias=_bias(3),
         scale=_scale,
     ),
-    kb=kb.kb(
-        "activation",
-        dst=kb.tile(0),
-        src=kb.tile(2),
-        bias=_kb_bias(3),
-        scale=_kb_scale,
-        op=kb.member("activation_function", "op"),
-        reduce_res=kb.column(1),
-        reduce_op=kb.constant("activation_reduce_op", "Add"),
-        reduce_cmd=kb.constant("reduce_cmd", "ResetReduce"),
+    kb=_kb_activation(
+        kb.kb(
+            "activation",
+            dst=kb.tile(0),
+            src=kb.tile(2),
+            bias=kb.column(3, default=0.0),
+            scale=kb.attribute("scale"),
+            op=kb.member("activation_function", "op"),
+            reduce_res=kb.column(1),
+            reduce_op=kb.constant("activation_reduce_op", "Add"),
+            reduce_cmd=kb.constant("reduce_cmd", "ResetReduce"),
+        )
     ),
 )
 
@@ -264,4 +262,5 @@ compute(
         reduce_res=column(1),
         reduce_cmd=lambda op, spelling: Expr("nisa.reduce_cmd.reduce"),
     ),
+    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
 )

@@ -16,6 +16,7 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidInput, InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import Argument, Spelling, nisa, token
 from nkigen_lite.nki_ir.emit.text import Bracket, Expr
 from nkigen_lite.nki_ir.rows.pointers import f32
@@ -138,6 +139,7 @@ def _collective(
         engines=(COLLECTIVE,),
         arity=(2, 2),
         memory=memory,
+        kb=kb.unknown(kb.NATIVE_GROUPS),
         attrs=attrs,
         effects=("write 0", "read 0"),
         exchange=exchange,
@@ -315,5 +317,6 @@ NKI.define(
         infer=lambda types, attrs: (REGISTER,),
         evaluate=None,
         effects=("alloc",),
+        kb=kb.unknown(kb.NO_CALL),
     )
 )

@@ -205,12 +205,15 @@ compute(
         negate=flag("negate"),
         keepdims=_keepdims,
     ),
-    kb=kb.kb(
-        "tensor_reduce_arith",
-        dst=kb.tile(0),
-        src=kb.tile(1),
-        op=kb.member("arith_op", "op", kb.ARITH_OPS),
-        num_r_dim=kb.attribute("num_r_dim"),
+    kb=kb.only(
+        kb.kb(
+            "tensor_reduce_arith",
+            dst=kb.tile(0),
+            src=kb.tile(1),
+            op=kb.member("arith_op", "op", kb.ARITH_OPS),
+            num_r_dim=kb.attribute("num_r_dim"),
+        ),
+        negate=False,
     ),
 )
 

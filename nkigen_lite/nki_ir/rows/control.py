@@ -16,6 +16,7 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import Spelling, Template, nisa, operand
 from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows.table import (
@@ -28,6 +29,8 @@ from nkigen_lite.nki_ir.rows.table import (
     written_operands,
 )
 from nkigen_lite.nki_ir.types import INDEX, REGISTER
+
+_NO_REGISTERS = kb.unknown(kb.REGISTERS)
 
 # --- registers -----------------------------------------------------------------------------------
 
@@ -46,6 +49,7 @@ NKI.define(
         evaluate=None,
         attrs=(Attr("value", int, None),),
         effects=("alloc",),
+        kb=_NO_REGISTERS,
     )
 )
 
@@ -103,6 +107,7 @@ def _register_op(
             effects=("write 0",),
             memory=memory,
             nki=nki,
+            kb=_NO_REGISTERS,
         )
     )
 
@@ -201,6 +206,7 @@ NKI.define(
         effects=("region",),
         memory=(ONLY_REG,),
         trips=lambda op: {"body": op.attrs["expected_trips"]},
+        kb=_NO_REGISTERS,
     )
 )
 
@@ -227,6 +233,7 @@ NKI.define(
         effects=("region",),
         memory=(ONLY_REG,),
         trips=lambda op: {"body": op.attrs["expected_trips"]},
+        kb=_NO_REGISTERS,
     )
 )
 
@@ -251,5 +258,6 @@ NKI.define(
         effects=("region",),
         memory=(ONLY_REG,),
         trips=lambda op: {op.attrs["likely"]: 1},
+        kb=_NO_REGISTERS,
     )
 )

@@ -295,5 +295,9 @@ compute(
         predicate=operand(1),
         reverse_pred=flag("reverse"),
     ),
-    kb=kb.kb("copy_predicated", dst=kb.tile(0), pred_mask=kb.tile(1), src=kb.tile(2)),
+    kb=kb.only(
+        kb.kb("copy_predicated", dst=kb.tile(0), pred_mask=kb.tile(1), src=kb.tile(2)),
+        imm=None,
+        reverse=False,
+    ),
 )

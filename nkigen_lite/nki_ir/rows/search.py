@@ -15,6 +15,7 @@ import numpy as np
 from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import literal, nisa, operand
 from nkigen_lite.nki_ir.rows.pointers import f32
 from nkigen_lite.nki_ir.rows.table import check_partitions, check_same_shape, compute
@@ -61,6 +62,7 @@ compute(
     engines=("vector",),
     arity=(2, 2),
     nki=nisa("max8", bools=lambda op: False, dst=operand(0), src=operand(1)),
+    kb=kb.kb("max8", dst=kb.tile(0), src=kb.tile(1)),
 )
 
 
@@ -103,6 +105,7 @@ compute(
     arity=(3, 3),
     full=(1, 2),
     nki=nisa("nc_find_index8", dst=operand(0), data=operand(1), vals=operand(2)),
+    kb=kb.kb("find_index8", dst=kb.tile(0), src=kb.tile(1), vals=kb.tile(2)),
 )
 
 
@@ -151,5 +154,13 @@ compute(
         vals=operand(2),
         imm=literal("imm"),
         dst_idx=operand(3),
+    ),
+    kb=kb.kb(
+        "max_index_and_match_replace",
+        dst=kb.tile(0),
+        src=kb.tile(1),
+        vals=kb.tile(2),
+        immediate=kb.attribute("imm"),
+        dst_idx=kb.tile(3),
     ),
 )

@@ -63,7 +63,7 @@ compute(
     engines=("vector",),
     arity=(2, 2),
     nki=nisa("bn_stats", bools=lambda op: False, dst=operand(0), data=flat_operand(1)),
-    kb=kb.unknown("no call of the Kernel Builder is known for it"),
+    kb=kb.unknown(kb.NO_CALL),
 )
 
 
@@ -92,5 +92,5 @@ compute(
     engines=("vector",),
     arity=(2, 2),
     nki=nisa("bn_aggr", bools=lambda op: False, dst=operand(0), data=flat_operand(1)),
-    kb=kb.unknown("no call of the Kernel Builder is known for it"),
+    kb=kb.unknown(kb.NO_CALL),
 )

@@ -220,12 +220,17 @@ compute(
         tile_size=_array_tile("tile_size"),
         perf_mode=_perf_mode,
     ),
-    kb=kb.kb(
-        "matmul",
-        dst=kb.flat(0),
-        stationary=kb.flat(1),
-        moving=kb.flat(2),
-        accum=kb.accumulates,
+    kb=kb.only(
+        kb.kb(
+            "matmul",
+            dst=kb.flat(0),
+            stationary=kb.flat(1),
+            moving=kb.flat(2),
+            accum=kb.accumulates,
+        ),
+        perf_mode="none",
+        tile_position=(),
+        tile_size=(),
     ),
 )
 

@@ -200,6 +200,7 @@ compute(
         operand1=operand(2),
         reverse1=flag("reverse1"),
     ),
+    kb=kb.scalar_tensor_tensor,
 )
 
 # --- bits ----------------------------------------------------------------------------------------
@@ -255,5 +256,14 @@ compute(
         op1=token("op1"),
         operand1=literal("imm1"),
     ),
-    kb=kb.scalar_tensor_tensor,
+    kb=kb.only(
+        kb.kb(
+            "tensor_scalar_bitvec",
+            dst=kb.tile(0),
+            src=kb.tile(1),
+            operand0=kb.attribute("imm0"),
+            op0=kb.member("bitvec_op", "op0", kb.BITVEC_OPS),
+        ),
+        op1=None,
+    ),
 )
