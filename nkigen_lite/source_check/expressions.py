@@ -225,11 +225,21 @@ def _pattern(view: View, args: list[Any], given: dict[str, Any]) -> View:
     full = dict(zip(names, args, strict=False)) | given
     unknown = [n for n in full if n not in names]
     require(not unknown, f"{view}.ap: keyword {unknown} is not one of {', '.join(names)}")
-    require(full.get("scalar_offset") is None, f"{view}.ap: scalar_offset is not checked")
     pattern = full.get("pattern")
     legal = isinstance(pattern, list) and all(isinstance(p, list) and len(p) == 2 for p in pattern)
     require(legal, f"{view}.ap: pattern is {pattern!r} but must be pairs [stride, count]")
-    return view.pattern(pattern or [], full.get("offset") or 0, full.get("vector_offset"))
+    return view.pattern(pattern or [], full.get("offset") or 0, _index(view, full))
+
+
+def _index(view: View, given: dict[str, Any]) -> View | None:
+    """The tile that says where an indirect access goes."""
+    found = [given[n] for n in ("scalar_offset", "vector_offset") if given.get(n) is not None]
+    require(len(found) <= 1, f"{view}.ap: scalar_offset and vector_offset are both given")
+    require(
+        all(isinstance(f, View) and f.region.name == "sbuf" for f in found),
+        f"{view}.ap: the offset is {found} but must be a tile in sbuf",
+    )
+    return found[0] if found else None
 
 
 def _span(node: Any) -> Evaluate:

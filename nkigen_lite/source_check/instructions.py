@@ -44,6 +44,7 @@ from nkigen_lite.source_check.products import (
 
 SBUF, PSUM = "sbuf", "psum"
 CHIP = (SBUF, PSUM)
+ANYWHERE = (SBUF, PSUM, "hbm", "private_hbm", "shared_hbm")
 DMA = (SBUF, "hbm", "private_hbm", "shared_hbm")
 ALU = ("arithmetic", "bitwise")
 PREDICATES = ("uint8", "uint16", "uint32")
@@ -122,6 +123,15 @@ INSTRUCTIONS: dict[str, Instruction] = {
         engines=("gpsimd",),
         places=_only("dst", "data", "indices"),
         checks=(same_elements("dst", "indices"), dtype_in("indices", ("uint32",))),
+    ),
+    "local_gather": Instruction(
+        ("src_buffer", "index"),
+        engines=("gpsimd",),
+        places=_only("dst", "src_buffer", "index"),
+        checks=(dtype_in("index", ("uint16",)), same_dtype("dst", "src_buffer")),
+    ),
+    "nonzero_with_count": Instruction(
+        ("src",), engines=("gpsimd",), places=_only("dst", "src"), apart=("dst", "src")
     ),
     # --- matrix products ----------------------------------------------------------------------
     "nc_matmul": Instruction(
