@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from nkigen_lite.source_check.facts import Dtype, enums, language
+from nkigen_lite.source_check.facts import Dtype, Groups, Register, enums, language
 from nkigen_lite.source_check.findings import Illegal, require
 from nkigen_lite.source_check.tensors import Span, View
 
@@ -185,6 +185,8 @@ def _call(node: Any) -> Evaluate:
     )
     if isinstance(function.value, ast.Name) and function.value.id == "nl":
         return _span(node)
+    if ast.unparse(function) == "ncc.ReplicaGroup":
+        return _groups(node)
     require(
         function.attr in _VIEWS and not ast.unparse(function).startswith("nisa."),
         f"{ast.unparse(function)}(...) gives no value that kernels may use here",
@@ -231,8 +233,30 @@ def _pattern(view: View, args: list[Any], given: dict[str, Any]) -> View:
     return view.pattern(pattern or [], full.get("offset") or 0, _index(view, full))
 
 
-def _index(view: View, given: dict[str, Any]) -> View | None:
-    """The tile that says where an indirect access goes."""
+def _groups(node: Any) -> Evaluate:
+    """``ncc.ReplicaGroup([[0, 1], [2, 3]])``."""
+    require(len(node.args) == 1 and not node.keywords, "ncc.ReplicaGroup takes one list of groups")
+    made = compiled(node.args[0])
+
+    def evaluate(env: Env) -> Any:
+        found = made(env)
+        legal = isinstance(found, list) and found and all(isinstance(g, list) for g in found)
+        ranks = [rank for group in found for rank in group] if legal else [None]
+        require(
+            all(type(r) is int and r >= 0 for r in ranks) and len({len(g) for g in found}) == 1
+            and len(set(ranks)) == len(ranks),
+            f"ncc.ReplicaGroup: {found!r} is not a list of groups of one size, each rank once",
+        )  # fmt: skip
+        return Groups(tuple(map(tuple, found)))
+
+    return evaluate
+
+
+def _index(view: View, given: dict[str, Any]) -> View | Register | None:
+    """The tile that says where an indirect access goes; one offset may be in a register."""
+    if isinstance(given.get("scalar_offset"), Register):
+        require(given.get("vector_offset") is None, f"{view}.ap: two offsets are given")
+        return Register()
     found = [given[n] for n in ("scalar_offset", "vector_offset") if given.get(n) is not None]
     require(len(found) <= 1, f"{view}.ap: scalar_offset and vector_offset are both given")
     require(

@@ -101,7 +101,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         checks=(same_elements("dst", "src"), check_scalar_engine),
     ),
     "tensor_copy_predicated": Instruction(
-        ("src", "predicate"),
+        ("predicate", "src"),
         updates=("dst",),
         checks=(
             same_elements("dst", "predicate"),
@@ -114,7 +114,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         ("data",), engines=("tensor", "vector"), apart=("dst", "data"), checks=(check_transpose,)
     ),
     "nc_stream_shuffle": Instruction(
-        ("src",), checks=(same_elements("dst", "src"), same_dtype("dst", "src"), check_shuffle)
+        ("src",), apart=("dst", "src"), checks=(same_dtype("dst", "src"), check_shuffle)
     ),
     "memset": Instruction(engines=("vector", "gpsimd"), checks=(check_memset,)),
     "iota": Instruction(engines=("gpsimd",), places=_only("dst"), checks=(check_iota,)),

@@ -132,6 +132,15 @@ class Machine:
         finally:
             self.assume_written(function, args)
 
+    def touch(self, name: str, read: Mapping[str, View], written: Mapping[str, View]) -> None:
+        """What is not an instruction of an engine reads and writes."""
+        self.calls += 1
+        try:
+            self._read(name, read)
+        finally:
+            for view in written.values():
+                self._write(view, WRITTEN)
+
     def row_of(self, function: str, args: Mapping[str, Any]) -> Instruction:
         """The instruction's rules; without rules of its own, those that every tile obeys.
 
@@ -203,7 +212,7 @@ class Machine:
     def _read(self, name: str, views: Mapping[str, View]) -> None:
         for what, view in views.items():
             view.base.last = self.clock
-            if view.index is not None:
+            if isinstance(view.index, View):
                 self._read(name, {f"the index of {what}": view.index})
                 view = view.base.view()
             missing = view.count(UNWRITTEN)
