@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emit_agreement import assert_legal
 from nki_stand_in_ranks import run_emitted_ranks
 
 from cost_models import PriceError, load_target
@@ -59,7 +60,9 @@ def results(graph: Graph, count: int = 4) -> tuple[list[Array], list[Array]]:
     made = run_ranks(
         parsed, [{"x": x.copy(), "y_out": np.zeros(made_shape, np.float32)} for x in given]
     )
-    emitted = run_emitted_ranks(emit_nki(graph), [[x] for x in given])
+    source = emit_nki(graph)
+    assert_legal(source)
+    emitted = run_emitted_ranks(source, [[x] for x in given])
     for mine, (other,) in zip(made, emitted, strict=True):
         np.testing.assert_array_equal(mine["y"], other)
     return given, [each["y"] for each in made]

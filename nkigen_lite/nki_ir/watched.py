@@ -92,6 +92,6 @@ def _reads(op: Op, arrays: Sequence[Any]) -> Iterator[int]:
 def _adds(op: Op, arrays: Sequence[Any]) -> bool:
     """Whether an op that may add to its destination does; those without a choice always do."""
     if "accumulate" not in op.attrs:
-        return True
+        return NKI[op.opcode].keeps(op)
     indices = [a for a, v in zip(arrays, op.inputs, strict=True) if v.type.memory == "reg"]
     return any(indices) if indices else bool(op.attrs["accumulate"])

@@ -56,6 +56,7 @@ class TileOpDef(OpDef):
         kb: how the Kernel Builder is called for the op; None for views, buffers and control flow.
         trips: by the attribute that holds it, how often a region runs for all that is known.
         sums: position of the operand that takes an engine's accumulator registers.
+        keeps: whether what the destination held matters to an op with the effect ``read 0``.
         continues: whether the op goes on from what the registers hold, which must be that operand.
         exchange: of a collective, ``(destinations, sources, **attrs) -> results``, each a list
             with the buffer of every rank.
@@ -71,6 +72,7 @@ class TileOpDef(OpDef):
     kb: KbTemplate | None = None
     trips: Callable[[Op], Mapping[str, int]] = lambda op: {}
     sums: int | None = None
+    keeps: Callable[[Op], bool] = lambda op: True
     continues: bool = False
     exchange: Callable[..., list[Any]] | None = None
 
@@ -163,6 +165,7 @@ def compute(
     charge: Charge = no_charge,
     version: int | Callable[[Op], int] = TRN1,
     sums: int | None = None,
+    keeps: Callable[[Op], bool] = lambda op: True,
     continues: bool = False,
     exchange: Callable[..., list[Any]] | None = None,
     nki: Template,
@@ -195,6 +198,7 @@ def compute(
             version=version if callable(version) else lambda op: version,
             kb=kb,
             sums=sums,
+            keeps=keeps,
             continues=continues,
             exchange=exchange,
         )

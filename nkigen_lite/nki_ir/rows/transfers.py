@@ -304,6 +304,7 @@ compute(
     memory=(ONLY_SBUF, ONLY_HBM, _WHERE),
     attrs=_ATTRS,
     effects=("write 0", "read 0"),
+    keeps=lambda op: op.attrs["add"] or op.attrs["oob"] == "skip",
     full=(0, 1),
     charge=_indexed(0),
     nki=_copied_or_added(operand(0), _rows_of_table(1, 0)),
