@@ -43,8 +43,8 @@ LEGAL = {
                                "nl.fori_loop(0, held, body, step=2)"),
     "while loop": (HELD, "def body(r):\n    nisa.dma_copy(dst=y, src=x)\n    return r",
                    "nl.while_loop(held, body)"),
-    "branch on an index": ("for i in range(2):\n    if i > 0:\n        nisa.dma_copy(dst=y, src=x)\n"
-                           "    else:\n        pass",),
+    "branch on an index": ("for i in range(2):\n    if i > 0:\n"
+                           "        nisa.dma_copy(dst=y, src=x)\n    else:\n        pass",),
     "exchange": ("s = nl.ndarray((8, 4), dtype=nl.float32, buffer=nl.hbm)",
                  "nisa.dma_copy(dst=s, src=x)",
                  "ncc.all_reduce(srcs=[s], dsts=[y], replica_group=ncc.ReplicaGroup([[0, 1]]), "

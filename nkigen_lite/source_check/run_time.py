@@ -58,7 +58,7 @@ def new_register(call: ast.Call) -> Evaluate:
             value = part(env)
             require(
                 type(value) is int or (isinstance(value, View) and _is_word(value)),
-                f"nisa.{bound.name}: x is {value!r} but must be an int or a tile of one",
+                f"nisa.{bound.name}: x is {value} but must be an int or a tile of one",
             )
         return Register()
 
@@ -96,7 +96,7 @@ def repeats(machine: Machine, path: str, node: ast.Expr) -> Run:
             for value in given:
                 require(
                     isinstance(value, Register) or type(value) is int,
-                    f"{path}: {value!r} is a bound but must be a register or an int",
+                    f"{path}: {value} is a bound but must be a register or an int",
                 )
             assert isinstance(function, Function)
             return function
@@ -141,7 +141,7 @@ def _register_call(machine: Machine, bound: Signature, args: dict[str, Any]) -> 
         value = args[what]
         if (what == "dst") == (bound.name != "register_store") or moves:
             legal = isinstance(value, Register) or (moves and what == "src" and type(value) is int)
-            require(legal, f"{name}: {what} is {value!r} but must be a register")
+            require(legal, f"{name}: {what} is {value} but must be a register")
         else:
             legal = isinstance(value, View) and _is_word(value)
             require(legal, f"{name}: {what} is {value} but must be one integer in sbuf or hbm")
@@ -175,7 +175,7 @@ def _exchange(machine: Machine, bound: Signature, args: dict[str, Any]) -> None:
 def _only_tensor(name: str, what: str, given: Any) -> View:
     if isinstance(given, list) and len(given) == 1 and isinstance(given[0], View):
         return given[0]
-    raise Illegal(f"{name}: {what} is {given!r} but must be a list of one tensor")
+    raise Illegal(f"{name}: {what} is {given} but must be a list of one tensor")
 
 
 def _check_exchange(name: str, kind: str, src: View, dst: View, args: dict[str, Any]) -> None:
