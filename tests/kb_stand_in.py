@@ -15,6 +15,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from kb_stand_in_moves import MovesIsa
 from nki_stand_in_functions import ARITHMETIC, BITVEC, FUNCTIONS, REDUCTIONS
 from nki_stand_in_tensors import NUMPY_OF, NlDtype, rounded
 
@@ -54,8 +55,13 @@ class Tile:
         assert view.shape == tuple(k.size for k in key), "out of bounds"
         return self.part(view)
 
-    def ap(self, pattern: list[list[int]], offset: int = 0) -> Tile:
-        """Another reading of the whole tile's elements."""
+    def ap(
+        self, pattern: list[list[int]], offset: int = 0, vector_offset: Tile | None = None
+    ) -> Tile | Rows:
+        """Another reading of the whole tile's elements, or rows of it by their numbers."""
+        if vector_offset is not None:
+            assert self.memspace == "hbm"
+            return Rows(self, pattern, offset, vector_offset.data.reshape(-1))
         assert self.data.flags.c_contiguous, "ap of a view"
         last = offset + sum(stride * (count - 1) for stride, count in pattern)
         assert 0 <= offset <= last < self.data.size, "out of bounds"
@@ -79,7 +85,30 @@ class Tile:
         self.data[...] = made.reshape(self.data.shape)
 
 
-class Isa:
+class Rows:
+    """Rows of a tensor in HBM whose numbers a tile holds: one side of a copy."""
+
+    def __init__(self, table: Tile, pattern: list[list[int]], offset: int, numbers: Array) -> None:
+        (row, count), *free = pattern
+        assert count == len(numbers), "a number for each row"
+        inner = sum(s * i for (s, _), i in zip(free, np.indices([n for _, n in free]), strict=True))
+        starts = offset + numbers.astype(np.int64) * row
+        self.places = starts.reshape(-1, *[1] * len(free)) + inner
+        self.flat = table.data.reshape(-1)
+        self.shape, self.memspace = self.places.shape, "hbm"
+
+    @property
+    def data(self) -> Rows:
+        return self
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> Array:
+        return np.asarray(self.flat[self.places], dtype)
+
+    def __setitem__(self, key: Any, values: Array) -> None:
+        self.flat[self.places] = values
+
+
+class Isa(MovesIsa):
     """The instructions; ``calls`` holds each call's name and keywords, in order."""
 
     def __init__(self) -> None:

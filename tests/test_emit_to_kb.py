@@ -13,20 +13,48 @@ import test_emit_text as goldens
 from emit_agreement import made_inside, sample_inputs
 from kb_stand_in import Tile, kernel_builder
 from nki_stand_in_tensors import NlDtype
+from test_emit_tile_ops import built, values
+from tile_ops import CASES, IDS
 
 import nkigen_lite
 from nkigen_lite.core.dtypes import DType, epsilon
-from nkigen_lite.core.ir import Graph
+from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.errors import InvalidInput, NotSupported, VendorMissing
-from nkigen_lite.nki_ir import Builder, run
+from nkigen_lite.nki_ir import Builder, ds, run, ts
 from nkigen_lite.nki_ir.emit.calls import NL_DTYPES
 from nkigen_lite.nki_ir.emit_to_kb import build_kb_kernel
 from nkigen_lite.nki_ir.rows import NKI, TileOpDef
 
 Array = np.ndarray[Any, np.dtype[Any]]
 KERNELS = [*by_hand.KERNELS, goldens.matmul_bias, goldens.masked_softmax]
-# Ops for which no call of the Kernel Builder is known.
-WITHOUT_A_CALL = {"bn_stats", "bn_aggr"}
+# Ops for which no call of the Kernel Builder is known, in any form.
+WITHOUT_A_CALL = {
+    *("bn_stats", "bn_aggr", "local_gather", "nonzero_with_count", "tensor_scalar_reduce"),
+    *("tensor_scalar_cumulative", "affine_select", "range_select", "select", "select_reduce"),
+    "activation_accumulate",
+}
+# Attributes of other ops that only have a call with these values.
+SCALED = {"bias": 0.0, "scale": 1.0}
+ONLY_FORMS: dict[str, dict[str, Any]] = {
+    "matmul": {"perf_mode": "none", "tile_position": ()},
+    "tensor_reduce_arith": {"negate": False},
+    "copy_predicated": {"reverse": False, "imm": None},
+    "activation": SCALED,
+    "activation_reduce": SCALED,
+    "tensor_tensor_scan": {"reverse0": False, "reverse1": False},
+    "tensor_scalar_bitvec": {"op1": None},
+    "dma_gather": {"add": False, "oob": "error"},
+    "dma_scatter": {"add": False, "oob": "error"},
+}
+
+
+def is_refused(name: str, attrs: Mapping[str, Any]) -> bool:
+    only = ONLY_FORMS.get(name, {})
+    if name in WITHOUT_A_CALL or any(attrs.get(n, v) != v for n, v in only.items()):
+        return True
+    return name == "tensor_scalar_arith" and bool({"abs", "rsqrt"} & {*attrs.values()})
+
+
 EXAMPLES = {
     "rmsnorm": ("130x96:bf16", "96:bf16"),
     "matmul": ("150x200:bf16", "200x600:bf16"),
@@ -87,13 +115,64 @@ def test_every_row_that_runs_on_an_engine_has_both_back_ends(row: TileOpDef) -> 
     assert row.kb is not None
 
 
-@pytest.mark.parametrize("name", sorted(WITHOUT_A_CALL))
-def test_op_without_a_known_call_is_refused_by_name(name: str) -> None:
+@pytest.mark.parametrize(("key", "tiles", "attrs", "_wanted"), CASES, ids=IDS)
+def test_a_call_means_what_the_row_says_or_is_refused(
+    key: tuple[str, str], tiles: list[Any], attrs: dict[str, Any], _wanted: Any
+) -> None:
+    rng = np.random.default_rng(len(tiles))
+    inputs = {f"x{at}": values(rng, key, at, tile) for at, tile in enumerate(tiles)}
+    graph = built(key, tiles, attrs).graph
+    if is_refused(key[0], attrs):
+        with pytest.raises(NotSupported, match=f"emit_to_kb: {key[0]}: "):
+            assert_agrees(graph, inputs)
+    else:
+        assert_agrees(graph, inputs)
+
+
+def test_bits_of_one_step_have_a_call() -> None:
+    tiles: list[Any] = [((8, 40), DType.I32), ((8, 40), DType.I32)]
+    bits = {"op0": "bitwise_and", "imm0": 12}
+    assert_agrees(built(("tensor_scalar_bitvec", "vector"), tiles, bits).graph)
+
+
+def test_a_loop_index_chooses_a_branch() -> None:
     b = Builder("k")
-    tiles = {"bn_stats": (6, 8), "bn_aggr": (2, 6)}[name]
-    getattr(b, name)(*(b.alloc((16, n), DType.F32) for n in tiles))
-    with kernel_builder(), pytest.raises(NotSupported, match=f"emit_to_kb: {name}: no call of"):
+    y = b.add_input("y_out", (2, 4), DType.F32)
+
+    def fill(b: Builder, i: Value, value: float) -> None:
+        tile = b.memset(b.alloc((1, 4), DType.F32), value=value)
+        b.dma_copy(b.slice(y, [ts(i, 1), ds(0, 4)]), tile)
+
+    b.fori_loop(
+        "i", 2, 1, lambda b, i: b.if_else(i, lambda b: fill(b, i, 3.0), lambda b: fill(b, i, 4.0))
+    )
+    b.set_outputs({"y": y})
+    assert_agrees(b.graph)
+
+
+def test_registers_are_refused() -> None:
+    b = Builder("k")
+    b.if_else(b.register_alloc(1), lambda b: None)
+    with kernel_builder(), pytest.raises(NotSupported, match="register_alloc: the Kernel"):
         build_kb_kernel(b.graph)()
+
+
+@pytest.mark.parametrize("name", ["dma_gather", "dma_scatter"])
+def test_rows_move_by_their_numbers(name: str) -> None:
+    b = Builder("k")
+    table, at = b.add_input("table", (9, 4), DType.F32), b.add_input("at", (8, 1), DType.I32)
+    y = b.add_input("y_out", (9, 4) if name == "dma_scatter" else (8, 4), DType.F32)
+    indices, rows = b.alloc((8, 1), DType.I32), b.alloc((8, 4), DType.F32)
+    b.dma_copy(indices, at)
+    if name == "dma_gather":
+        b.dma_copy(y, b.dma_gather(rows, table, indices))
+    else:
+        b.dma_copy(rows, b.slice(table, [ds(0, 8), ds(0, 4)]))
+        b.dma_scatter(y, rows, indices)
+    b.set_outputs({"y": y})
+    numbers = np.array([[3], [0], [8], [1], [2], [5], [7], [4]], np.int32)
+    values = np.arange(36, dtype=np.float32).reshape(9, 4)
+    assert_agrees(b.graph, {"table": values, "at": numbers})
 
 
 def test_kernel_has_the_graphs_name_and_a_tensor_for_every_buffer() -> None:
