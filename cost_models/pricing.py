@@ -99,6 +99,7 @@ _ROWS: Final = (
     _Row("nc_transpose", "vector", rates.vector_default, _vector),
     _Row("activation", "scalar", rates.scalar_default, _activation),
     _Row("activation_reduce", "scalar", rates.scalar_activation_reduce, _activation),
+    _Row("activation_accumulate", "scalar", rates.scalar_activation_reduce, _activation),
     _Row("tensor_copy", "vector", rates.vector_copy, _vector),
     _Row("tensor_copy", "scalar", rates.scalar_default, _scalar_copy, on=_scalar_has_tensor_ops),
     _Row("tensor_copy", "gpsimd", rates.gpsimd_default, _gpsimd),

@@ -78,6 +78,10 @@ MOVES: dict[str, tuple[Build, str]] = {
         lambda b: b.select(whole(b), whole(b, U8), whole(b)),
         "0 per-partition operands but 1 goes with on_false=None",
     ),
+    "two sources of a predicated copy": (
+        lambda b: b.copy_predicated(whole(b), whole(b, U8), whole(b), imm=1.0),
+        "1 sources and the immediate 1.0 but must be one of the two",
+    ),
     "integer maxima": (
         lambda b: b.select_reduce(whole(b), column(b, I32), whole(b, U8), whole(b), on_false=0.0),
         "maxima are i32 but must be of a float type",
@@ -167,6 +171,10 @@ MOVES: dict[str, tuple[Build, str]] = {
         lambda b: b.stream_shuffle(whole(b), whole(b), mask=(0,) * 31),
         "must be 32 numbers of 0 to 31, or 255",
     ),
+    "shuffle into more groups": (
+        lambda b: b.stream_shuffle(b.tile(40, 16), whole(b), mask=(0,) * 32),
+        "both must lie in as many groups of 32 partitions",
+    ),
     "shuffle from nowhere": (
         lambda b: b.stream_shuffle(whole(b), whole(b), mask=(16,) * 32),
         "partition 0 comes from 16 but .* has 16",
@@ -230,6 +238,10 @@ MOVES: dict[str, tuple[Build, str]] = {
     ),
     "indices along a free dimension": (gathered(dim=1), "dim is 1 of .* but must be"),
     "rows beyond the table": (gathered(oob="wrap"), "oob is 'wrap' but must be one of error, skip"),
+    "a block that is added": (
+        lambda b: b.dma_gather(whole(b), b.hbm(40, 16), b.tile(1, 1, dtype=I32), add=True),
+        "it adds at one offset but must have an index for each partition",
+    ),
     "rows at a loop's index": (
         lambda b: b.fori_loop("i", 4, 1, lambda b, i: b.dma_gather(whole(b), b.hbm(40, 16), i)),
         "is a loop's index, with which a slice moves",
@@ -238,6 +250,10 @@ MOVES: dict[str, tuple[Build, str]] = {
     "two biases": (
         lambda b: b.activation(whole(b), whole(b), column(b), op="exp", bias=1.0),
         "the bias is .* and 1.0 but must be a number, or one operand",
+    ),
+    "narrow sums that go on": (
+        lambda b: b.activation_accumulate(whole(b), column(b, BF16), whole(b), op="exp"),
+        "sums are bf16 but the registers f32",
     ),
     "scale that is missing": (
         lambda b: b.activation(whole(b), whole(b), op="exp", scale=None),

@@ -32,6 +32,7 @@ from nki_stand_in_tensors import (
     IllegalKernel,
     MemoryRegion,
     NlDtype,
+    Register,
     Tensor,
     require,
 )
@@ -41,11 +42,12 @@ __all__ = ["IllegalKernel", "run_emitted", "stand_in"]
 DOCUMENTED = json.loads((Path(__file__).parent / "signatures.json").read_text(encoding="utf-8"))
 
 # What a kernel body may be made of: valid for NKI's parser up to 0.6 and its tracer after.
-_BODY = (ast.Assign, ast.Expr, ast.For, ast.Return, ast.Pass)
+_BODY = (ast.Assign, ast.Expr, ast.For, ast.Return, ast.Pass, ast.If, ast.FunctionDef)
 _INSIDE = (
     *_BODY,
     *(ast.Call, ast.keyword, ast.Attribute, ast.Name, ast.Constant, ast.expr_context),
     *(ast.Tuple, ast.List, ast.Subscript, ast.Slice, ast.Compare, ast.BoolOp, ast.BinOp),
+    *(ast.arguments, ast.arg),
     *(ast.UnaryOp, ast.USub, ast.Add, ast.Sub, ast.Mult, ast.FloorDiv, ast.Mod, ast.Gt, ast.Or),
 )
 
@@ -130,9 +132,13 @@ def check_subset(source: str) -> None:
 
 
 @contextmanager
-def stand_in(rounding: str = "truncate") -> Iterator[None]:
-    """Within the block ``import nki`` gives the stand-in."""
+def stand_in(
+    rounding: str = "truncate", *, collectives: ModuleType | None = None
+) -> Iterator[None]:
+    """Within the block ``import nki`` gives the stand-in, with collectives if they are given."""
     modules = _modules(rounding)
+    if collectives is not None:
+        modules["nki.collectives"] = collectives
     before = {name: sys.modules.get(name) for name in modules}
     sys.modules.update(modules)
     try:
@@ -152,15 +158,15 @@ def _modules(rounding: str) -> dict[str, ModuleType]:
     vars(isa).update(enums)
     machine = Isa(rounding)
     for name, parameters in DOCUMENTED["functions"].items():
-        setattr(isa, name, _bound(getattr(machine, name), parameters, enums))
+        setattr(isa, name, bound(getattr(machine, name), parameters, enums))
     vars(language).update({n: NlDtype(n) for n in DOCUMENTED["language"]["dtypes"]})
     vars(language).update({n: Token(n) for n in DOCUMENTED["language"]["tokens"]})
     vars(language).update(MemoryRegion.__members__, hbm=MemoryRegion.private_hbm)
-    vars(language).update(ds=Ds, ndarray=_ndarray)
+    vars(language).update(ds=Ds, ndarray=_ndarray, fori_loop=_fori_loop, while_loop=_while_loop)
     return {"nki": nki, "nki.isa": isa, "nki.language": language}
 
 
-def _bound(
+def bound(
     function: Callable[..., Any], documented: list[list[str]], enums: dict[str, Any]
 ) -> Callable[..., Any]:
     """``function`` behind its documented signature; arguments are given by keyword only."""
@@ -190,6 +196,24 @@ def _default(text: str, enums: dict[str, Any]) -> Any:
     if text in DOCUMENTED["language"]["tokens"]:
         return Token(text)
     return enums[kind][member] if kind in enums else ast.literal_eval(text)
+
+
+def _fori_loop(lower: Any, upper: Any, body_fun: Callable[..., Any], step: int = 1) -> None:
+    """The body gets a register of its own, which it must leave alone."""
+    bounds = [b.value if isinstance(b, Register) else b for b in (lower, upper)]
+    require(all(type(b) is int for b in bounds), f"loop from {lower} to {upper}")
+    for i in range(*bounds, step):
+        index = Register(i)
+        require(body_fun(index) is None, "a counted loop's body returns nothing")
+        require(index.value == i, "a loop's index is written")
+
+
+def _while_loop(init: Register, body_fun: Callable[..., Any]) -> None:
+    """The body returns the next register."""
+    register = init
+    while register.value:
+        register = body_fun(register)
+        require(isinstance(register, Register), "a loop's body returns its next register")
 
 
 def _ndarray(

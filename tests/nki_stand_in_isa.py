@@ -22,6 +22,7 @@ from nki_stand_in_rules import (
 )
 from nki_stand_in_tensors import (
     PSUM_BANK_BYTES,
+    Array,
     Indirect,
     MemoryRegion,
     Tensor,
@@ -39,6 +40,7 @@ class Isa(VectorIsa, MovingIsa):
 
     def __init__(self, rounding: str) -> None:
         self.rounding = rounding
+        self.registers: Any = None  # of ScalarE, one per partition
 
     def dma_copy(
         self, dst: Any, src: Any, engine: Any, dge_mode: Any, oob_mode: Any, priority: Any
@@ -52,7 +54,9 @@ class Isa(VectorIsa, MovingIsa):
         require(
             engine.name == "unknown" or dge_mode.name == "hwdge", "an engine goes with hwdge only"
         )
-        dst.write(src.read(), self.rounding)
+        exact = dst.dtype == src.dtype
+        require(exact or dge_mode.name != "hwdge", f"hardware converts {src} to {dst}")
+        dst.write(src.read() if exact else in_f32(src), self.rounding)
 
     def tensor_copy(self, dst: Tensor, src: Tensor, engine: Any) -> None:
         check_operands(dst, src, engine=engine, legal=("vector", "scalar", "gpsimd"))
@@ -272,12 +276,30 @@ class Isa(VectorIsa, MovingIsa):
     ) -> None:
         check_operands(dst, data)
         check_same_shape(dst, data)
-        require(reduce_op is None and reduce_res is None, "reductions are not modelled")
         x = in_f32(data) * per_partition(scale, data, "float32")
         if bias is not None:
             require(getattr(bias, "dtype", "") != "tfloat32", "bias is tfloat32")
             x = x + per_partition(bias, data, None)
-        dst.write(FUNCTIONS[op.name](x), self.rounding)
+        made = FUNCTIONS[op.name](x)
+        dst.write(made, self.rounding)
+        require((reduce_cmd.name == "idle") == (reduce_op is None), "a reduction and its command")
+        if reduce_op is None:
+            require(reduce_res is None, f"leaves stale registers in {reduce_res}")
+            return
+        require(reduce_op.name == "add", f"reduces by {reduce_op.name}")
+        self._summed(made, reduce_res, reduce_cmd.name)
+
+    def _summed(self, made: Array, result: Tensor, command: str) -> None:
+        """Add rows to the engine's registers, and read these out."""
+        sums = made.reshape(len(made), -1).sum(axis=1, dtype=np.float32)
+        if command == "reduce":
+            require(self.registers is not None, "goes on from registers that nothing has set")
+            require(len(self.registers) == len(sums), "goes on with other partitions")
+            sums = self.registers + sums
+        require(command in ("reduce", "reset_reduce"), f"command {command}")
+        require(result.free_size == 1, f"sums into {result}")
+        self.registers = sums
+        result.write(sums.reshape(result.shape), self.rounding)
 
     def activation_reduce(
         self,
@@ -299,9 +321,7 @@ class Isa(VectorIsa, MovingIsa):
             x = x + per_partition(bias, data, None)
         made = FUNCTIONS[op.name](x)
         dst.write(made, self.rounding)
-        axes = tuple(range(1, made.ndim))
-        sums = made.sum(axis=axes, dtype=np.float32).reshape(reduce_res.shape)
-        reduce_res.write(sums, self.rounding)
+        self._summed(made, reduce_res, "reset_reduce")
 
     def iota(self, dst: Tensor, pattern: Any, offset: int, channel_multiplier: int) -> None:
         check_operands(dst, gpsimd=True)

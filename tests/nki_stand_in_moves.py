@@ -10,7 +10,14 @@ from typing import Any
 
 import numpy as np
 from nki_stand_in_rules import check_operands
-from nki_stand_in_tensors import Indirect, MemoryRegion, Register, Tensor, require
+from nki_stand_in_tensors import (
+    Indirect,
+    MemoryRegion,
+    Register,
+    Tensor,
+    require,
+    rounded,
+)
 
 AXES = {2: (1, 0), 3: (2, 1, 0), 4: (3, 1, 2, 0)}
 SHUFFLED = 32
@@ -40,6 +47,30 @@ class MovingIsa:
             require(src.dtype == base.dtype, f"scatters {src} into {base}")
             base.data.reshape(-1)[at[inside]] = src.read()[inside]
             base.written.reshape(-1)[at[inside]] = True
+
+    def dma_compute(
+        self,
+        dst: Any,
+        srcs: Any,
+        reduce_op: Any,
+        scales: Any,
+        unique_indices: bool,
+        oob_mode: Any,
+    ) -> None:
+        """The read-modify-write forms with vector offsets."""
+        require(reduce_op.name == "add" and scales is None and unique_indices, "dma_compute")
+        require(len(srcs) == 2, f"adds {srcs}")
+        sides = [side for side in (dst, *srcs) if isinstance(side, Indirect)]
+        require(bool(sides) and sides[0].vector_offset is not None, f"adds {srcs} to {dst}")
+        at, inside = sides[0].addresses(oob_mode.name == "skip")
+        flat = sides[0].tensor.data.reshape(-1)
+        tile = srcs[1] if isinstance(dst, Indirect) else dst
+        require(srcs[0] == dst if tile is srcs[1] else srcs[0].data is dst.data, "dst is a source")
+        total = flat[at].astype(np.float32) + tile.read().astype(np.float32)
+        if tile is dst:
+            dst.write(np.where(inside, total, dst.data.astype(np.float32)), self.rounding)
+        else:
+            flat[at[inside]] = rounded(total[inside], sides[0].tensor.dtype, self.rounding)
 
     def dma_transpose(
         self, dst: Tensor, src: Any, axes: Any, dge_mode: Any, oob_mode: Any, priority: Any

@@ -80,7 +80,7 @@ def test_equal_seeds_give_equal_orders(monkeypatch: pytest.MonkeyPatch) -> None:
     kernel = pipeline()
     allocation = allocate(kernel, LIMITS)
     ran: list[Op] = []
-    monkeypatch.setattr("nkigen_lite.nki_ir.checked._reads", lambda op, _: ran.append(op) or ())
+    monkeypatch.setattr("nkigen_lite.nki_ir.watched._reads", lambda op, _: ran.append(op) or ())
     orders = []
     for seed in (*range(9), *range(9)):
         ran.clear()

@@ -24,6 +24,7 @@ OPS = [
     "nc_transpose",
     "activation",
     "activation_reduce",
+    "activation_accumulate",
     "tensor_copy",
     "tensor_tensor_arith",
     "tensor_tensor_bitvec",

@@ -146,6 +146,89 @@ REFUSED = {
     ),
     "engine by number": ("nisa.tensor_copy(dst=s, src=t, engine=1)", "engine=1"),
     "op by name": ("nisa.activation(dst=s, op='exp', data=t)", "op='exp'"),
+    "another fill than the least number": (
+        "nisa.range_select(dst=s, on_true_tile=t, comp_op0=nl.less, comp_op1=nl.less, "
+        "bound0=column, bound1=column, on_false_value=0.0)",
+        "fills 0.0",
+    ),
+    "selection by uint32": (
+        "mask = nl.ndarray((64, 40), dtype=nl.uint32, buffer=nl.sbuf)\n"
+        "nisa.memset(dst=mask, value=1)\n"
+        "nisa.select_reduce(dst=s, predicate=mask, on_true=t, on_false=0.0)",
+        "predicate <",
+    ),
+    "selection with a result and no reduction": (
+        "mask = nl.ndarray((64, 40), dtype=nl.uint8, buffer=nl.sbuf)\n"
+        "nisa.memset(dst=mask, value=1)\n"
+        "nisa.select_reduce(dst=s, predicate=mask, on_true=t, on_false=0.0, reduce_res=column)",
+        "reduce_res goes with a reduce",
+    ),
+    "running sum of int32": (
+        "nisa.tensor_scalar_cumulative(dst=whole, src=whole, op0=nl.add, op1=nl.add, imm0=0.0)",
+        "cumulative over",
+    ),
+    "scan of two psum tiles": (
+        "nisa.tensor_tensor_scan(dst=s, data0=q, data1=r, initial=0.0, op0=nl.add, op1=nl.add)",
+        "both read from psum",
+    ),
+    "largest of four": (
+        "nisa.max8(dst=s[0:64, 0:8], src=t[0:64, 0:4])",
+        "searches",
+    ),
+    "gather by int32": (
+        "nisa.nc_n_gather(dst=s, data=t, indices=whole)",
+        "gathers by",
+    ),
+    "shuffle with 31 numbers": (
+        "nisa.nc_stream_shuffle(dst=s, src=t, shuffle_mask=[0] * 31)",
+        "mask",
+    ),
+    "transpose of another permutation": (
+        "nisa.dma_transpose(dst=p[0:40, 0:40], src=x[0:40, 0:40], axes=(1, 0))",
+        "transposes into",
+    ),
+    "row that the table has not": (
+        "at = nl.ndarray((64, 1), dtype=nl.int32, buffer=nl.sbuf)\n"
+        "nisa.memset(dst=at, value=64)\n"
+        "nisa.dma_copy(dst=s, src=x.ap(pattern=[[40, 64], [1, 40]], vector_offset=at))",
+        "an index is out of bounds",
+    ),
+    "two kinds of offsets": (
+        "at = nl.ndarray((64, 1), dtype=nl.int32, buffer=nl.sbuf)\n"
+        "nisa.memset(dst=at, value=0)\n"
+        "nisa.dma_copy(dst=s, src=x.ap(pattern=[[40, 64], [1, 40]], vector_offset=at, "
+        "scalar_offset=at))",
+        "one of scalar_offset and vector_offset",
+    ),
+    "dma that converts by hardware": (
+        "nisa.dma_copy(dst=narrow, src=x, dge_mode=nisa.dge_mode.hwdge)",
+        "hardware converts",
+    ),
+    "loop up to a tile": (
+        "def body(i):\n    pass\nnl.fori_loop(0, whole, body)",
+        "loop from 0 to",
+    ),
+    "loop that writes its index": (
+        "def body(i):\n    nisa.register_move(dst=i, src=7)\nnl.fori_loop(0, 3, body)",
+        "a loop's index is written",
+    ),
+    "loop without its next register": (
+        "def body(r):\n    pass\nnl.while_loop(nisa.register_alloc(x=1), body)",
+        "returns its next register",
+    ),
+    "register from psum": (
+        "nisa.register_load(dst=nisa.register_alloc(), src=q[0:1, 0:1])",
+        "loads <",
+    ),
+    "tiles of 48 rows": (
+        "nisa.nc_matmul(dst=p, stationary=s, moving=t, accumulate=False, "
+        "tile_position=(0, 0), tile_size=(48, 128))",
+        "tile \\(48, 128\\)",
+    ),
+    "number with the reciprocal square root": (
+        "nisa.tensor_scalar(dst=s, data=t, op0=nl.rsqrt, operand0=1.0, engine=nisa.engine.gpsimd)",
+        "of two operands",
+    ),
     "iota of another size": ("nisa.iota(dst=whole, pattern=[[1, 39]])", "pattern .* for"),
     "transpose into sbuf": (
         "u = nl.ndarray((40, 64), dtype=nl.float32, buffer=nl.sbuf)\n"

@@ -101,12 +101,6 @@ def executed(source: str) -> dict[str, Any]:
     return namespace
 
 
-@pytest.mark.parametrize("build", [matmul_bias, masked_softmax], ids=lambda b: b.__name__)
-def test_golden_text(build: Callable[[], Graph], golden: Callable[[str, str], None]) -> None:
-    graph = build()
-    golden(f"emit_{graph.name}.py", emit_nki(graph, Form(header=["An example."], comments=False)))
-
-
 def test_golden_matmul_computes_what_the_interpreter_computes() -> None:
     assert_agrees(matmul_bias())
 

@@ -23,6 +23,7 @@ INDICES = {("gather", 2): 40, ("local_gather", 2): 37}
 # (op, operand): values of few kinds, so that equal ones meet.
 FEW = {("find_index8", 1), ("find_index8", 2), ("match_replace8", 1), ("match_replace8", 2),
        ("sequence_bounds", 1), ("nonzero_with_count", 1), ("max8", 1)}  # fmt: skip
+SELECTS = ("select", "select_reduce", "range_select", "copy_predicated")
 POSITIVE = {("tensor_scalar_arith", "gpsimd"), ("bn_aggr", "vector")}
 
 
@@ -33,7 +34,7 @@ def values(rng: np.random.Generator, key: tuple[str, str], at: int, tile: Tile) 
         return rng.integers(0, INDICES[place], shape).astype(dtype.np)
     if place in FEW:
         return rng.integers(0, 6, shape).astype(dtype.np)
-    if key[0].endswith("select") or key[0] == "select_reduce":
+    if key[0] in SELECTS:
         # Predicates of both kinds; bounds within the tile.
         if not dtype.is_float:
             return rng.integers(0, 2, shape).astype(dtype.np)
@@ -55,6 +56,8 @@ def built(key: tuple[str, str], tiles: list[Tile], attrs: dict[str, Any]) -> Bui
         elif memory:
             tile = b.alloc(shape, dtype, *memory)
         operands.append(tile)
+    if NKI[key[0]].continues:  # what there is to go on from
+        b.activation_reduce(operands[0], operands[1], operands[2], op="square")
     getattr(b, key[0])(*operands, engine=key[1], **attrs)
     outputs = {}
     for at in written_operands(b.graph.ops[-1]):

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+from tile_outcomes import outcome
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
@@ -17,26 +17,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 F32, BF16, I32, U8, BOOL = DType.F32, DType.BF16, DType.I32, DType.U8, DType.BOOL
 PSUM = MemorySpace.PSUM
 X = np.array([[1.5, -2.0, 3.0], [0.25, 8.0, -1.0]], np.float32)
-
-
-def outcome(
-    write: Callable[..., object],
-    *arrays: Array,
-    into: DType = F32,
-    shape: Sequence[int] = (2, 3),
-    memory: MemorySpace = MemorySpace.SBUF,
-) -> Array:
-    """What ``write(b, dst, *tiles)`` leaves in a new tile, its sources holding ``arrays``."""
-    b = Builder("k")
-    tiles = []
-    for n, array in enumerate(arrays):
-        dtype = next(d for d in DType if d.np == array.dtype)
-        tiles.append(b.alloc(array.shape, dtype))
-        b.dma_copy(tiles[-1], b.add_input(f"x{n}", array.shape, dtype))
-    dst = b.alloc(shape, into, memory)
-    write(b, dst, *tiles)
-    env = interpret(b.graph, {f"x{n}": array for n, array in enumerate(arrays)})
-    return env[id(dst)]
 
 
 def test_memset_fills() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from illegal_tile_moves import MOVES
 from illegal_tile_ops import I32, ILLEGAL, Tiles
@@ -22,8 +24,8 @@ def test_row_refuses(name: str) -> None:
 def test_every_engine_row_has_a_refusal() -> None:
     called = {name for build, _ in EVERY.values() for name in build.__code__.co_names}
     assert len(EVERY) == len(ILLEGAL) + len(MOVES)
-    # memset's only rule is tested below.
-    assert {row.name for row in NKI if row.engines} - called == {"memset"}
+    # memset's only rule is tested below, and collectives with the ranks that run them.
+    assert {row.name for row in NKI if row.engines and not row.exchange} - called == {"memset"}
 
 
 def test_memset_takes_floats_for_float_types_and_integers_for_the_others() -> None:
@@ -46,3 +48,8 @@ def test_errors_name_the_line_of_the_caller() -> None:
     b = Tiles("k")
     with pytest.raises(InvalidOp, match=r"test_nki_ir_rows\.py:\d+"):
         b.tensor_copy(b.tile(4, 4), b.tile(4, 5))
+
+
+def test_the_document_names_every_op() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "nki_ir.md").read_text("utf-8")
+    assert [row.name for row in NKI if f"`{row.name}`" not in text] == []

@@ -22,6 +22,7 @@ READS_ITS_DESTINATION = {"copy_predicated", "stream_shuffle", "nonzero_with_coun
 # Where the second destination is, if the op has one.
 WRITES_ALSO = {
     "activation_reduce": 1,
+    "activation_accumulate": 1,
     "tensor_scalar_reduce": 1,
     "select_reduce": 1,
     "range_select": 4,
@@ -62,6 +63,7 @@ def test_an_instruction_reads_its_sources_and_writes_its_destination(
     assert names(step.writes) == written
     # A matmul keeps its own order in PSUM, and its stationary operand comes first.
     kept = operands[:1] if key[0] in READS_ITS_DESTINATION else []
+    kept += operands[1:2] if key[0] == "activation_accumulate" else []
     assert names(step.reads) == kept + [name for name in operands if name not in written]
 
 

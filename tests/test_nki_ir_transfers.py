@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 from emit_agreement import assert_agrees
 
 from cost_models import Transfer, dma_price, load_target
-from nkigen_lite.core.dtypes import DType
+from nkigen_lite.core.dtypes import DType, round_to
 from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.errors import InvalidInput, NotSupported
 from nkigen_lite.nki_ir import Builder, MemorySpace, ds, run
@@ -41,6 +42,34 @@ def result(graph: Graph, **inputs: Array) -> Array:
     kind = graph.outputs["y"].type
     buffer = np.zeros(kind.shape, kind.dtype.np)
     return run(graph, {**{k: v.copy() for k, v in inputs.items()}, "y_out": buffer})["y"]
+
+
+# --- conversions
+
+
+@pytest.mark.parametrize(
+    ("dtype", "into"), [(F32, BF16), (BF16, F32), (I32, F32), (F32, DType.I8), (I32, BF16)]
+)
+@pytest.mark.parametrize("engine", ["dma", "gpsimd"])
+def test_a_copy_converts_through_f32(dtype: DType, into: DType, engine: str) -> None:
+    b = Builder("k")
+    x, tile = b.add_input("x", (4, 6), dtype), b.alloc((4, 6), into)
+    b.dma_copy(tile, x, engine=engine)
+    values = np.linspace(-300, 300, 24).reshape(4, 6).astype(dtype.np)
+    wanted = round_to(values.astype(np.float32), into)
+    np.testing.assert_array_equal(result(stored(b, tile), x=values), wanted)
+
+
+def test_a_copy_that_converts_is_counted_in_the_wider_type_and_triggered_by_gpsimd() -> None:
+    b = Builder("k")
+    b.dma_copy(b.alloc((96, 40), BF16), b.add_input("x", (96, 40), F32))
+    op = b.graph.ops[-1]
+    found = transfer(op, Accesses())
+    assert found == Transfer("load", 96, 160, 96, cast=True)
+    assert trigger(op) == "gpsimd"
+    assert (
+        dma_price(TRN2, found).transfer_ns > dma_price(TRN2, replace(found, cast=False)).transfer_ns
+    )
 
 
 # --- transposes
@@ -164,6 +193,35 @@ def test_scatter_overwrites_the_rows_that_the_indices_name() -> None:
     made = result(scatter((3, 1), (3, 12)), table=ROWS, x=x, at=at)
     wanted = ROWS.copy()
     wanted[at[:, 0]] = x
+    np.testing.assert_array_equal(made, wanted)
+
+
+def added(dtype: DType, rows_first: bool) -> Graph:
+    """Rows of a table added to a tile, or a tile to rows of a copy of the table."""
+    b = Builder("k")
+    given = b.add_input("table", (40, 12), dtype)
+    tile, at = loaded(b, "x", (3, 12), dtype), loaded(b, "at", (3, 1), I32)
+    if rows_first:
+        return stored(b, b.dma_gather(tile, given, at, add=True))
+    table = b.add_input("y_out", (40, 12), dtype)
+    b.dma_copy(table, given)
+    b.dma_scatter(table, tile, at, add=True)
+    b.set_outputs({"y": table})
+    return b.graph
+
+
+@pytest.mark.parametrize("dtype", [F32, BF16, I32])
+def test_rows_are_added_to_what_is_there(dtype: DType) -> None:
+    at = np.array([[7], [0], [39]], np.int32)
+    table = ROWS.astype(dtype.np)
+    x = np.full((3, 12), 3, dtype.np)
+    sums = round_to(table[at[:, 0]].astype(np.float32) + 3, dtype)
+    assert "nisa.dma_compute(" in emit_nki(added(dtype, True))
+    made = result(added(dtype, True), table=table, x=x, at=at)
+    np.testing.assert_array_equal(made, sums)
+    wanted = table.copy()
+    wanted[at[:, 0]] = sums
+    made = result(added(dtype, False), table=table, x=x, at=at)
     np.testing.assert_array_equal(made, wanted)
 
 

@@ -291,3 +291,37 @@ def test_slice_of_slices_is_bounded_at_each_step() -> None:
         b.fori_loop("i", 5, 1, lambda b, i: b.slice(part, [ts(i, 2), ds(0, 4)]))
 
     assert "reaches elements 0 to 9 of tile<8x4xf32@hbm>" in found(write)[0]
+
+
+def summing(between: Callable[[Builder, Value], object]) -> list[str]:
+    """What is wrong with sums over two tiles, between which something else is done."""
+
+    def write(b: Builder) -> None:
+        x, made, sums = tile(b, 4, 8), tile(b, 4, 8), tile(b, 4, 1)
+        b.activation_reduce(made, sums, x, op="exp")
+        between(b, sums)
+        b.activation_accumulate(made, sums, x, op="exp")
+        b.activation_accumulate(made, sums, x, op="exp")
+
+    return found(write)
+
+
+def other_sums(b: Builder, sums: Value) -> None:
+    b.activation_reduce(tile(b, 4, 8), tile(b, 4, 1), tile(b, 4, 8), op="exp")
+
+
+BETWEEN: dict[str, tuple[Callable[[Builder, Value], object], bool]] = {
+    "nothing": (lambda b, sums: None, True),
+    "a plain activation": (lambda b, sums: b.activation(tile(b, 4, 1), sums, op="exp"), True),
+    "sums of others": (other_sums, False),
+    "sums that are overwritten": (lambda b, sums: b.memset(sums, value=0.0), False),
+    "a loop": (lambda b, sums: b.fori_loop("i", 2, 1, lambda b, i: None), False),
+}
+
+
+@pytest.mark.parametrize("what", BETWEEN)
+def test_sums_go_on_only_from_those_in_the_registers(what: str) -> None:
+    between, fine = BETWEEN[what]
+    sentences = summing(between)
+    assert len(sentences) == (0 if fine else 1)
+    assert all("go on but are not what the summing activation" in s for s in sentences)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
 F32, BF16 = DType.F32, DType.BF16
 TRN2 = load_target("trn2")
+ENGINES = ("tensor", "vector", "scalar", "gpsimd")
 
 
 def built(make: Callable[[Builder], object]) -> tuple[Op, Accesses]:
@@ -36,8 +38,21 @@ def test_an_instruction_says_what_the_op_does(
     assert instruction_price(TRN2, found).interval_ns > 0
 
 
+@pytest.mark.parametrize(("key", "tiles", "attrs", "wanted"), CASES, ids=IDS)
+def test_longer_tiles_never_cost_less(
+    key: tuple[str, str], tiles: list[Tile], attrs: dict[str, Any], wanted: Wanted
+) -> None:
+    found = instruction(*built(lambda b: build(b, key, tiles, attrs)))
+    times = [
+        instruction_price(TRN2, replace(found, elems=factor * found.elems)).interval_ns
+        for factor in (1, 2, 8, 64)
+    ]
+    assert times == sorted(times)
+    assert times[-1] > times[0]
+
+
 def test_every_engine_of_every_op_is_in_the_table() -> None:
-    known = {(row.name, e) for row in NKI if row.engine != "dma" for e in row.engines}
+    known = {(row.name, e) for row in NKI if row.engine in ENGINES for e in row.engines}
     assert {key for key, *_ in CASES} == known
 
 

@@ -195,6 +195,21 @@ def test_more_than_four_free_dimensions_are_refused() -> None:
     assert "dst needs 5 free dimensions but at most 4" in found
 
 
+def test_documented_call_without_rules_of_its_own_is_said_to_be_undecided() -> None:
+    verdict = check_source(source("nisa.dropout(dst=t, data=t, prob=0.5)"))
+    assert verdict.problems == ()
+    assert verdict.undecided == ("nisa.dropout: only its signature and tiles were checked",)
+
+
+def test_call_without_rules_of_its_own_still_reads_only_what_is_written() -> None:
+    body = (
+        "u = nl.ndarray((128, 64), dtype=nl.float32, buffer=nl.sbuf)\n"
+        "nisa.dropout(dst=t, data=u, prob=0.5)"
+    )
+    (found,) = sentences(check_source(source(body)))
+    assert "data reads 8192 of 8192 elements of u that nothing has written" in found
+
+
 def test_long_program_is_sampled_and_says_so() -> None:
     body = "for k in range(1000):\n    nisa.memset(dst=t, value=0.0)"
     verdict = check_source(source(body), followed=100)

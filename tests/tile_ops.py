@@ -111,6 +111,12 @@ COMMON: list[Case] = [
         {**XS, **same(2), "function": "square", "pointer": True},
     ),
     (
+        ("activation_accumulate", "scalar"),
+        [X, ONE, X],
+        {"op": "square"},
+        {**XS, **same(2), "function": "square"},
+    ),
+    (
         ("activation_reduce", "scalar"),
         [X, ONE, X],
         {"op": "square", "scale": 0.5, "bias": -1.0},
@@ -202,6 +208,12 @@ COMMON: list[Case] = [
     (("tensor_copy", "vector"), [X, X], {}, {**XS, **same(2)}),
     (("tensor_copy", "scalar"), [X, X], {}, {**XS, **same(2)}),
     (("tensor_copy", "gpsimd"), [X, X], {}, {**XS, **same(2)}),
+    (
+        ("copy_predicated", "vector"),
+        [X, ((96, 40), U8)],
+        {"imm": 2.5, "reverse": True},
+        {**XS, "dtypes": ("f32", "u8"), "memories": ("sbuf",) * 2},
+    ),
     (
         ("copy_predicated", "vector"),
         [X, ((96, 40), U8), X],

@@ -77,7 +77,7 @@ def _embed(function: Any, lines: list[str], done: set[str]) -> None:
 
 
 def _source(function: FunctionType) -> str:
-    """The function's source without its decorators."""
+    """The function's source without its decorators and docstring."""
     try:
         text = textwrap.dedent(inspect.getsource(function))
         tree = ast.parse(text).body[0]
@@ -85,7 +85,12 @@ def _source(function: FunctionType) -> str:
         raise NotSelfContained(f"the source of {function.__name__} cannot be had") from None
     if not isinstance(tree, ast.FunctionDef):
         raise NotSelfContained(f"{function.__name__} is not defined by def")
-    return "\n".join(text.splitlines()[tree.lineno - 1 : tree.end_lineno])
+    lines = text.splitlines()
+    if ast.get_docstring(tree) is not None and len(tree.body) > 1:
+        doc = tree.body[0]
+        lines[doc.lineno - 1 : doc.end_lineno] = [""] * ((doc.end_lineno or 0) - doc.lineno + 1)
+    kept = lines[tree.lineno - 1 : tree.end_lineno]
+    return "\n".join(line for line in kept if line.strip())
 
 
 def _names_used(function: FunctionType, tree: ast.FunctionDef) -> set[str]:

@@ -73,17 +73,18 @@ def _named(ops: list[tuple[Op, list[_Statement]]]) -> Iterator[tuple[Value, str]
         inside = list(run)
         last = inside[-1][0]
         if statement.name is not None and len(last.results) == 1:
-            yield from ((value, statement.name) for value in _moved(last.result))
+            yield from ((value, statement.name) for value in _moved(last.result)[::-1])
         yield from _named([(op, statements[1:]) for op, statements in inside])
 
 
-def _moved(value: Value) -> Iterator[Value]:
-    """The value, and what it is another shape or type of."""
-    yield value
+def _moved(value: Value) -> list[Value]:
+    """The value, and what it is another shape or type of, that last."""
+    found = [value]
     while value.producer is not None and value.producer.opcode in _MOVES:
         value = value.producer.inputs[0]
         if value.producer is not None:
-            yield value
+            found.append(value)
+    return found
 
 
 def _statements(op: Op) -> list[_Statement]:

@@ -11,6 +11,7 @@ from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.nki_ir.rows import NKI, TileOpDef
 from nkigen_lite.nki_ir.types import (
     INDEX,
+    REGISTER,
     Affine,
     DimSlice,
     MemorySpace,
@@ -116,16 +117,75 @@ class Builder(BaseBuilder):
         self, name: str, extent: int, step: int, body_fn: Callable[[Builder, Value], Any]
     ) -> Op:
         """Run ``body_fn(builder, index)`` once, recording what it builds as the loop's body."""
+        body = self._region(name, body_fn, INDEX)
+        return self.emit("fori_loop", [], extent=extent, step=step, body=body)
+
+    def register_alloc(self, value: int | None = None, *, name: str | None = None) -> Value:
+        """A new register; ``name`` is how it prints."""
+        made = self.emit("register_alloc", [], value=value).result
+        made.name = name or made.name
+        return made
+
+    def rank_id(self) -> Value:
+        """A register with the number of the rank that runs the kernel."""
+        return self.emit("rank_id", []).result
+
+    def dynamic_loop(
+        self,
+        name: str,
+        bound: Value,
+        body_fn: Callable[[Builder, Value], Any],
+        *,
+        step: int = 1,
+        expected_trips: int = 1,
+    ) -> Op:
+        """As ``fori_loop``, up to what a register holds; the index is a register, too."""
+        body = self._region(name, body_fn, REGISTER)
+        attrs = {"step": step, "expected_trips": expected_trips}
+        return self.emit("dynamic_loop", [bound], **attrs, body=body)
+
+    def while_loop(
+        self,
+        name: str,
+        condition: Value,
+        body_fn: Callable[[Builder], Any],
+        *,
+        expected_trips: int = 1,
+        **attrs: Any,
+    ) -> Op:
+        """Run what ``body_fn(builder)`` builds as long as the register does not hold zero."""
+        body = self._region(name, body_fn)
+        return self.emit(
+            "while_loop", [condition], expected_trips=expected_trips, **attrs, body=body
+        )
+
+    def if_else(
+        self,
+        condition: Value,
+        then: Callable[[Builder], Any],
+        otherwise: Callable[[Builder], Any] = lambda b: None,
+        *,
+        likely: str = "then",
+    ) -> Op:
+        """Run what ``then(builder)`` builds if the condition holds, else ``otherwise``'s."""
+        regions = {
+            "then": self._region("then", then),
+            "otherwise": self._region("otherwise", otherwise),
+        }
+        return self.emit("if_else", [condition], likely=likely, **regions)
+
+    def _region(self, name: str, body_fn: Callable[..., Any], *inputs: TileType) -> Graph:
+        """What ``body_fn(builder, *values)`` builds, as a graph of its own."""
         outer = self.graph
         body = Graph(name, NKI)
         body.counter = outer.counter
-        index = body.add_input(name, INDEX)
+        values = [body.add_input(name, kind) for kind in inputs]
         self.graph = body
         try:
-            body_fn(self, index)
+            body_fn(self, *values)
         finally:
             self.graph = outer
-        return self.emit("fori_loop", [], extent=extent, step=step, body=body)
+        return body
 
 
 def _is_whole(window: DimSlice, extent: int) -> bool:
@@ -159,5 +219,5 @@ def _method(row: TileOpDef) -> Callable[..., Value]:
 
 
 for _row in NKI:
-    if _row.engines:
+    if any(effect.startswith("write") for effect in _row.effects or ()):
         setattr(Builder, _row.name, _method(_row))

@@ -7,7 +7,8 @@ a read of bytes that were never written, or were overwritten for another buffer,
 The kernel is first *issued*: gone through in program order, loops unrolled, every buffer at its
 address and every view resolved. What is issued is then executed at once, or as
 ``engine_order.random_order`` says: engines side by side, held back only by the dependencies that
-the simulator sees. If one is missing, some order gives a fault or wrong numbers.
+the simulator sees. If one is missing, some order gives a fault or wrong numbers. What a register
+decides is only known once all before it is done, so there the random orders of two stretches meet.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidInput, MemoryFault
 from nkigen_lite.nki_ir.allocation import Allocation, Place, places_of
-from nkigen_lite.nki_ir.byte_memory import ByteMemory, Stray
+from nkigen_lite.nki_ir.byte_memory import ByteMemory
 from nkigen_lite.nki_ir.engine_order import Dependencies, Issued, random_order
 from nkigen_lite.nki_ir.interpret import execution
-from nkigen_lite.nki_ir.rows import NKI, written_operands
+from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.rows.table import COLLECTIVE
 from nkigen_lite.nki_ir.simulate import Translation
-from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.types import REGISTER, MemorySpace
+from nkigen_lite.nki_ir.watched import Contents, Instruction, bytes_of, located
 
 Order = Literal["program"] | int
 """Program order, or the seed of a random one."""
@@ -61,95 +64,13 @@ def run_checked(
     with np.errstate(all="ignore"), threadpool_limits(limits=1, user_api="blas"):
         if order == "program":
             for instruction in run.issue(kernel):
-                instruction.execute()
+                if instruction is not None:
+                    instruction.execute()
         else:
-            stream, issued = run.with_dependencies()
-            for number in random_order(issued, order):
-                stream[number].execute()
+            for first, stream, issued in run.stretches():
+                for number in random_order(issued, order + first):
+                    stream[number].execute()
     return run.outputs()
-
-
-@dataclass(eq=False, slots=True)
-class Contents:
-    """What a buffer holds between one execution of its ``alloc`` and the next."""
-
-    number: int
-    name: str
-    memory: ByteMemory
-    array: Array
-    copy: int = 0
-    alive: bool = True
-
-    def __str__(self) -> str:
-        return f"%{self.name}" + (f" copy {self.copy}" if self.memory.name != "hbm" else "")
-
-
-@dataclass(eq=False, slots=True)
-class Instruction:
-    """An op of an engine about to be executed; operand by operand its array or loop index, and
-    the contents that the array is part of."""
-
-    op: Op
-    arrays: list[Any]
-    contents: list[Contents | None]
-    every: Sequence[Contents]
-    run: Callable[[Sequence[Any]], None]
-
-    def execute(self) -> None:
-        """Check what it reads, run it, and make what it writes its own.
-
-        Raises:
-            MemoryFault: it reads bytes that are not those of its operand.
-        """
-        for at in _reads(self.op, self.arrays):
-            mine = self.contents[at]
-            assert mine is not None
-            stray = mine.memory.stray(self.arrays[at], mine.number)
-            if stray is not None:
-                raise MemoryFault(_located(self.op, self._sentence(mine, stray)))
-        self.run(self.arrays)
-        for at in written_operands(self.op):
-            mine = self.contents[at]
-            assert mine is not None
-            mine.memory.owners(self.arrays[at])[...] = mine.number
-
-    def _sentence(self, mine: Contents, stray: Stray) -> str:
-        where = f"{_bytes_of(stray)} of {mine.memory.name}, part of {mine},"
-        others = [self.every[n - 1] for n in stray.others if n]
-        if not others:
-            return f"{where} are read but were never written"
-        names = ", ".join(dict.fromkeys(str(other) for other in others[:4]))
-        return f"{where} hold what was written to {names} but must hold what was written to it"
-
-
-def _bytes_of(stray: Stray) -> str:
-    rows, columns = stray.rows, stray.columns
-    found = f"bytes {columns[0]} to {columns[1]}"
-    return f"{found} of partitions {rows[0]} to {rows[1]}" if rows[1] else found
-
-
-def _located(op: Op, sentence: str) -> str:
-    where = f"\n  at {op.loc}" if op.loc else ""
-    return f"{op.opcode}: {sentence}{where}"
-
-
-def _reads(op: Op, arrays: Sequence[Any]) -> Iterator[int]:
-    """Positions of the tiles that an op reads; its destination only if it adds to that."""
-    written = written_operands(op)
-    for at, value in enumerate(op.inputs):
-        if value.type.memory is MemorySpace.REG:
-            continue
-        also_read = f"read {at}" in (NKI[op.opcode].effects or ()) and _adds(op, arrays)
-        if at not in written or also_read:
-            yield at
-
-
-def _adds(op: Op, arrays: Sequence[Any]) -> bool:
-    """Whether an op that may add to its destination does; those without a choice always do."""
-    if "accumulate" not in op.attrs:
-        return True
-    indices = [a for a, v in zip(arrays, op.inputs, strict=True) if v.type.memory == "reg"]
-    return any(indices) if indices else bool(op.attrs["accumulate"])
 
 
 @dataclass(eq=False)
@@ -197,39 +118,95 @@ class _Run:
 
     # --- issuing
 
-    def issue(self, graph: Graph) -> Iterator[Instruction]:
-        """The instructions of a graph or loop body in program order, loops unrolled."""
+    def issue(self, graph: Graph) -> Iterator[Instruction | None]:
+        """The instructions of a graph or region in program order, loops unrolled.
+
+        None asks that all before it be executed: what comes next depends on a register, or is not
+        of an engine whose order is known.
+        """
         allocated: list[Value] = []
         for op in graph.ops:
-            if op.opcode == "fori_loop":
-                body = op.attrs["body"]
-                for index in range(0, op.attrs["extent"], op.attrs["step"]):
-                    self.arrays[body.inputs[0]] = index
-                    self.order.trip(body.inputs[0], index // op.attrs["step"])
-                    yield from self.issue(body)
+            row = NKI[op.opcode]
+            if op.regions:
+                yield from _REGIONS[op.opcode](self, op)
             elif op.opcode == "alloc":
                 self._alloc(op)
                 allocated.append(op.result)
-            elif op.opcode == "rotate":
-                buffer = op.inputs[0]
-                self.earlier[buffer].insert(0, self.contents[buffer])
-                self._take_copy(op, buffer)
-            elif op.opcode == "dealloc":
-                self._end(op.inputs[0])
-            elif NKI[op.opcode].alias:
+            elif op.opcode in _BUFFERS:
+                _BUFFERS[op.opcode](self, op)
+            elif row.alias:
                 self._view(op)
+            elif row.engine in ("none", COLLECTIVE):
+                yield None
+                self._instruction(op).execute()
             else:
                 yield self._instruction(op)
         for buffer in allocated:
             self._end(buffer)
 
-    def with_dependencies(self) -> tuple[list[Instruction], list[Issued]]:
-        """All instructions, and what each of them waits for."""
-        stream, issued = [], []
+    def stretches(self) -> Iterator[tuple[int, list[Instruction], list[Issued]]]:
+        """Instructions that may run beside each other, and what each waits for of them; first the
+        number of those before. They have to be executed before the next stretch is asked for."""
+        first, stream, issued = 0, list[Instruction](), list[Issued]()
         for instruction in self.issue(self.kernel):
-            stream.append(instruction)
-            issued.append(self.order.issued(instruction.op))
-        return stream, issued
+            if instruction is not None:
+                stream.append(instruction)
+                issued.append(self.order.issued(instruction.op).since(first))
+            elif stream:
+                yield first, stream, issued
+                first, stream, issued = first + len(stream), [], []
+        yield first, stream, issued
+
+    # --- regions
+
+    def _loop(self, op: Op) -> Iterator[Instruction | None]:
+        body = op.attrs["body"]
+        for index in range(0, op.attrs["extent"], op.attrs["step"]):
+            self.arrays[body.inputs[0]] = index
+            self.order.trip(body.inputs[0], index // op.attrs["step"])
+            yield from self.issue(body)
+
+    def _dynamic_loop(self, op: Op) -> Iterator[Instruction | None]:
+        yield None
+        body = op.attrs["body"]
+        for index in range(0, self._held(op.inputs[0]), op.attrs["step"]):
+            self.arrays[body.inputs[0]] = _register(index)
+            yield from self.issue(body)
+
+    def _while_loop(self, op: Op) -> Iterator[Instruction | None]:
+        yield None
+        trips, most = 0, op.attrs["most_trips"]
+        while self._held(op.inputs[0]):
+            trips += 1
+            if trips > most:
+                raise InvalidInput(f"while_loop: more than {most} trips but that is most_trips")
+            yield from self.issue(op.attrs["body"])
+            yield None
+
+    def _if_else(self, op: Op) -> Iterator[Instruction | None]:
+        if op.inputs[0].type == REGISTER:
+            yield None
+        held = self._held(op.inputs[0])
+        if op.inputs[0].type == REGISTER and held not in (0, 1):
+            raise InvalidInput(f"if_else: %{op.inputs[0].name} holds {held} but must hold 0 or 1")
+        yield from self.issue(op.attrs["then" if held else "otherwise"])
+
+    def _held(self, value: Value) -> int:
+        """What a register or a loop's index holds."""
+        return int(np.asarray(self.arrays[value]).item())
+
+    def _new_register(self, op: Op) -> None:
+        self.arrays[op.result] = _register(op.attrs.get("value") or 0)
+
+    # --- buffers
+
+    def _rotate(self, op: Op) -> None:
+        buffer = op.inputs[0]
+        self.earlier[buffer].insert(0, self.contents[buffer])
+        self._take_copy(op, buffer)
+
+    def _dealloc(self, op: Op) -> None:
+        self._end(op.inputs[0])
 
     def _alloc(self, op: Op) -> None:
         value = op.result
@@ -277,7 +254,7 @@ class _Run:
         contents = [self.contents.get(v) for v in op.inputs]
         for mine in contents:
             if mine is not None and not mine.alive:
-                raise MemoryFault(_located(op, f"{mine} is used after its dealloc"))
+                raise MemoryFault(located(op, f"{mine} is used after its dealloc"))
         run = self.executions.get(op)
         if run is None:
             run = self.executions[op] = execution(op)
@@ -295,10 +272,28 @@ class _Run:
             stray = mine.memory.stray(mine.array, mine.number)
             if stray is not None:
                 raise MemoryFault(
-                    f"output {name}: {_bytes_of(stray)} of {mine} were never written but must be"
+                    f"output {name}: {bytes_of(stray)} of {mine} were never written but must be"
                 )
             found[name] = mine.array.copy()
         return found
+
+
+_REGIONS: dict[str, Callable[[_Run, Op], Iterator[Instruction | None]]] = {
+    "fori_loop": _Run._loop,
+    "dynamic_loop": _Run._dynamic_loop,
+    "while_loop": _Run._while_loop,
+    "if_else": _Run._if_else,
+}
+_BUFFERS: dict[str, Callable[[_Run, Op], None]] = {
+    "rotate": _Run._rotate,
+    "dealloc": _Run._dealloc,
+    "register_alloc": _Run._new_register,
+    "rank_id": _Run._new_register,
+}
+
+
+def _register(value: int) -> Array:
+    return np.full(REGISTER.shape, value, REGISTER.dtype.np)
 
 
 @dataclass(eq=False)

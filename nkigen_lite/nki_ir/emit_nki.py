@@ -3,7 +3,8 @@
 One nki_ir engine op becomes one ``nki.isa`` call, a loop one ``for`` over ``range``; views are
 written inside the operands. The file can be imported without the vendor package (to read, lint or
 inspect it); running it needs NKI 0.4 to 0.6, whose parser takes straight-line calls and ``range``
-loops, which is all that a kernel body has here.
+loops, which is all that a kernel body has here. What a register decides is a function that
+``nl.fori_loop`` or ``nl.while_loop`` runs, which came with NKI 0.6.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ _MODULE_NAMES = frozenset(
     {
         *(
             "nki",
+            "ncc",
             "nisa",
             "nl",
             "np",
@@ -55,6 +57,7 @@ try:
 except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
     nki = nisa = nl = None
 """
+_COLLECTIVES = "    import nki.collectives as ncc\n"
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,7 @@ class _Module:
             "\n".join([*self.docstring(inputs, outputs)]),
             "from __future__ import annotations",
             "\n".join(import_lines(host)),
-            _IMPORTS,
+            _imports(body),
             "\n".join(constants),
             "# What the kernel takes and returns, in HBM: shapes and element types.\n"
             + specs_text("INPUTS", inputs)
@@ -182,6 +185,13 @@ class _Module:
     def signature(self, names: Names) -> list[str]:
         parameters = [Expr(names.of[id(v)]) for v in self.parameters]
         return wrapped(call(self.function, parameters), 0, "def ", ":")
+
+
+def _imports(body: str) -> str:
+    """The vendor's modules that a kernel's body names."""
+    if not re.search(r"\bncc\.", body):
+        return _IMPORTS
+    return _IMPORTS.replace("    import nki.isa", f"{_COLLECTIVES}    import nki.isa")
 
 
 def _spec(value: Value) -> Spec:

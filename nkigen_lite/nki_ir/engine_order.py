@@ -104,6 +104,12 @@ class Issued:
     is_dma: bool
     after: frozenset[int]
 
+    def since(self, first: int) -> Issued:
+        """The same in a stream that begins with the instruction ``first``."""
+        return Issued(
+            self.engine, self.is_dma, frozenset(n - first for n in self.after if n >= first)
+        )
+
 
 def random_order(stream: Sequence[Issued], seed: int) -> Iterator[int]:
     """The numbers of a stream's instructions in an order that its dependencies permit.

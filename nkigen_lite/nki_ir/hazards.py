@@ -8,6 +8,7 @@ A walk in program order keeps, for every stretch of bytes, the copies that may h
 buffer with several copies takes one of them at a time, and one with few partitions leaves the rest
 of them alone, so the owners of its bytes before may still be the last. Two rounds of a loop find
 what its last trip leaves to the next; after the loop all copies that rotate in it have been taken.
+Where run time decides how often a region runs, nothing that it takes is certain to have been taken.
 """
 
 from __future__ import annotations
@@ -18,6 +19,10 @@ from dataclasses import dataclass, field
 
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.nki_ir.allocation import Hazard, Place
+from nkigen_lite.nki_ir.rows.table import regions_of
+
+MANY = 1 << 20
+"""How often something may happen at most, where that is not known."""
 
 Copy = tuple[str, int]
 """A buffer's name and the number of its copy."""
@@ -40,6 +45,7 @@ class _Walk:
     found: dict[tuple[Copy, Copy], None] = field(default_factory=dict)
     order: dict[str, int] = field(default_factory=dict)
     partitions: dict[str, int] = field(default_factory=dict)
+    certain: bool = True
 
     def __post_init__(self) -> None:
         cuts: dict[str, set[int]] = {}
@@ -65,18 +71,31 @@ class _Walk:
                 place = self.places[op.result]
                 self._take(place, trips)
                 taken.append((place, 1))
-            for body in op.regions:
-                taken += self._loop(op, body, trips)
+            elif op.opcode == "rotate":
+                self._take(self.places[op.inputs[0]], MANY)
+            elif op.opcode == "fori_loop":
+                ((body, mine),) = regions_of(op)
+                taken += self._loop(body, mine, trips)
+            else:
+                taken += self._undecided(op)
         return taken
 
-    def _loop(self, op: Op, body: Graph, trips: int) -> list[tuple[Place, int]]:
-        mine = -(-op.attrs["extent"] // op.attrs["step"])
+    def _undecided(self, op: Op) -> list[tuple[Place, int]]:
+        """Regions that run any number of times, or not at all."""
+        certain, self.certain = self.certain, False
+        found = []
+        for body in (*op.regions, *op.regions):
+            found += [(place, 0) for place, _ in self.level(body, MANY)]
+        self.certain = certain
+        return found
+
+    def _loop(self, body: Graph, mine: int, trips: int) -> list[tuple[Place, int]]:
         for _ in range(min(mine, 2)):
             inside = self.level(body, trips * mine)
         names = {place.name for place, _ in inside}
         found = [(place, mine * times) for place, times in inside]
         for place, times in found:
-            if times >= len(place.offsets) > 1:
+            if self.certain and times >= len(place.offsets) > 1:
                 self._leave_to(place, names)
         return found
 
@@ -91,7 +110,8 @@ class _Walk:
                 self.found.update(
                     ((mine, other), None) for other in owners[at] if other[0] != place.name
                 )
-                stay = [o for o in owners[at] if len(numbers) > 1 or self._is_taller(o, place)]
+                alone = self.certain and len(numbers) == 1
+                stay = [o for o in owners[at] if not alone or self._is_taller(o, place)]
                 owners[at] = frozenset((mine, *stay))
 
     def _leave_to(self, place: Place, names: set[str]) -> None:

@@ -7,6 +7,7 @@ closures, so the cost per executed op is a few numpy calls. Buffers start as NaN
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,14 +17,24 @@ from nkigen_lite.core.dtypes import Array, DType, round_to
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.rows import NKI, written_operands
+from nkigen_lite.nki_ir.types import REGISTER
 
 Step = Callable[[], None]
 
 
-def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """Who runs a kernel: its number, and how it gets what a collective gives it."""
+
+    number: int
+    meet: Callable[[Op, Array, Array], Array]
+
+
+def run(graph: Graph, inputs: Mapping[str, Array], *, rank: Rank | None = None) -> dict[str, Array]:
     """Run the kernel on HBM buffers and return its outputs by name.
 
-    Input arrays are used in place: output buffers (graph inputs too) are written in place.
+    Input arrays are used in place: output buffers (graph inputs too) are written in place. Without
+    ``rank`` the kernel runs on the only one; :func:`~nkigen_lite.nki_ir.ranks.run_ranks` runs more.
 
     Raises:
         InvalidInput: a buffer is missing or has the wrong shape or dtype.
@@ -31,13 +42,22 @@ def run(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Array]:
     """
     if not graph.outputs:
         raise ValueError(f"Graph has no outputs: @{graph.name}; call set_outputs first")
-    env = interpret(graph, inputs)
+    env = interpret(graph, inputs, rank=rank)
     return {name: env[id(value)] for name, value in graph.outputs.items()}
 
 
-def interpret(graph: Graph, inputs: Mapping[str, Array]) -> dict[int, Any]:
+class _Env(dict[int, Any]):
+    """The contents of values, keyed by ``id``, and the rank that they belong to."""
+
+    rank: Rank | None = None
+
+
+def interpret(
+    graph: Graph, inputs: Mapping[str, Array], *, rank: Rank | None = None
+) -> dict[int, Any]:
     """Run the kernel; the last content of every value, keyed by ``id``."""
-    env: dict[int, Any] = {}
+    env = _Env()
+    env.rank = rank
     for value in graph.inputs:
         env[id(value)] = _buffer(value, inputs)
     # Tiles are small: a BLAS that spreads each product over threads spends its time waking them.
@@ -60,11 +80,17 @@ def _buffer(value: Value, inputs: Mapping[str, Array]) -> Array:
     return array
 
 
-def _compile(graph: Graph, env: dict[int, Any]) -> list[Step]:
-    return [_MAKERS.get(op.opcode, _engine_op)(op, env) for op in graph.ops]
+def _compile(graph: Graph, env: _Env) -> list[Step]:
+    return [_maker(op)(op, env) for op in graph.ops]
 
 
-def _loop(op: Op, env: dict[int, Any]) -> Step:
+def _maker(op: Op) -> Callable[[Op, _Env], Step]:
+    if NKI[op.opcode].exchange is not None:
+        return _collective
+    return _MAKERS.get(op.opcode, _engine_op)
+
+
+def _loop(op: Op, env: _Env) -> Step:
     body = op.attrs["body"]
     index = id(body.inputs[0])
     steps = _compile(body, env)
@@ -79,7 +105,82 @@ def _loop(op: Op, env: dict[int, Any]) -> Step:
     return run_loop
 
 
-def _alloc(op: Op, env: dict[int, Any]) -> Step:
+def _dynamic_loop(op: Op, env: _Env) -> Step:
+    bound, step = id(op.inputs[0]), op.attrs["step"]
+    index, steps = id(op.attrs["body"].inputs[0]), _compile(op.attrs["body"], env)
+
+    def run_loop() -> None:
+        for i in range(0, int(env[bound][0]), step):
+            env[index] = np.full(REGISTER.shape, i, REGISTER.dtype.np)
+            for run_step in steps:
+                run_step()
+
+    return run_loop
+
+
+def _while_loop(op: Op, env: _Env) -> Step:
+    condition, most = id(op.inputs[0]), op.attrs["most_trips"]
+    steps = _compile(op.attrs["body"], env)
+
+    def run_loop() -> None:
+        trips = 0
+        while env[condition][0]:
+            trips += 1
+            if trips > most:
+                raise InvalidInput(f"while_loop: more than {most} trips but that is most_trips")
+            for step in steps:
+                step()
+
+    return run_loop
+
+
+def _if_else(op: Op, env: _Env) -> Step:
+    condition = op.inputs[0]
+    branches = {name: _compile(op.attrs[name], env) for name in ("then", "otherwise")}
+    is_register = condition.type == REGISTER
+
+    def run_branch() -> None:
+        held = int(np.asarray(env[id(condition)]).item())
+        if is_register and held not in (0, 1):
+            raise InvalidInput(f"if_else: %{condition.name} holds {held} but must hold 0 or 1")
+        for step in branches["then" if held else "otherwise"]:
+            step()
+
+    return run_branch
+
+
+def _register(op: Op, env: _Env) -> Step:
+    result, value = id(op.result), op.attrs["value"] or 0
+
+    def alloc() -> None:
+        env[result] = np.full(REGISTER.shape, value, REGISTER.dtype.np)
+
+    return alloc
+
+
+def _collective(op: Op, env: _Env) -> Step:
+    rank = env.rank
+    if rank is None:
+        return _engine_op(op, env)
+    dst, src = (id(v) for v in op.inputs)
+    dtype: DType = op.inputs[0].type.dtype
+
+    def exchange() -> None:
+        env[dst][...] = round_to(np.asarray(rank.meet(op, env[dst], env[src])), dtype)
+
+    return exchange
+
+
+def _rank_id(op: Op, env: _Env) -> Step:
+    result, number = id(op.result), env.rank.number if env.rank else 0
+
+    def held() -> None:
+        env[result] = np.full(REGISTER.shape, number, REGISTER.dtype.np)
+
+    return held
+
+
+def _alloc(op: Op, env: _Env) -> Step:
     result, kind = id(op.result), op.result.type
     fill = np.nan if kind.dtype.is_float else 0
 
@@ -95,7 +196,7 @@ def _earlier(buffer: Value) -> int:
     return ~id(buffer)
 
 
-def _rotate(op: Op, env: dict[int, Any]) -> Step:
+def _rotate(op: Op, env: _Env) -> Step:
     buffer = op.inputs[0]
     assert buffer.producer is not None
     copies = buffer.producer.attrs["num_buffers"]
@@ -109,7 +210,7 @@ def _rotate(op: Op, env: dict[int, Any]) -> Step:
     return rotate
 
 
-def _previous(op: Op, env: dict[int, Any]) -> Step:
+def _previous(op: Op, env: _Env) -> Step:
     buffer, result, by = op.inputs[0], id(op.result), op.attrs["by"]
 
     def previous() -> None:
@@ -118,7 +219,7 @@ def _previous(op: Op, env: dict[int, Any]) -> Step:
     return previous
 
 
-def _dealloc(op: Op, env: dict[int, Any]) -> Step:
+def _dealloc(op: Op, env: _Env) -> Step:
     buffer = id(op.inputs[0])
 
     def dealloc() -> None:
@@ -127,7 +228,7 @@ def _dealloc(op: Op, env: dict[int, Any]) -> Step:
     return dealloc
 
 
-def _view(op: Op, env: dict[int, Any]) -> Step:
+def _view(op: Op, env: _Env) -> Step:
     evaluate = NKI[op.opcode].evaluate
     assert evaluate is not None
     operands, result, attrs = [id(v) for v in op.inputs], id(op.result), op.attrs
@@ -138,7 +239,7 @@ def _view(op: Op, env: dict[int, Any]) -> Step:
     return make_view
 
 
-def _engine_op(op: Op, env: dict[int, Any]) -> Step:
+def _engine_op(op: Op, env: _Env) -> Step:
     operands, execute = [id(v) for v in op.inputs], execution(op)
 
     def run_op() -> None:
@@ -170,8 +271,13 @@ def execution(op: Op) -> Callable[[Sequence[Any]], None]:
     return execute_several
 
 
-_MAKERS: dict[str, Callable[[Op, dict[int, Any]], Step]] = {
+_MAKERS: dict[str, Callable[[Op, _Env], Step]] = {
     "fori_loop": _loop,
+    "dynamic_loop": _dynamic_loop,
+    "while_loop": _while_loop,
+    "if_else": _if_else,
+    "register_alloc": _register,
+    "rank_id": _rank_id,
     "alloc": _alloc,
     "dealloc": _dealloc,
     "rotate": _rotate,

@@ -3,7 +3,7 @@
 The position of an op is its place in ``graph.walk()``, where a loop comes before its body. A buffer
 is live from its ``alloc`` until its ``dealloc`` at the same level, or else until the end of that
 level. One that is allocated outside a loop and used inside is freed outside, so it lives through
-the whole loop; one allocated inside has a life of its own in every trip.
+the whole loop; one allocated inside has a life of its own in every trip. Branches count as loops.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nkigen_lite.core.ir import Graph, Value
+from nkigen_lite.nki_ir.rows.table import regions_of
 from nkigen_lite.nki_ir.types import ON_CHIP
 
 Span = tuple[int, int]
@@ -27,7 +28,7 @@ class Lifetime:
         copies: that rotate.
         live: in one trip of the loops around it.
         loops: the loops around it, outermost first.
-        trips: of these loops.
+        trips: of these loops, for all that is known; 0 where a branch is not likely to be taken.
     """
 
     value: Value
@@ -60,9 +61,10 @@ def _level(
             value, copies, start = allocated.pop(id(op.inputs[0]))
             yield Lifetime(value, copies, (start, at), loops, trips)
         inside = at + 1
+        often = {id(body): times for body, times in regions_of(op)}
         for body in op.regions:
             end = inside + length(body)
-            around = (*trips, -(-op.attrs["extent"] // op.attrs["step"]))
+            around = (*trips, often.get(id(body), 0))
             yield from _level(body, inside, (*loops, (at, end)), around)
             inside = end
         at = inside

@@ -23,7 +23,8 @@ from nkigen_lite.nki_ir.access import Access, Accesses
 from nkigen_lite.nki_ir.allocation import Allocation, Hazard, Place, places_of
 from nkigen_lite.nki_ir.cells import Grid, Loops, grid, shared_cells
 from nkigen_lite.nki_ir.rows import NKI, written_operands
-from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.rows.table import regions_of
+from nkigen_lite.nki_ir.types import INDEX, MemorySpace
 from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
 
@@ -99,7 +100,7 @@ class Translation:
             uses.update((root, []) for root in self.places)
             for hazard in self.allocation.hazards:
                 self.hazards.setdefault(hazard.new, []).append(hazard)
-        for op in _ops(self.graph):
+        for op in self.graph.walk():  # also what is not likely to run
             if op.opcode == "alloc":
                 copies[op.result] = op.attrs["num_buffers"]
             for value, writes in operands(op):
@@ -116,16 +117,12 @@ class Translation:
         """The ops of a graph or loop body."""
         made: list[Item] = []
         for op in graph.ops:
-            if op.opcode == "fori_loop":
-                body = op.attrs["body"]
-                loop = self.loops[body.inputs[0]]
-                made.append(Loop(loop.index, loop.trips, self.items(body)))
-            elif op.opcode == "alloc":
-                fresh = self.fresh(op.result)
-                if fresh is not None:
-                    made.append(fresh)
-            elif op.opcode == "rotate":
-                fresh = self.fresh(op.inputs[0])
+            for region, trips in regions_of(op):
+                loop = self.loops.get(region.inputs[0]) if region.inputs else None
+                index = loop.index if loop else Index(region.name)
+                made.append(Loop(index, trips, self.items(region)))
+            if op.opcode in ("alloc", "rotate"):
+                fresh = self.fresh(op.result if op.opcode == "alloc" else op.inputs[0])
                 if fresh is not None:
                     made.append(fresh)
             elif NKI[op.opcode].engines:
@@ -197,16 +194,10 @@ def operands(op: Op) -> Iterator[tuple[Value, bool]]:
         yield tiles[at], True
 
 
-def _ops(graph: Graph) -> Iterator[Op]:
-    for op in graph.ops:
-        yield op
-        if op.opcode == "fori_loop":
-            yield from _ops(op.attrs["body"])
-
-
 def _loops(graph: Graph) -> Iterator[tuple[Value, Loops]]:
-    for op in _ops(graph):
-        if op.opcode == "fori_loop":
-            index = op.attrs["body"].inputs[0]
-            trips = -(-op.attrs["extent"] // op.attrs["step"])
-            yield index, Loops(Index(index.name), op.attrs["step"], trips)
+    """The loops whose indices move slices."""
+    for op in graph.walk():
+        for region, trips in regions_of(op):
+            for index in region.inputs:
+                if index.type == INDEX:
+                    yield index, Loops(Index(index.name), op.attrs["step"], trips)

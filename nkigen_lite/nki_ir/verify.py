@@ -3,7 +3,8 @@
 Checked here: slices stay in bounds for every loop iteration; compute operands start at a legal
 partition and need at most four free dimensions; nothing is used after its dealloc; reshapes read
 one contiguous run; nothing is written through a broadcast; a matmul's destination stays inside one
-PSUM bank; all buffers live at once fit SBUF and PSUM. Sources of the rules: aws-neuron-sdk
+PSUM bank; all buffers live at once fit SBUF and PSUM; sums that go on from one instruction to
+the next are those in the engine's registers. Sources of the rules: aws-neuron-sdk
 trainium2_arch.rst and the nki.isa reference.
 """
 
@@ -19,7 +20,8 @@ from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.rows import NKI, written_operands
-from nkigen_lite.nki_ir.types import ON_CHIP, Affine, MemorySpace
+from nkigen_lite.nki_ir.rows.table import COLLECTIVE
+from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, Affine, MemorySpace
 
 MAX_FREE_DIMS = 4
 MAX_FREE_ELEMENTS = 65535
@@ -49,6 +51,9 @@ class _Walk:
     live: dict[int, Value] = field(default_factory=dict)
     buffers: dict[int, int] = field(default_factory=dict)
     freed: set[int] = field(default_factory=set)
+    undecided: list[Op] = field(default_factory=list)
+    homes: dict[int, int] = field(default_factory=dict)
+    sums: Access | None = None
     sbuf: int = 0
     banks: int = 0
 
@@ -57,13 +62,25 @@ class _Walk:
         for op in graph.ops:
             for sentence in self.op(op, allocated):
                 yield sentence, op
-            if op.opcode == "fori_loop":
-                index = op.attrs["body"].inputs[0]
-                step = op.attrs["step"]
-                self.last_index[id(index)] = (op.attrs["extent"] - 1) // step * step
-                yield from self.graph(op.attrs["body"])
+            for region in op.regions:
+                for index in region.inputs:
+                    if index.type == INDEX:
+                        step = op.attrs["step"]
+                        self.last_index[id(index)] = (op.attrs["extent"] - 1) // step * step
+                self.sums = None
+                yield from self.region(op, region)
+                self.sums = None
         for buffer in allocated:
             self.release(buffer)
+
+    def region(self, op: Op, region: Graph) -> Iterator[tuple[str, Op]]:
+        """A region, which of all ops only fori_loop is known to run, and how often."""
+        if op.opcode == "fori_loop":
+            yield from self.graph(region)
+            return
+        self.undecided.append(op)
+        yield from self.graph(region)
+        self.undecided.pop()
 
     def op(self, op: Op, allocated: list[Value]) -> Iterator[str]:
         for operand in op.inputs:
@@ -89,6 +106,11 @@ class _Walk:
                 f"{op.opcode}: %{buffer.name} has {count} copies but must have more than "
                 f"{op.attrs.get('by', 1)}"
             )
+        elif op.opcode == "rotate" and self.homes[id(buffer)] < len(self.undecided):
+            yield (
+                f"rotate: %{buffer.name} rotates in {self.undecided[-1].opcode}, which may run any "
+                "number of times, but must be allocated in there"
+            )
 
     def contiguous(self, op: Op) -> Iterator[str]:
         if not is_reshapable(self.accesses.of(op.inputs[0])):
@@ -109,7 +131,8 @@ class _Walk:
             written = self.accesses.of(op.inputs[at])
             if any(extent > 1 and stride == 0 for extent, stride in written.dims):
                 yield f"{op.opcode}: the destination is a broadcast view of %{written.root.name}"
-        if row.engine == "dma":
+        yield from self.accumulator(op)
+        if row.engine in ("dma", COLLECTIVE):
             return
         for operand in op.inputs:
             if operand.type.memory in ON_CHIP:
@@ -117,11 +140,28 @@ class _Walk:
         if op.opcode == "matmul":
             yield from self.bank(self.accesses.of(op.inputs[0]))
 
+    def accumulator(self, op: Op) -> Iterator[str]:
+        """What an engine's registers hold: the sums of the last op that left some there."""
+        row = NKI[op.opcode]
+        if row.sums is None:
+            written = [self.accesses.root(op.inputs[at]) for at in written_operands(op)]
+            if self.sums and self.sums.root in written:
+                self.sums = None
+            return
+        mine = self.accesses.of(op.inputs[row.sums])
+        if row.continues and self.sums != mine:
+            yield (
+                f"{op.opcode}: the sums in %{mine.root.name} go on but are not what the summing "
+                "activation before it in the same region left"
+            )
+        self.sums = mine
+
     def allocate(self, op: Op) -> Iterator[str]:
         value, kind = op.result, op.result.type
         count = op.attrs["num_buffers"]
         self.live[id(value)] = value
         self.buffers[id(value)] = count
+        self.homes[id(value)] = len(self.undecided)
         self.freed.discard(id(value))
         if kind.memory in ON_CHIP and kind.partition_size > self.limits.partitions:
             yield (

@@ -6,32 +6,44 @@ The solver's prices and the simulator both read their instructions here.
 from __future__ import annotations
 
 import math
-from typing import Any
 
-from cost_models import Instruction, Transfer
-from nkigen_lite.core.ir import Op
+from cost_models import Instruction, PriceError, Transfer
+from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.nki_ir.access import Access, Accesses
-from nkigen_lite.nki_ir.rows import NKI, written_operands
+from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.rows.table import COLLECTIVE
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
 
 
 def instruction(op: Op, accesses: Accesses) -> Instruction:
-    """The op of a compute engine as the cost model sees it."""
+    """The op of a compute engine as the cost model sees it.
+
+    Raises:
+        PriceError: the op is a collective.
+    """
     row = NKI[op.opcode]
-    tiles = {at: v for at, v in enumerate(op.inputs) if v.type.memory in ON_CHIP}
-    full = [v for at, v in tiles.items() if row.full is None or at in row.full]
-    columns = tiles.keys() - written_operands(op) - set(row.full or tiles)
-    sizes: dict[str, Any] = {
-        "rows": max(v.type.partition_size for v in full),
-        "elems": max(v.type.free_size for v in full),
-        **row.charge(op),
-    }
+    if row.engine == COLLECTIVE:
+        raise PriceError(f"{op.opcode}: time is asked for but collectives have no published price")
+    full: list[Value] = []
+    pointer = False
+    for at, value in enumerate(op.inputs):
+        if value.type.memory not in ON_CHIP:
+            continue
+        if row.full is None or at in row.full:
+            full.append(value)
+        elif at not in row.written:
+            pointer = True
+    sizes = dict(row.charge(op))
+    if "elems" not in sizes:
+        sizes["elems"] = max([v.type.free_size for v in full])
+    if "rows" not in sizes:
+        sizes["rows"] = max([v.type.partition_size for v in full])
     return Instruction(
         op=op.opcode,
         engine=op.attrs["engine"],
         dtypes=tuple(v.type.dtype.value for v in full),
         memories=tuple(v.type.memory.value for v in full),
-        pointer=bool(columns),
+        pointer=pointer,
         contiguous=all(_is_contiguous(accesses.of(v)) for v in full),
         **sizes,
     )
@@ -59,7 +71,7 @@ def transfer(op: Op, accesses: Accesses) -> Transfer:
     return Transfer(
         _DIRECTIONS.get((dst.type.memory, src.type.memory), "copy"),
         moved.num_elements // run,
-        run * moved.dtype.itemsize,
+        run * max(dst.type.dtype.itemsize, src.type.dtype.itemsize),
         rows,
         software=op.attrs["engine"] == "gpsimd",
         **charge,
@@ -81,7 +93,8 @@ def trigger(op: Op) -> str:
     engine: str = op.attrs["engine"]
     if engine != "dma":
         return engine
-    if NKI[op.opcode].charge(op).get("indirect"):
+    charge = NKI[op.opcode].charge(op)
+    if charge.get("indirect") or charge.get("cast"):
         return "gpsimd"
     dst, src = op.inputs[:2]
     is_store = dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM

@@ -48,17 +48,18 @@ class Signature:
 
 
 @cache
-def signature(name: str) -> Signature:
-    """The signature of ``nisa.<name>``.
+def signature(name: str, module: str = "nisa") -> Signature:
+    """The signature of ``nisa.<name>``, or of ``ncc.<name>``, which is of ``nki.collectives``.
 
     Raises:
         Illegal: there is no such function.
     """
-    known = published()["functions"]
+    known = published()["functions" if module == "nisa" else "collectives"]
     if name not in known:
         near = difflib.get_close_matches(name, known, 1)
         hint = f"; did you mean {near[0]}?" if near else ""
-        raise Illegal(f"nisa.{name} is not a function of nki.isa{hint}")
+        package = "nki.isa" if module == "nisa" else "nki.collectives"
+        raise Illegal(f"{module}.{name} is not a function of {package}{hint}")
     rows = known[name]
     defaults = {row[0]: _default(row[1]) for row in rows if len(row) > 1}
     return Signature(name, tuple(row[0] for row in rows), defaults)

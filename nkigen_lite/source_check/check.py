@@ -50,7 +50,9 @@ def check_source(
     constants = _constants(tree)
     known = inputs if inputs is not None else constants.get("INPUTS")
     found: list[Problem] = list(_import_problems(tree))
-    names, undecided, calls = [], [], 0
+    names: list[str] = []
+    undecided: list[str] = []
+    calls = 0
     for function in _kernels(tree):
         names.append(function.name)
         machine = Machine(limits, sampled=executed_calls(function.body) > followed)
@@ -60,6 +62,7 @@ def check_source(
             found += capacity_problems(machine.buffers, limits)
             found += overlap_problems(machine.buffers)
         calls += machine.calls
+        undecided += machine.undecided
         if machine.sampled:
             undecided.append(
                 f"kernel {function.name}: loops ran for their first two and last values only; "

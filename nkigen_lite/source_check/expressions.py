@@ -7,7 +7,7 @@ import operator
 from collections.abc import Callable
 from typing import Any
 
-from nkigen_lite.source_check.facts import Dtype, enums, language
+from nkigen_lite.source_check.facts import Dtype, Groups, Register, enums, language
 from nkigen_lite.source_check.findings import Illegal, require
 from nkigen_lite.source_check.tensors import Span, View
 
@@ -185,6 +185,8 @@ def _call(node: Any) -> Evaluate:
     )
     if isinstance(function.value, ast.Name) and function.value.id == "nl":
         return _span(node)
+    if ast.unparse(function) == "ncc.ReplicaGroup":
+        return _groups(node)
     require(
         function.attr in _VIEWS and not ast.unparse(function).startswith("nisa."),
         f"{ast.unparse(function)}(...) gives no value that kernels may use here",
@@ -225,11 +227,43 @@ def _pattern(view: View, args: list[Any], given: dict[str, Any]) -> View:
     full = dict(zip(names, args, strict=False)) | given
     unknown = [n for n in full if n not in names]
     require(not unknown, f"{view}.ap: keyword {unknown} is not one of {', '.join(names)}")
-    require(full.get("scalar_offset") is None, f"{view}.ap: scalar_offset is not checked")
     pattern = full.get("pattern")
     legal = isinstance(pattern, list) and all(isinstance(p, list) and len(p) == 2 for p in pattern)
     require(legal, f"{view}.ap: pattern is {pattern!r} but must be pairs [stride, count]")
-    return view.pattern(pattern or [], full.get("offset") or 0, full.get("vector_offset"))
+    return view.pattern(pattern or [], full.get("offset") or 0, _index(view, full))
+
+
+def _groups(node: Any) -> Evaluate:
+    """``ncc.ReplicaGroup([[0, 1], [2, 3]])``."""
+    require(len(node.args) == 1 and not node.keywords, "ncc.ReplicaGroup takes one list of groups")
+    made = compiled(node.args[0])
+
+    def evaluate(env: Env) -> Any:
+        found = made(env)
+        legal = isinstance(found, list) and found and all(isinstance(g, list) for g in found)
+        ranks = [rank for group in found for rank in group] if legal else [None]
+        require(
+            all(type(r) is int and r >= 0 for r in ranks) and len({len(g) for g in found}) == 1
+            and len(set(ranks)) == len(ranks),
+            f"ncc.ReplicaGroup: {found!r} is not a list of groups of one size, each rank once",
+        )  # fmt: skip
+        return Groups(tuple(map(tuple, found)))
+
+    return evaluate
+
+
+def _index(view: View, given: dict[str, Any]) -> View | Register | None:
+    """The tile that says where an indirect access goes; one offset may be in a register."""
+    if isinstance(given.get("scalar_offset"), Register):
+        require(given.get("vector_offset") is None, f"{view}.ap: two offsets are given")
+        return Register()
+    found = [given[n] for n in ("scalar_offset", "vector_offset") if given.get(n) is not None]
+    require(len(found) <= 1, f"{view}.ap: scalar_offset and vector_offset are both given")
+    require(
+        all(isinstance(f, View) and f.region.name == "sbuf" for f in found),
+        f"{view}.ap: the offset is {found} but must be a tile in sbuf",
+    )
+    return found[0] if found else None
 
 
 def _span(node: Any) -> Evaluate:

@@ -54,6 +54,18 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
+class Register:
+    """A number that is known at run time only; equal to all others, as nothing of it is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """``ncc.ReplicaGroup(...)``: ranks that exchange with each other."""
+
+    ranks: tuple[tuple[int, ...], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Limits:
     """A target as the kernel sees it.
 

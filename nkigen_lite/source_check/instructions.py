@@ -44,6 +44,7 @@ from nkigen_lite.source_check.products import (
 
 SBUF, PSUM = "sbuf", "psum"
 CHIP = (SBUF, PSUM)
+ANYWHERE = (SBUF, PSUM, "hbm", "private_hbm", "shared_hbm")
 DMA = (SBUF, "hbm", "private_hbm", "shared_hbm")
 ALU = ("arithmetic", "bitwise")
 PREDICATES = ("uint8", "uint16", "uint32")
@@ -100,7 +101,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         checks=(same_elements("dst", "src"), check_scalar_engine),
     ),
     "tensor_copy_predicated": Instruction(
-        ("src", "predicate"),
+        ("predicate", "src"),
         updates=("dst",),
         checks=(
             same_elements("dst", "predicate"),
@@ -113,7 +114,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         ("data",), engines=("tensor", "vector"), apart=("dst", "data"), checks=(check_transpose,)
     ),
     "nc_stream_shuffle": Instruction(
-        ("src",), checks=(same_elements("dst", "src"), same_dtype("dst", "src"), check_shuffle)
+        ("src",), apart=("dst", "src"), checks=(same_dtype("dst", "src"), check_shuffle)
     ),
     "memset": Instruction(engines=("vector", "gpsimd"), checks=(check_memset,)),
     "iota": Instruction(engines=("gpsimd",), places=_only("dst"), checks=(check_iota,)),
@@ -122,6 +123,15 @@ INSTRUCTIONS: dict[str, Instruction] = {
         engines=("gpsimd",),
         places=_only("dst", "data", "indices"),
         checks=(same_elements("dst", "indices"), dtype_in("indices", ("uint32",))),
+    ),
+    "local_gather": Instruction(
+        ("src_buffer", "index"),
+        engines=("gpsimd",),
+        places=_only("dst", "src_buffer", "index"),
+        checks=(dtype_in("index", ("uint16",)), same_dtype("dst", "src_buffer")),
+    ),
+    "nonzero_with_count": Instruction(
+        ("src",), engines=("gpsimd",), places=_only("dst", "src"), apart=("dst", "src")
     ),
     # --- matrix products ----------------------------------------------------------------------
     "nc_matmul": Instruction(

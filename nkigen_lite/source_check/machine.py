@@ -9,7 +9,7 @@ from typing import Any
 
 from nkigen_lite.source_check.facts import Dtype, Limits, Member, Region
 from nkigen_lite.source_check.findings import Illegal, Problem, require
-from nkigen_lite.source_check.instructions import CHIP, INSTRUCTIONS, Instruction
+from nkigen_lite.source_check.instructions import ANYWHERE, CHIP, INSTRUCTIONS, Instruction
 from nkigen_lite.source_check.movement import engine_of
 from nkigen_lite.source_check.operands import on_chip_operand
 from nkigen_lite.source_check.tensors import SUM_READ, SUMMED, UNWRITTEN, WRITTEN, Buffer, View
@@ -27,6 +27,8 @@ class Machine:
             one by one.
         clock: statements executed; calls: of them, calls of ``nki.isa``.
         buffers: all that were made.
+        found: the first rule that each line breaks; undecided: what could not be judged.
+        passed: calls whose static rules hold.
     """
 
     limits: Limits
@@ -36,6 +38,7 @@ class Machine:
     buffers: list[Buffer] = field(default_factory=list)
     found: dict[int, Problem] = field(default_factory=dict)
     passed: set[Any] = field(default_factory=set)
+    undecided: dict[str, None] = field(default_factory=dict)
 
     def attempt(self, line: int, action: Callable[[], Any]) -> Any:
         """Do something that a statement asks for; the first rule that a line breaks is noted."""
@@ -113,9 +116,7 @@ class Machine:
 
     def execute(self, function: str, site: int, args: dict[str, Any]) -> None:
         """One call of ``nisa.<function>``, all arguments bound."""
-        row = INSTRUCTIONS.get(function)
-        if row is None:
-            raise Illegal(f"nisa.{function}: this checker has no rules for it")
+        row = self.row_of(function, args)
         self.calls += 1
         name = f"nisa.{function}"
         written = {n: args[n] for n in row.writes if args.get(n) is not None}
@@ -131,11 +132,34 @@ class Machine:
         finally:
             self.assume_written(function, args)
 
+    def touch(self, name: str, read: Mapping[str, View], written: Mapping[str, View]) -> None:
+        """What is not an instruction of an engine reads and writes."""
+        self.calls += 1
+        try:
+            self._read(name, read)
+        finally:
+            for view in written.values():
+                self._write(view, WRITTEN)
+
+    def row_of(self, function: str, args: Mapping[str, Any]) -> Instruction:
+        """The instruction's rules; without rules of its own, those that every tile obeys.
+
+        Then what is called a destination counts as written, and all else as read.
+        """
+        row = INSTRUCTIONS.get(function)
+        if row is not None:
+            return row
+        self.undecided[f"nisa.{function}: only its signature and tiles were checked"] = None
+        tensors = tuple(name for name, value in args.items() if isinstance(value, View))
+        written = tuple(n for n in tensors if "dst" in n.split("_") or n.endswith("_res"))
+        places = dict.fromkeys(tensors, ANYWHERE)
+        read = tuple(n for n in tensors if n not in written)
+        return Instruction(read, written, places=places, apart=tensors)
+
     def assume_written(self, function: str, args: Mapping[str, Any]) -> None:
         """What comes later is judged as if the call had been right: one mistake, one sentence."""
         state = SUMMED if function == "nc_matmul" else WRITTEN
-        row = INSTRUCTIONS.get(function)
-        for name in row.writes if row else ():
+        for name in self.row_of(function, args).writes:
             if isinstance(args.get(name), View):
                 self._write(args[name], state)
 
@@ -188,7 +212,7 @@ class Machine:
     def _read(self, name: str, views: Mapping[str, View]) -> None:
         for what, view in views.items():
             view.base.last = self.clock
-            if view.index is not None:
+            if isinstance(view.index, View):
                 self._read(name, {f"the index of {what}": view.index})
                 view = view.base.view()
             missing = view.count(UNWRITTEN)

@@ -101,7 +101,12 @@ def same_bank(name: str, dst: View, limits: Limits) -> None:
 
 def check_shuffle(name: str, args: Args, limits: Limits) -> None:
     """nc_stream_shuffle: a mask of 32 partitions of a quadrant; 255 leaves one as it is."""
-    mask = args["shuffle_mask"]
+    dst, src, mask = args["dst"], args["src"], args["shuffle_mask"]
+    require(
+        -(-dst.partitions // 32) == -(-src.partitions // 32) and dst.free_size == src.free_size,
+        f"{name}: dst has {dst.partitions} x {dst.free_size}, src {src.partitions} x "
+        f"{src.free_size} elements but both must lie in as many groups of 32 partitions",
+    )
     legal = isinstance(mask, list) and len(mask) == 32
     require(legal, f"{name}: shuffle_mask is {mask!r} but must be a list of 32 ints")
     require(

@@ -1,4 +1,4 @@
-"""Kernel statements as closures: allocations, instructions, loops over ranges, returns."""
+"""Kernel statements as closures: allocations, instructions, loops, branches, returns."""
 
 from __future__ import annotations
 
@@ -12,6 +12,17 @@ from nkigen_lite.source_check.expressions import Env, Evaluate, compiled
 from nkigen_lite.source_check.facts import Member, Region
 from nkigen_lite.source_check.findings import Illegal, require
 from nkigen_lite.source_check.machine import Machine
+from nkigen_lite.source_check.run_time import (
+    NEW_REGISTERS,
+    REGISTER_CALLS,
+    REPEATS,
+    RUNS,
+    Function,
+    new_register,
+    next_register,
+    repeats,
+    side_call,
+)
 
 Run = Callable[[Env], None]
 
@@ -23,8 +34,9 @@ _NDARRAY = {"shape", "dtype", "buffer", "name", "address"}
 class Body:
     """Turns statements into functions that execute them on a machine."""
 
-    def __init__(self, machine: Machine) -> None:
+    def __init__(self, machine: Machine, inside: str = "") -> None:
         self.machine = machine
+        self.inside = inside  # the function in the kernel whose body this is
         self.returns = 0
 
     def block(self, statements: Sequence[ast.stmt]) -> Run:
@@ -60,11 +72,13 @@ class Body:
             f"{ast.unparse(node.targets[0])} is assigned to but kernels assign names only",
         )
         name, line = node.targets[0].id, node.lineno
-        made = (
-            self._allocation(name, line, node.value)
-            if _called(node.value) == "nl.ndarray"
-            else compiled(node.value)
-        )
+        path = _called(node.value)
+        if path == "nl.ndarray":
+            made = self._allocation(name, line, node.value)
+        elif path in NEW_REGISTERS:
+            made = new_register(node.value)
+        else:
+            made = compiled(node.value)
         machine = self.machine
 
         def run(env: Env) -> None:
@@ -97,10 +111,14 @@ class Body:
         return evaluate
 
     def expression(self, node: Any) -> Run | None:
-        """A call of ``nki.isa``, or a docstring."""
+        """A call of ``nki.isa`` or of what runs functions, or a docstring."""
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return None
         path = _called(node.value) or ast.unparse(node.value)
+        if path in REPEATS:
+            return repeats(self.machine, path, node)
+        if path in REGISTER_CALLS or path.startswith("ncc."):
+            return side_call(self.machine, path, node)
         require(
             path.startswith("nisa.") and path.count(".") == 1,
             f"{path} stands alone but must be a call of nki.isa",
@@ -138,13 +156,44 @@ class Body:
 
         return run
 
+    def branch(self, node: Any) -> Run:
+        """``if`` on numbers, which are known while the kernel is traced."""
+        test = compiled(node.test)
+        then, otherwise = self.block(node.body), self.block(node.orelse)
+        machine, line = self.machine, node.lineno
+
+        def run(env: Env) -> None:
+            holds = machine.attempt(line, lambda: bool(test(env)))
+            if holds is not None:
+                (then if holds else otherwise)(env)
+
+        return run
+
+    def function(self, node: Any) -> Run:
+        """``def``: a function of at most one name, which ``nl.fori_loop`` and the like run."""
+        args = node.args
+        plain = not (args.kwonlyargs or args.defaults or args.vararg or args.kwarg)
+        require(
+            plain and len(args.args) == 1 and not node.decorator_list,
+            f"function {node.name} must take one plain name",
+        )
+        run = Body(self.machine, node.name).block(node.body)
+        made = Function(node.name, args.args[0].arg, _assigned(node.body), run)
+
+        def define(env: Env) -> None:
+            env[node.name] = made
+
+        return define
+
     def give_back(self, node: Any) -> Run:
-        """``return tensor`` or ``return a, b``."""
+        """``return tensor`` or ``return a, b``; in a function the register of the next run."""
         require(node.value is not None, "return gives nothing but must give the results")
         parts = node.value.elts if isinstance(node.value, ast.Tuple) else [node.value]
         makers = [compiled(part) for part in parts]
         machine, line = self.machine, node.lineno
         self.returns += 1
+        if self.inside:
+            return lambda env: machine.attempt(line, lambda: next_register(makers, env))
 
         def run(env: Env) -> None:
             for make in makers:
@@ -177,6 +226,19 @@ def _check_kinds(bound: Signature, args: dict[str, Any]) -> None:
             )
 
 
+def _assigned(statements: Sequence[ast.stmt]) -> frozenset[str]:
+    """Names that a function's body binds, which are its own from its first line on."""
+    found: set[str] = set()
+    for node in statements:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.add(node.targets[0].id)
+        elif isinstance(node, ast.For) and isinstance(node.target, ast.Name):
+            found |= {node.target.id, *_assigned(node.body)}
+        elif isinstance(node, ast.If):
+            found |= _assigned([*node.body, *node.orelse])
+    return frozenset(found)
+
+
 def _called(node: ast.expr) -> str | None:
     return ast.unparse(node.func) if isinstance(node, ast.Call) else None
 
@@ -204,7 +266,11 @@ def executed_calls(statements: Sequence[ast.stmt]) -> int:
     """How many statements run, loops multiplied out; loops that are illegal count once."""
     total = 0
     for node in statements:
-        if isinstance(node, ast.For):
+        if isinstance(node, ast.If):
+            total += max(executed_calls(node.body), executed_calls(node.orelse))
+        elif isinstance(node, ast.FunctionDef):
+            total += RUNS * executed_calls(node.body)
+        elif isinstance(node, ast.For):
             try:
                 times = len(_range_of(node))
             except Illegal:
@@ -219,6 +285,8 @@ _STATEMENTS: dict[type[ast.stmt], Callable[[Body, Any], Run | None]] = {
     ast.Assign: Body.assign,
     ast.Expr: Body.expression,
     ast.For: Body.loop,
+    ast.If: Body.branch,
+    ast.FunctionDef: Body.function,
     ast.Return: Body.give_back,
     ast.Pass: Body.nothing,
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nkigen_lite.source_check.facts import Dtype, Region
+from nkigen_lite.source_check.facts import Dtype, Region, Register
 from nkigen_lite.source_check.findings import Illegal, require
 
 Mask = np.ndarray[Any, np.dtype[np.uint8]]
@@ -71,15 +71,15 @@ class Span:
 class View:
     """A strided window on a buffer; offset and strides in elements of the buffer.
 
-    ``index`` is the tile that says which rows an indirect access touches: then the view names
-    all that it may touch.
+    ``index`` is the tile or register that says which rows an indirect access touches: then the
+    view names all that it may touch.
     """
 
     base: Buffer
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
-    index: View | None = None
+    index: View | Register | None = None
 
     # --- what it is -----------------------------------------------------------------------------
 
@@ -193,7 +193,7 @@ class View:
         strides = (*self.strides[:dim], 0, *self.strides[dim + 1 :])
         return View(self.base, self.offset, shape, strides, self.index)
 
-    def pattern(self, pattern: list[list[int]], offset: int, index: View | None) -> View:
+    def pattern(self, pattern: list[list[int]], offset: int, index: View | Register | None) -> View:
         """``view.ap(...)``: (stride, count) pairs over the storage of a whole tensor."""
         require(self.is_whole, f"{self}.ap is called on a view but must be on a whole tensor")
         pairs = [(int(stride), int(count)) for stride, count in pattern]

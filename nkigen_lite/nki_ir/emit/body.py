@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from nkigen_lite.core.ir import Graph, Op, Value
@@ -10,10 +11,14 @@ from nkigen_lite.errors import InvalidInput, NotSupported
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
 from nkigen_lite.nki_ir.emit.literals import Literals
-from nkigen_lite.nki_ir.emit.names import Names
+from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
 from nkigen_lite.nki_ir.rows import NKI
-from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace
+from nkigen_lite.nki_ir.rows.table import regions_of
+from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, MemorySpace
+
+Turns = tuple[int, tuple[tuple[str, int], ...]]
+"""A number of rotations: a constant, and so many per trip of each of some loops."""
 
 _BUFFERS = {"hbm": "nl.hbm", "sbuf": "nl.sbuf", "psum": "nl.psum"}
 
@@ -73,12 +78,12 @@ class Body:
         self.parts = parts
         self.comments = comments
         self.addresses = addresses or {}
-        self.rotations: dict[int, int] = {}  # of a buffer, so far in the text
-        self.depths: dict[int, int] = {}  # of the loops around a buffer
+        self.rotations: dict[int, Turns] = {}  # of a buffer, so far
         self.lines: list[str] = []
         self.level = 1
         self.place = ""
-        self.loops: list[tuple[str, int]] = []  # the names and steps of the loops around
+        # The indices of the loops around, in trips; none where run time decides.
+        self.loops: list[str | None] = []
 
     def block(self, graph: Graph) -> None:
         """All ops of a graph."""
@@ -98,11 +103,12 @@ class Body:
         value = op.result
         self.names.define(value)
         self.names.define_before(value, _oldest(value))
-        self.rotations[id(value)] = 0
-        self.depths[id(value)] = len(self.loops)
+        self.rotations[id(value)] = 0, ()
         returned = id(value) in self.returned
         memory = "nl.shared_hbm" if returned else _BUFFERS[op.attrs["memory"]]
         self.buffer(value, memory, self.address(op))
+        for name in self.names.before[id(value)][:-1]:  # which the first rotations hand on
+            self.lines.append("    " * self.level + f"{name} = {self.names.of[id(value)]}")
 
     def buffer(self, value: Value, memory: str, address: Expr | None = None) -> None:
         """``name = nl.ndarray(...)``."""
@@ -132,51 +138,147 @@ class Body:
                 f"chip, a multiple of {kind.dtype.itemsize}"
             )
         copies = op.attrs["num_buffers"]
-        if copies == 1 or not self.loops or _is_rotated(op.result):
+        if copies == 1 or not self.loops or self.loops[-1] is None or _is_rotated(op.result):
             return Expr(f"(0, {byte})")
-        index, step = self.loops[-1]
-        turn = f"{index} // {step} % {copies}" if step > 1 else f"{index} % {copies}"
-        return Expr(f"(0, {byte} + {turn} * {kind.partition_bytes})")
+        return Expr(f"(0, {byte} + {self.loops[-1]} % {copies} * {kind.partition_bytes})")
 
     def rotate(self, op: Op) -> None:
         """A new tile under the buffer's name; those before it keep names as well."""
         buffer = op.inputs[0]
         alloc = buffer.producer
         assert alloc is not None
-        turn = self.rotations[id(buffer)] = self.rotations[id(buffer)] + 1
+        turns, terms = self.rotations[id(buffer)]
+        self.rotations[id(buffer)] = turns + 1, terms
         names = [self.names.of[id(buffer)], *self.names.before[id(buffer)]]
-        for by in range(min(turn, len(names) - 1), 0, -1):
+        for by in range(len(names) - 1, 0, -1):
             self.lines.append("    " * self.level + f"{names[by]} = {names[by - 1]}")
         address = self.address(alloc)
         if address is not None:
-            inside = len(self.loops) > self.depths[id(buffer)]
-            turns = f"({self.loops[-1][0]} + {turn})" if inside else f"{turn}"
-            size, copies = buffer.type.partition_bytes, alloc.attrs["num_buffers"]
-            address = Expr(f"(0, {self.addresses[alloc]} + {turns} % {copies} * {size})")
+            taken = " + ".join([*(_times(index, n) for index, n in terms), f"{turns + 1}"])
+            copies = alloc.attrs["num_buffers"]
+            turn = f"({taken}) % {copies}" if terms else f"{(turns + 1) % copies}"
+            size = buffer.type.partition_bytes
+            address = Expr(f"(0, {self.addresses[alloc]} + {turn} * {size})")
         self.buffer(buffer, _BUFFERS[alloc.attrs["memory"]], address)
+
+    # --- regions --------------------------------------------------------------------------------
 
     def loop(self, op: Op) -> None:
         body: Graph = op.attrs["body"]
         extent, step = op.attrs["extent"], op.attrs["step"]
+        before = self.rotations
+        turning = {b: n for b, n in _rotations(body).items() if b in before}
         self.names.scopes.append(set())
-        used = body.inputs[0].has_uses or self._rotates(body)
+        used = body.inputs[0].has_uses or self._follows(body)
         index = self.names.define(body.inputs[0]) if used else "_"
         bounds = f"{extent}" if step == 1 else f"0, {extent}, {step}"
-        self.lines.append("    " * self.level + f"for {index} in range({bounds}):")
+        trip = index if step == 1 else f"{index} // {step}"
+        self.rotations = before | {
+            b: (before[b][0], (*before[b][1], (trip, n))) for b, n in turning.items()
+        }
+        self.suite(f"for {index} in range({bounds}):", body, trip)
+        trips = -(-extent // step)
+        self.rotations |= {b: (before[b][0] + trips * n, before[b][1]) for b, n in turning.items()}
+        self.names.scopes.pop()
+
+    def _follows(self, body: Graph) -> bool:
+        """Whether an address inside follows the loop's index."""
+        made = [op for op in body.ops if op.opcode == "alloc"]
+        made += [
+            op.inputs[0].producer
+            for op in body.walk()
+            if op.opcode == "rotate" and op.inputs[0].producer
+        ]
+        return any(op in self.addresses and op.attrs["num_buffers"] > 1 for op in made)
+
+    def dynamic_loop(self, op: Op) -> None:
+        bound = str(self.spelling.value(op.inputs[0]))
+        function = self.function_of(op.attrs["body"], op.attrs["body"].inputs)
+        step = [] if op.attrs["step"] == 1 else [Expr(str(op.attrs["step"])).named("step")]
+        self.call("nl.fori_loop", Expr("0"), Expr(bound), Expr(function), *step)
+
+    def while_loop(self, op: Op) -> None:
+        condition = str(self.spelling.value(op.inputs[0]))
+        function = self.function_of(op.attrs["body"], (), condition)
+        self.lines.append("    " * (self.level + 1) + f"return {condition}")
+        self.call("nl.while_loop", Expr(condition), Expr(function))
+
+    def if_else(self, op: Op) -> None:
+        """An index is a number while the kernel is traced; a register of 0 or 1 is a loop's bound.
+
+        NKI has no branch, so the register for the other region is worked out in SBUF.
+        """
+        condition, then, otherwise = op.inputs[0], op.attrs["then"], op.attrs["otherwise"]
+        held = str(self.spelling.value(condition))
+        if condition.type == INDEX:
+            self.suite(f"if {held} > 0:", then)
+            if otherwise.ops:
+                self.suite("else:", otherwise)
+            return
+        runs = [(then, held)]
+        if otherwise.ops:
+            runs.append((otherwise, self.negated(held)))
+        for region, register in runs:
+            function = self.function_of(region, ())
+            self.call("nl.fori_loop", Expr("0"), Expr(register), Expr(function))
+
+    def negated(self, register: str) -> str:
+        """The name of a new register that holds 1 - ``register``."""
+        tile, made = self.names.fresh(f"{register}_word"), self.names.fresh(f"not_{register}")
+        self.lines += [
+            "    " * self.level + line
+            for line in (
+                f"{tile} = nl.ndarray((1, 1), dtype=nl.int32, buffer=nl.sbuf)",
+                f"nisa.register_store(dst={tile}, src={register})",
+                f"nisa.tensor_scalar(dst={tile}, data={tile}, op0=nl.subtract, operand0=1.0, "
+                "reverse0=True, engine=nisa.engine.vector)",
+                f"{made} = nisa.register_alloc()",
+                f"nisa.register_load(dst={made}, src={tile})",
+            )
+        ]
+        return made
+
+    def function_of(self, region: Graph, inputs: Sequence[Value], parameter: str = "") -> str:
+        """Define a function of a region; its name.
+
+        It takes the region's inputs, a parameter that is named already, or the unused index of
+        the loop that runs it.
+        """
+        function = self.names.fresh(identifier(region.name))
+        self.names.scopes.append(set())
+        given = parameter or ", ".join(self.names.define(v) for v in inputs) or "_"
+        self.suite(f"def {function}({given}):", region)
+        self.names.scopes.pop()
+        return function
+
+    def suite(self, head: str, region: Graph, trip: str | None = None) -> None:
+        """``head`` and the region's statements, indented; ``trip`` counts the runs of it."""
+        self.lines.append("    " * self.level + head)
+        self.names.scopes.append(set())
         self.level += 1
-        self.loops.append((index, step))
+        self.loops.append(trip)
         before = len(self.lines)
-        self.block(body)
+        self.block(region)
         if not any(not line.lstrip().startswith("#") for line in self.lines[before:]):
             self.lines.append("    " * self.level + "pass")
         self.loops.pop()
         self.level -= 1
         self.names.scopes.pop()
 
-    def _rotates(self, body: Graph) -> bool:
-        """Whether an address inside, not in an inner loop, follows the loop's index."""
-        makers = (op.inputs[0].producer if op.opcode == "rotate" else op for op in body.ops)
-        return any(op in self.addresses and op.attrs["num_buffers"] > 1 for op in makers if op)
+    # --- registers ------------------------------------------------------------------------------
+
+    def register(self, op: Op) -> None:
+        name, given = self.names.define(op.result), op.attrs["value"]
+        items = [] if given is None else [Expr(str(given)).named("x")]
+        self.lines += wrapped(call("nisa.register_alloc", items), self.level, f"{name} = ")
+
+    def rank_id(self, op: Op) -> None:
+        self.lines.append("    " * self.level + f"{self.names.define(op.result)} = ncc.rank_id()")
+
+    # --- other lines ----------------------------------------------------------------------------
+
+    def call(self, function: str, *items: Expr) -> None:
+        self.lines += wrapped(call(function, items), self.level)
 
     def nothing(self, op: Op) -> None:
         """A dealloc: a buffer's life ends with its last use."""
@@ -210,18 +312,39 @@ class Body:
         return known
 
 
-_SILENT = ("dealloc", "fori_loop")
+_SILENT = ("dealloc", "fori_loop", "dynamic_loop", "while_loop", "if_else")
 _STATEMENTS: dict[str, Callable[[Body, Op], None]] = {
     "alloc": Body.alloc,
     "dealloc": Body.nothing,
     "rotate": Body.rotate,
     "fori_loop": Body.loop,
+    "dynamic_loop": Body.dynamic_loop,
+    "while_loop": Body.while_loop,
+    "if_else": Body.if_else,
+    "register_alloc": Body.register,
+    "rank_id": Body.rank_id,
 }
 
 
 def _is_rotated(buffer: Value) -> bool:
     """Whether the program says when the buffer's next copy is taken."""
     return any(op.opcode == "rotate" for op in buffer.uses)
+
+
+def _rotations(graph: Graph) -> Counter[int]:
+    """How often a graph rotates each buffer, by ``id``, where nothing but loops decides that."""
+    found: Counter[int] = Counter()
+    for op in graph.ops:
+        if op.opcode == "rotate":
+            found[id(op.inputs[0])] += 1
+        if op.opcode == "fori_loop":
+            for body, trips in regions_of(op):
+                found.update({buffer: trips * n for buffer, n in _rotations(body).items()})
+    return found
+
+
+def _times(index: str, factor: int) -> str:
+    return index if factor == 1 else f"{index} * {factor}"
 
 
 def _oldest(buffer: Value) -> int:

@@ -99,7 +99,11 @@ def truth_of(*names: str) -> Callable[[Op], bool]:
 
 
 def nisa(
-    function: str, *, bools: Callable[[Op], bool] = _bool_sources, **arguments: Argument
+    function: str,
+    *,
+    bools: Callable[[Op], bool] = _bool_sources,
+    module: str = "nisa",
+    **arguments: Argument,
 ) -> Template:
     """A call of ``nki.isa``'s ``function``.
 
@@ -107,6 +111,7 @@ def nisa(
         function: its name.
         bools: whether what the op writes is 0 or 1 everywhere. NKI keeps bool in uint8, so an op
             that relies on the conversion "not zero is true" has no NKI form.
+        module: the name that the emitted file gives the module of the function.
         arguments: keyword to argument maker; a maker that returns None leaves the keyword out.
     """
 
@@ -117,7 +122,7 @@ def nisa(
                 "nki stores bool as uint8; compare with zero instead"
             )
         made = ((keyword, make(op, spelling)) for keyword, make in arguments.items())
-        return call(f"nisa.{function}", [e.named(keyword) for keyword, e in made if e])
+        return call(f"{module}.{function}", [e.named(keyword) for keyword, e in made if e])
 
     return spell
 

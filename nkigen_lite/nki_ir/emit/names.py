@@ -10,7 +10,7 @@ from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.types import ON_CHIP
 
 # What a kernel's body uses by these names.
-_RESERVED = frozenset({"nki", "nisa", "nl", "range", "float", "INF", "NAN"})
+_RESERVED = frozenset({"nki", "ncc", "nisa", "nl", "range", "float", "INF", "NAN"})
 
 
 def identifier(name: str, reserved: Iterable[str] = _RESERVED) -> str:

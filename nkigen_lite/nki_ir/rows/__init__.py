@@ -5,6 +5,7 @@ from nkigen_lite.nki_ir.rows.table import NKI, TileOpDef, written_operands
 # They fill the table.
 from . import (  # noqa: F401
     activation,
+    collectives,
     compute,
     control,
     gather,

@@ -14,7 +14,8 @@ from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ACTIVATIONS
 from nkigen_lite.core.registry import Attr, Attrs, Types
-from nkigen_lite.errors import InvalidOp
+from nkigen_lite.errors import InvalidOp, NotSupported
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -107,6 +108,17 @@ def _scale(op: Op, spelling: Spelling) -> Expr | None:
     return None if scale == 1.0 else Expr(number_text(scale))
 
 
+def _kb_activation(template: kb.KbTemplate) -> kb.KbTemplate:
+    """Scales that are numbers, and biases that are operands, are known to be taken."""
+
+    def call(op: Op, tracing: kb.Tracing) -> None:
+        if op.attrs["scale"] is None:
+            raise NotSupported(f"emit_to_kb: {op.opcode}: a scale per partition is not known")
+        template(op, tracing)
+
+    return kb.only(call, bias=0.0)
+
+
 def _version(op: Op) -> int:
     """A bias that is a number came with trn2."""
     return TRN2 if op.attrs["bias"] else TRN1
@@ -138,6 +150,16 @@ compute(
         data=operand(1),
         bias=_bias(2),
         scale=_scale,
+    ),
+    kb=_kb_activation(
+        kb.kb(
+            "activation",
+            dst=kb.tile(0),
+            src=kb.tile(1),
+            bias=kb.column(2, default=0.0),
+            scale=kb.attribute("scale"),
+            op=kb.member("activation_function", "op"),
+        )
     ),
 )
 
@@ -172,6 +194,7 @@ compute(
     full=(0, 2),
     charge=_function,
     version=_version,
+    sums=1,
     nki=nisa(
         "activation_reduce",
         bools=_keeps_bools,
@@ -183,4 +206,61 @@ compute(
         bias=_bias(3),
         scale=_scale,
     ),
+    kb=_kb_activation(
+        kb.kb(
+            "activation",
+            dst=kb.tile(0),
+            src=kb.tile(2),
+            bias=kb.column(3, default=0.0),
+            scale=kb.attribute("scale"),
+            op=kb.member("activation_function", "op"),
+            reduce_res=kb.column(1),
+            reduce_op=kb.constant("activation_reduce_op", "Add"),
+            reduce_cmd=kb.constant("reduce_cmd", "ResetReduce"),
+        )
+    ),
+)
+
+
+def _check_accumulate(types: Types, attrs: Attrs) -> None:
+    _check_reduce(types, attrs)
+    if types[1].dtype is not DType.F32:
+        raise InvalidOp(f"activation_accumulate: sums are {types[1].dtype} but the registers f32")
+
+
+def _activation_accumulate(
+    dst: Array, sums: Array, *sources: Array, **attrs: Any
+) -> tuple[Array, Array]:
+    made, added = _activation_reduce(dst, sums, *sources, **attrs)
+    return made, sums + added
+
+
+compute(
+    "activation_accumulate",
+    "As activation_reduce, but sums grow by what is summed. They live on in registers of the "
+    "engine, so the summing activation before it, in the same region, must have left them.",
+    _check_accumulate,
+    _activation_accumulate,
+    engines=("scalar",),
+    arity=(3, 5),
+    attrs=_ATTRS,
+    effects=("write 0", "write 1", "read 1"),
+    full=(0, 2),
+    charge=_function,
+    version=_version,
+    sums=1,
+    continues=True,
+    nki=nisa(
+        "activation",
+        bools=_keeps_bools,
+        dst=operand(0),
+        op=token("op"),
+        data=operand(2),
+        bias=_bias(3),
+        scale=_scale,
+        reduce_op=lambda op, spelling: Expr("nl.add"),
+        reduce_res=column(1),
+        reduce_cmd=lambda op, spelling: Expr("nisa.reduce_cmd.reduce"),
+    ),
+    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
 )

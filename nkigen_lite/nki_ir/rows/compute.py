@@ -11,6 +11,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC, BITWISE, REDUCTIONS, SHIFTS
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp, NotSupported
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
     flag,
@@ -86,6 +87,13 @@ compute(
         op=token("op"),
         engine=_tensor_tensor_engine,
     ),
+    kb=kb.kb(
+        "tensor_tensor_arith",
+        dst=kb.tile(0),
+        lhs=kb.tile(1),
+        rhs=kb.tile(2),
+        op=kb.member("arith_op", "op", kb.ARITH_OPS),
+    ),
 )
 
 
@@ -104,6 +112,13 @@ compute(
     arity=(3, 3),
     attrs=(Attr("op", str),),
     nki=nisa("tensor_tensor", dst=operand(0), data1=operand(1), data2=operand(2), op=token("op")),
+    kb=kb.kb(
+        "tensor_tensor_bitvec",
+        dst=kb.tile(0),
+        lhs=kb.tile(1),
+        rhs=kb.tile(2),
+        op=kb.member("bitvec_op", "op", kb.BITVEC_OPS),
+    ),
 )
 
 # --- one tensor ----------------------------------------------------------------------------------
@@ -116,6 +131,15 @@ compute(
     engines=("vector",),
     arity=(2, 2),
     nki=nisa("reciprocal", bools=lambda op: False, dst=operand(0), data=operand(1)),
+    # No reciprocal of VectorE is known there; ScalarE's is for |x| in [2^-42, 2^42].
+    kb=kb.kb(
+        "activation",
+        dst=kb.tile(0),
+        src=kb.tile(1),
+        bias=kb.given(0.0),
+        scale=kb.given(1.0),
+        op=kb.constant("activation_function", "reciprocal"),
+    ),
 )
 
 
@@ -181,6 +205,16 @@ compute(
         negate=flag("negate"),
         keepdims=_keepdims,
     ),
+    kb=kb.only(
+        kb.kb(
+            "tensor_reduce_arith",
+            dst=kb.tile(0),
+            src=kb.tile(1),
+            op=kb.member("arith_op", "op", kb.ARITH_OPS),
+            num_r_dim=kb.attribute("num_r_dim"),
+        ),
+        negate=False,
+    ),
 )
 
 
@@ -207,5 +241,12 @@ compute(
         dst=operand(0),
         op=token("op"),
         data=operand(1),
+    ),
+    kb=kb.kb(
+        "cross_lane_reduce_arith",
+        dst=kb.tile(0),
+        src=kb.tile(1),
+        reduce_op=kb.member("cross_lane_reduce_arith_op", "op", kb.LANE_OPS),
+        num_r_dim=kb.given(0),
     ),
 )

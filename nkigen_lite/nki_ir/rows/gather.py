@@ -12,6 +12,7 @@ from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidInput, InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import flat_operand, literal, nisa, operand
 from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows.table import (
@@ -86,6 +87,7 @@ compute(
     nki=nisa(
         "nc_n_gather", bools=lambda op: True, dst=operand(0), data=operand(1), indices=operand(2)
     ),
+    kb=kb.kb("gather", dst=kb.tile(0), src=kb.tile(1), indices=kb.tile(2)),
 )
 
 # --- within the 16 partitions of a core ----------------------------------------------------------
@@ -161,6 +163,7 @@ compute(
         num_elem_per_idx=literal("elems_per_index", omit=1),
         num_valid_indices=literal("valid_indices"),
     ),
+    kb=kb.unknown(kb.NO_CALL),
 )
 
 # --- whole partitions ----------------------------------------------------------------------------
@@ -172,6 +175,9 @@ def _check_shuffle(types: Types, attrs: Attrs) -> None:
     _check_gathered(name, dst, src)
     if dst.free_shape != src.free_shape:
         raise InvalidOp(f"{name}: {src} to {dst}: free dimensions must be equal")
+    groups = [-(-kind.partition_size // QUADRANT) for kind in types]
+    if groups[0] != groups[1]:  # both must start where that many groups may
+        raise InvalidOp(f"{name}: {src} to {dst}: both must lie in as many groups of 32 partitions")
     mask = attrs["mask"]
     legal = {*range(QUADRANT), UNMODIFIED}
     if len(mask) != QUADRANT or not legal.issuperset(mask):
@@ -215,6 +221,12 @@ compute(
         src=operand(1),
         shuffle_mask=lambda op, spelling: Expr(repr(list(op.attrs["mask"]))),
     ),
+    kb=kb.kb(
+        "stream_shuffle",
+        dst=kb.tile(0),
+        src=kb.tile(1),
+        shuffle_mask=lambda op, tracing: list(op.attrs["mask"]),
+    ),
 )
 
 # --- segments and positions ----------------------------------------------------------------------
@@ -252,6 +264,7 @@ compute(
     memory=(ONLY_SBUF,),
     charge=lambda op: {"elems": op.inputs[1].type.free_size},
     nki=nisa("sequence_bounds", dst=operand(0), segment_ids=operand(1)),
+    kb=kb.kb("sequence_bounds", dst=kb.tile(0), src=kb.tile(1)),
 )
 
 
@@ -294,4 +307,5 @@ compute(
         index_offset=literal("index_offset", omit=0),
         padding_val=literal("padding", omit=-1),
     ),
+    kb=kb.unknown(kb.NO_CALL),
 )

@@ -10,9 +10,11 @@ from nkigen_lite.core.dtypes import Array, DType, parse_dtype
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
     dma_side,
+    flag,
     literal,
     nisa,
     on_engine,
@@ -21,6 +23,7 @@ from nkigen_lite.nki_ir.emit.calls import (
 )
 from nkigen_lite.nki_ir.emit.text import Expr, number_text
 from nkigen_lite.nki_ir.rows.patterns import affine_values, check_pattern
+from nkigen_lite.nki_ir.rows.pointers import f32
 from nkigen_lite.nki_ir.rows.table import (
     ANY_TILE,
     DMA_SIDE,
@@ -96,10 +99,20 @@ NKI.define(
 
 def _check_dma(types: Types, attrs: Attrs) -> None:
     dst, src = types
-    if dst.shape != src.shape or dst.dtype != src.dtype:
-        raise InvalidOp(f"dma_copy: {src} to {dst}: shapes and dtypes must be equal")
+    if dst.shape != src.shape:
+        raise InvalidOp(f"dma_copy: {src} to {dst}: shapes must be equal")
+    if dst.dtype != src.dtype and attrs["engine"] in ("sync", "scalar"):
+        raise InvalidOp(
+            f"dma_copy: {src} to {dst}: the descriptors that {attrs['engine']} triggers do not "
+            "convert; leave the engine open or take gpsimd"
+        )
     if HBM not in (dst.memory, src.memory):
         raise InvalidOp("dma_copy: neither side is in hbm")
+
+
+def _converts(op: Op) -> bool:
+    dst, src = op.inputs
+    return bool(dst.type.dtype != src.type.dtype)
 
 
 def _dge_mode(op: Op, spelling: Spelling) -> Expr | None:
@@ -115,14 +128,17 @@ def _dma_trigger(op: Op, spelling: Spelling) -> Expr | None:
 
 compute(
     "dma_copy",
-    "Copy between HBM and SBUF (or within HBM), any strides. The engine is who triggers it; dma "
-    "leaves that open: loads are then triggered by sync and stores by scalar.",
+    "Copy between HBM and SBUF (or within HBM), any strides, converting the type through f32. The "
+    "engine is who triggers it; dma leaves that open: loads are then triggered by sync, stores by "
+    "scalar, and what converts by gpsimd.",
     _check_dma,
-    lambda dst, src, engine: src,
+    lambda dst, src, engine: src if dst.dtype == src.dtype else f32(src),
     engines=("dma", "sync", "scalar", "gpsimd"),
     arity=(2, 2),
     memory=(DMA_SIDE,),
+    charge=lambda op: {"cast": True} if _converts(op) else {},
     nki=nisa("dma_copy", dst=dma_side(0), src=dma_side(1), dge_mode=_dge_mode, engine=_dma_trigger),
+    kb=kb.kb("dma_copy", dst=kb.dma(0), src=kb.dma(1)),
 )
 
 
@@ -139,9 +155,9 @@ def _memset_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
     return {**attrs, "value": kind(attrs["value"])}
 
 
-def _memset_value(op: Op, spelling: Spelling) -> Expr:
-    value = op.attrs["value"]
-    return Expr(number_text(int(value != 0) if op.inputs[0].type.dtype is DType.BOOL else value))
+def _memset_number(op: Op) -> float:
+    value: float = op.attrs["value"]
+    return int(value != 0) if op.inputs[0].type.dtype is DType.BOOL else value
 
 
 compute(
@@ -154,7 +170,13 @@ compute(
     attrs=(Attr("value", (int, float)),),
     prepare=_memset_attrs,
     charge=lambda op: {"function": "zero"} if op.attrs["value"] == 0 else {},
-    nki=nisa("memset", dst=operand(0), value=_memset_value, engine=on_engine()),
+    nki=nisa(
+        "memset",
+        dst=operand(0),
+        value=lambda op, spelling: Expr(number_text(_memset_number(op))),
+        engine=on_engine(),
+    ),
+    kb=kb.kb("memset", dst=kb.tile(0), value=lambda op, tracing: _memset_number(op)),
 )
 
 
@@ -174,6 +196,13 @@ compute(
         pattern=steps("pattern"),
         offset=literal("offset", omit=0),
         channel_multiplier=literal("channel_multiplier", omit=0),
+    ),
+    kb=kb.kb(
+        "iota",
+        dst=kb.tile(0),
+        pattern=lambda op, tracing: [list(step) for step in op.attrs["pattern"]],
+        offset=kb.attribute("offset"),
+        channel_multiplier=kb.attribute("channel_multiplier"),
     ),
 )
 
@@ -212,35 +241,63 @@ compute(
     arity=(2, 2),
     version=lambda op: TRN2 if op.attrs["engine"] == "scalar" else TRN1,
     nki=_spell_copy,
+    kb=kb.copy,
 )
 
 
 def _check_predicated(types: Types, attrs: Attrs) -> None:
-    dst, predicate, src = types
+    dst, predicate, *sources = types
     check_same_shape("copy_predicated", types)
+    if len(sources) + (attrs["imm"] is not None) != 1:
+        raise InvalidOp(
+            f"copy_predicated: {len(sources)} sources and the immediate {attrs['imm']} but must be "
+            "one of the two"
+        )
     if predicate.dtype not in (DType.U8, DType.U16, DType.U32, DType.BOOL):
         raise InvalidOp(
             f"copy_predicated: predicate dtype is {predicate.dtype} but must be u8, u16, u32 or "
             "bool"
         )
-    if src.dtype != dst.dtype:
-        raise InvalidOp(f"copy_predicated: source is {src.dtype} but the destination {dst.dtype}")
+    for src in sources:
+        if src.dtype != dst.dtype:
+            raise InvalidOp(
+                f"copy_predicated: source is {src.dtype} but the destination {dst.dtype}"
+            )
     check_one_psum("copy_predicated", types[1:])
+
+
+def _copy_predicated(
+    dst: Array, predicate: Array, *src: Array, imm: float | None, reverse: bool, engine: str
+) -> Array:
+    return np.where((predicate != 0) != reverse, src[0] if src else np.asarray(imm), dst)
+
+
+def _predicated_source(op: Op, spelling: Spelling) -> Expr:
+    imm = op.attrs["imm"]
+    return spelling.value(op.inputs[2]) if imm is None else Expr(number_text(imm))
 
 
 compute(
     "copy_predicated",
-    "Overwrite the destination where the predicate is not zero.",
+    "Overwrite the destination where the predicate is not zero (with reverse: is zero), with the "
+    "third operand or a number.",
     _check_predicated,
-    lambda dst, predicate, src, engine: np.where(predicate != 0, src, dst),
+    _copy_predicated,
     engines=("vector",),
-    arity=(3, 3),
+    arity=(2, 3),
+    attrs=(Attr("imm", (int, float), None), Attr("reverse", bool, False)),
     effects=("write 0", "read 0"),
     nki=nisa(
         "tensor_copy_predicated",
         bools=lambda op: True,
         dst=operand(0),
-        src=operand(2),
+        src=_predicated_source,
         predicate=operand(1),
+        reverse_pred=flag("reverse"),
+    ),
+    kb=kb.only(
+        kb.kb("copy_predicated", dst=kb.tile(0), pred_mask=kb.tile(1), src=kb.tile(2)),
+        imm=None,
+        reverse=False,
     ),
 )

@@ -15,6 +15,7 @@ import numpy as np
 from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import literal, nisa, operand
 from nkigen_lite.nki_ir.rows.pointers import f32
 from nkigen_lite.nki_ir.rows.table import check_partitions, check_same_shape, compute
@@ -61,6 +62,7 @@ compute(
     engines=("vector",),
     arity=(2, 2),
     nki=nisa("max8", bools=lambda op: False, dst=operand(0), src=operand(1)),
+    kb=kb.kb("max8", dst=kb.tile(0), src=kb.tile(1)),
 )
 
 
@@ -89,6 +91,8 @@ def _check_find(types: Types, attrs: Attrs) -> None:
     _check_eight(name, "values", types[2])
 
 
+# nkipy notes that this one fails in its Kernel Builder from trn2 on, while the nki.isa reference
+# names no target: match_replace8 with a fourth operand finds places as well.
 compute(
     "find_index8",
     "Where each of eight values first stands in its partition; equal ones get ascending places, "
@@ -101,6 +105,7 @@ compute(
     arity=(3, 3),
     full=(1, 2),
     nki=nisa("nc_find_index8", dst=operand(0), data=operand(1), vals=operand(2)),
+    kb=kb.kb("find_index8", dst=kb.tile(0), src=kb.tile(1), vals=kb.tile(2)),
 )
 
 
@@ -149,5 +154,13 @@ compute(
         vals=operand(2),
         imm=literal("imm"),
         dst_idx=operand(3),
+    ),
+    kb=kb.kb(
+        "max_index_and_match_replace",
+        dst=kb.tile(0),
+        src=kb.tile(1),
+        vals=kb.tile(2),
+        immediate=kb.attribute("imm"),
+        dst_idx=kb.tile(3),
     ),
 )

@@ -15,6 +15,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     COMPARISONS,
     Spelling,
@@ -88,6 +89,7 @@ compute(
         cmp_op=token("cmp_op"),
         offset=literal("offset", omit=0),
     ),
+    kb=kb.unknown(kb.NO_CALL),
 )
 
 # --- by range ------------------------------------------------------------------------------------
@@ -162,6 +164,7 @@ compute(
         range_start=literal("range_start", omit=0),
         on_false_value=lambda op, spelling: Expr(repr(FP32_MIN)),
     ),
+    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
 )
 
 # --- by a predicate ------------------------------------------------------------------------------
@@ -243,6 +246,7 @@ compute(
         on_false=number_or_column("on_false", 3),
         reverse_pred=flag("reverse"),
     ),
+    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
 )
 
 compute(
@@ -267,4 +271,5 @@ compute(
         reduce_cmd=_reset_reduce,
         reverse_pred=flag("reverse"),
     ),
+    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
 )

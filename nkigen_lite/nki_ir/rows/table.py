@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
-from nkigen_lite.core.ir import Op
+from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.core.registry import Attr, Attrs, Dialect, OpDef, Types
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.emit.calls import Template
+from nkigen_lite.nki_ir.emit.kb import KbTemplate
 from nkigen_lite.nki_ir.types import ON_CHIP, MemorySpace, Slices, TileType
 
 HBM, SBUF, PSUM, REG = MemorySpace.HBM, MemorySpace.SBUF, MemorySpace.PSUM, MemorySpace.REG
@@ -21,6 +23,9 @@ ANY_TILE = frozenset({HBM, SBUF, PSUM})
 ONLY_SBUF, ONLY_PSUM, ONLY_HBM, ONLY_REG = (frozenset({m}) for m in (SBUF, PSUM, HBM, REG))
 DMA_SIDE = frozenset({HBM, SBUF})
 
+
+COLLECTIVE = "collective"
+"""The engine of what ranks exchange: cores of their own, which have no published price."""
 
 TRN1, TRN2, TRN3 = 2, 3, 4
 """NeuronCore versions by the chip that brought them (aws-neuron-sdk nki.isa.nc_version)."""
@@ -48,6 +53,13 @@ class TileOpDef(OpDef):
         charge: fields of the cost model's record (``cost_models.Instruction``, or ``Transfer`` for
             a DMA) that the operands' types do not say.
         version: the first NeuronCore version that runs an op of this row.
+        kb: how the Kernel Builder is called for the op; None for views, buffers and control flow.
+        trips: by the attribute that holds it, how often a region runs for all that is known.
+        sums: position of the operand that takes an engine's accumulator registers.
+        keeps: whether what the destination held matters to an op with the effect ``read 0``.
+        continues: whether the op goes on from what the registers hold, which must be that operand.
+        exchange: of a collective, ``(destinations, sources, **attrs) -> results``, each a list
+            with the buffer of every rank.
     """
 
     memory: tuple[frozenset[MemorySpace], ...] = ()
@@ -57,6 +69,18 @@ class TileOpDef(OpDef):
     full: tuple[int, ...] | None = None
     charge: Charge = no_charge
     version: Callable[[Op], int] = lambda op: TRN1
+    kb: KbTemplate | None = None
+    trips: Callable[[Op], Mapping[str, int]] = lambda op: {}
+    sums: int | None = None
+    keeps: Callable[[Op], bool] = lambda op: True
+    continues: bool = False
+    exchange: Callable[..., list[Any]] | None = None
+
+    @cached_property
+    def written(self) -> tuple[int, ...]:
+        """Positions of the operands that an op of this row writes, if it has them."""
+        writes = [e for e in self.effects or () if e.startswith("write")]
+        return tuple(int(effect.split()[1]) for effect in writes)
 
 
 NKI: Dialect[TileOpDef] = Dialect("nki_ir", [TileType, Slices], prefix="t")
@@ -113,12 +137,13 @@ def check_engine(row_engines: tuple[str, ...], name: str, types: Types, attrs: A
 
 def written_operands(op: Op) -> tuple[int, ...]:
     """Positions of the operands that an op of an engine writes, of those that it has."""
-    positions = (
-        int(effect.split()[1])
-        for effect in NKI[op.opcode].effects or ()
-        if effect.startswith("write")
-    )
-    return tuple(at for at in positions if at < len(op.inputs))
+    given = len(op.inputs)
+    return tuple([at for at in NKI[op.opcode].written if at < given])
+
+
+def regions_of(op: Op) -> list[tuple[Graph, int]]:
+    """The regions that an op runs, each with how often for all that is known."""
+    return [(op.attrs[name], trips) for name, trips in NKI[op.opcode].trips(op).items()]
 
 
 Check = Callable[[Types, Attrs], None]
@@ -139,7 +164,12 @@ def compute(
     full: tuple[int, ...] | None = None,
     charge: Charge = no_charge,
     version: int | Callable[[Op], int] = TRN1,
+    sums: int | None = None,
+    keeps: Callable[[Op], bool] = lambda op: True,
+    continues: bool = False,
+    exchange: Callable[..., list[Any]] | None = None,
     nki: Template,
+    kb: KbTemplate | None = None,
 ) -> None:
     """Define an op that an engine runs: it writes its first operand and has no results."""
 
@@ -166,5 +196,10 @@ def compute(
             full=full,
             charge=charge,
             version=version if callable(version) else lambda op: version,
+            kb=kb,
+            sums=sums,
+            keeps=keeps,
+            continues=continues,
+            exchange=exchange,
         )
     )

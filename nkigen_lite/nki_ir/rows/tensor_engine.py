@@ -10,6 +10,7 @@ from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -118,11 +119,15 @@ def _check_array_tile(attrs: Attrs) -> tuple[int, int]:
 
 
 def _version(op: Op) -> int:
-    """Tiles of 32 rows or columns and double rows came with trn2, the OCP fp8 with trn3."""
-    if any(v.type.dtype is DType.FP8_E4M3 for v in op.inputs[1:3]):
-        return TRN3
-    fine = 32 in op.attrs["tile_size"]
-    return TRN2 if fine or op.attrs["perf_mode"] != "none" else TRN1
+    """Tiles of 32 rows or columns and double rows came with trn2.
+
+    The nki.isa reference takes the OCP fp8 (fp8_e4m3) from trn3 on only, but nkipy's Kernel
+    Builder multiplies it on trn2 too: plain products are not refused, double rows are.
+    """
+    if op.attrs["perf_mode"] != "none":
+        ocp = any(v.type.dtype is DType.FP8_E4M3 for v in op.inputs[1:3])
+        return TRN3 if ocp else TRN2
+    return TRN2 if 32 in op.attrs["tile_size"] else TRN1
 
 
 def _check_dtypes(dst: DType, stationary: DType, moving: DType) -> None:
@@ -215,6 +220,18 @@ compute(
         tile_size=_array_tile("tile_size"),
         perf_mode=_perf_mode,
     ),
+    kb=kb.only(
+        kb.kb(
+            "matmul",
+            dst=kb.flat(0),
+            stationary=kb.flat(1),
+            moving=kb.flat(2),
+            accum=kb.accumulates,
+        ),
+        perf_mode="none",
+        tile_position=(),
+        tile_size=(),
+    ),
 )
 
 
@@ -251,4 +268,5 @@ compute(
     memory=(ON_CHIP,),
     charge=_rows_that_move,
     nki=nisa("nc_transpose", dst=operand(0), data=flat_operand(1), engine=on_engine()),
+    kb=kb.transpose,
 )

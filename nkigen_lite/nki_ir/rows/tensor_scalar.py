@@ -11,6 +11,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC, UNARY
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -141,6 +142,7 @@ compute(
         reverse1=flag("reverse1"),
         engine=on_engine(),
     ),
+    kb=kb.tensor_scalar,
 )
 
 # --- tensor, scalar and tensor --------------------------------------------------------------------
@@ -198,6 +200,7 @@ compute(
         operand1=operand(2),
         reverse1=flag("reverse1"),
     ),
+    kb=kb.scalar_tensor_tensor,
 )
 
 # --- bits ----------------------------------------------------------------------------------------
@@ -252,5 +255,15 @@ compute(
         operand0=lambda op, spelling: Expr(str(op.attrs["imm0"] or 0)),
         op1=token("op1"),
         operand1=literal("imm1"),
+    ),
+    kb=kb.only(
+        kb.kb(
+            "tensor_scalar_bitvec",
+            dst=kb.tile(0),
+            src=kb.tile(1),
+            operand0=kb.attribute("imm0"),
+            op0=kb.member("bitvec_op", "op0", kb.BITVEC_OPS),
+        ),
+        op1=None,
     ),
 )

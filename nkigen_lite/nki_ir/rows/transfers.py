@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from nkigen_lite.core.dtypes import Array, DType
+from nkigen_lite.core.dtypes import Array, DType, from_np_dtype, round_to
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
-from nkigen_lite.errors import InvalidInput, InvalidOp
-from nkigen_lite.nki_ir.emit.calls import Spelling, nisa, operand, text
-from nkigen_lite.nki_ir.emit.text import Expr
+from nkigen_lite.errors import InvalidInput, InvalidOp, NotSupported
+from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit.calls import Argument, Spelling, Template, nisa, operand, text
+from nkigen_lite.nki_ir.emit.text import Bracket, Expr
 from nkigen_lite.nki_ir.emit.views import rows_at
+from nkigen_lite.nki_ir.rows.pointers import f32
 from nkigen_lite.nki_ir.rows.table import (
     DMA_SIDE,
     ONLY_HBM,
@@ -78,6 +80,12 @@ compute(
     prepare=_axes,
     charge=_transposing,
     nki=nisa("dma_transpose", dst=operand(0), src=operand(1), axes=text("axes")),
+    kb=kb.kb(
+        "dma_transpose",
+        dst=kb.tile(0),
+        src=kb.tile(1),
+        permutation=lambda op, tracing: list(op.attrs["axes"]),
+    ),
 )
 
 # A gathering transpose (aws-neuron-sdk nki.isa.dma_transpose, "indirect transpose constraints").
@@ -141,6 +149,7 @@ compute(
         axes=lambda op, spelling: Expr(repr(TRANSPOSES[op.inputs[0].type.rank])),
         dge_mode=lambda op, spelling: Expr("nisa.dge_mode.swdge"),
     ),
+    kb=kb.kb("dma_gather_transpose", dst=kb.tile(0), src=kb.tile(1), gather_index=kb.tile(2)),
 )
 
 # --- rows chosen at run time ---------------------------------------------------------------------
@@ -154,6 +163,8 @@ def _is_block(where: TileType) -> bool:
 def _check_rows(name: str, tile: TileType, table: TileType, where: TileType, attrs: Attrs) -> None:
     check_choice(name, "oob", attrs["oob"], _OOB)
     dim = attrs["dim"]
+    if attrs["add"] and _is_block(where):
+        raise InvalidOp(f"{name}: it adds at one offset but must have an index for each partition")
     if where.memory is REG and where != REGISTER:
         raise InvalidOp(f"{name}: {where} is a loop's index, with which a slice moves")
     if where.dtype not in _INDEX_DTYPES:
@@ -189,22 +200,33 @@ def _rows(name: str, where: Array, count: int, extent: int, oob: str) -> tuple[A
     return rows, exists & exists.all() if starts.size == 1 else exists
 
 
-def _gather(dst: Array, table: Array, where: Array, dim: int, oob: str, engine: str) -> Array:
-    rows, exists = _rows("dma_gather", where, dst.shape[dim], table.shape[dim], oob)
+def _overwritten(dst: Array, at: Array, dim: int, values: Array, add: bool) -> Array:
+    """``dst`` with other values, or their sum in float32, at places along a dimension."""
     made = dst.copy()
-    np.moveaxis(made, dim, 0)[exists] = np.moveaxis(table, dim, 0)[rows[exists]]
+    rows = np.moveaxis(made, dim, 0)
+    rows[at] = round_to(f32(rows[at]) + f32(values), from_np_dtype(dst.dtype)) if add else values
     return made
 
 
-def _scatter(table: Array, src: Array, where: Array, dim: int, oob: str, engine: str) -> Array:
+def _gather(
+    dst: Array, table: Array, where: Array, dim: int, oob: str, add: bool, engine: str
+) -> Array:
+    rows, exists = _rows("dma_gather", where, dst.shape[dim], table.shape[dim], oob)
+    return _overwritten(dst, exists, dim, np.moveaxis(table, dim, 0)[rows[exists]], add)
+
+
+def _scatter(
+    table: Array, src: Array, where: Array, dim: int, oob: str, add: bool, engine: str
+) -> Array:
     rows, exists = _rows("dma_scatter", where, src.shape[dim], table.shape[dim], oob)
-    made = table.copy()
-    np.moveaxis(made, dim, 0)[rows[exists]] = np.moveaxis(src, dim, 0)[exists]
-    return made
+    return _overwritten(table, rows[exists], dim, np.moveaxis(src, dim, 0)[exists], add)
 
 
 def _indexed(tile: int) -> Any:
-    """What the cost model asks of an op whose operand ``tile`` is on chip."""
+    """What the cost model asks of an op whose operand ``tile`` is on chip.
+
+    Nothing is published of what adding costs: it is priced as the copy.
+    """
 
     def charge(op: Op) -> dict[str, Any]:
         rows = 0 if _is_block(op.inputs[2].type) else op.inputs[tile].type.partition_size
@@ -225,6 +247,41 @@ def _dge_mode(op: Op, spelling: Spelling) -> Expr | None:
     return None if _is_block(op.inputs[2].type) else Expr("nisa.dge_mode.swdge")
 
 
+def _copied_or_added(dst: Argument, src: Argument) -> Template:
+    """A dma_copy, or the dma_compute that adds to the destination, which is then a source too."""
+
+    def both(op: Op, spelling: Spelling) -> Expr:
+        sides = [side(op, spelling) for side in (dst, src)]
+        return Expr("", (Bracket("[", tuple(e for e in sides if e), "]"),))
+
+    copy = nisa(
+        "dma_copy", bools=lambda op: True, dst=dst, src=src, dge_mode=_dge_mode, oob_mode=_oob_mode
+    )
+    add = nisa(
+        "dma_compute",
+        bools=lambda op: False,
+        dst=dst,
+        srcs=both,
+        reduce_op=lambda op, spelling: Expr("nl.add"),
+        oob_mode=_oob_mode,
+    )
+    return lambda op, spelling: (add if op.attrs["add"] else copy)(op, spelling)
+
+
+def _kb_copy(table: int, tile: int) -> kb.KbTemplate:
+    """A dma_copy of rows at the indices that a tile holds, one per partition."""
+
+    def call(op: Op, tracing: kb.Tracing) -> None:
+        if _is_block(op.inputs[2].type):
+            raise NotSupported(f"emit_to_kb: {op.opcode}: {kb.ONE_OFFSET}")
+        sides = {"dst": tracing.tile(op.inputs[0]), "src": tracing.tile(op.inputs[1])}
+        rows = tracing.rows_at(op.inputs[table], op.inputs[2])
+        sides["src" if table else "dst"] = rows
+        tracing.isa.dma_copy(**sides)
+
+    return kb.only(call, add=False, oob="error")
+
+
 def _oob_mode(op: Op, spelling: Spelling) -> Expr | None:
     return Expr("nisa.oob_mode.skip") if op.attrs["oob"] == "skip" else None
 
@@ -233,6 +290,7 @@ _WHERE = frozenset({SBUF, REG})
 _ATTRS = (
     Attr("dim", int, 0, "the dimension of the table that the rows are counted in"),
     Attr("oob", str, "error", "what rows that the table has not do: error or skip"),
+    Attr("add", bool, False, "add to what is there, in float32; the rows must differ"),
 )
 
 compute(
@@ -246,16 +304,11 @@ compute(
     memory=(ONLY_SBUF, ONLY_HBM, _WHERE),
     attrs=_ATTRS,
     effects=("write 0", "read 0"),
+    keeps=lambda op: op.attrs["add"] or op.attrs["oob"] == "skip",
     full=(0, 1),
     charge=_indexed(0),
-    nki=nisa(
-        "dma_copy",
-        bools=lambda op: True,
-        dst=operand(0),
-        src=_rows_of_table(1, 0),
-        dge_mode=_dge_mode,
-        oob_mode=_oob_mode,
-    ),
+    nki=_copied_or_added(operand(0), _rows_of_table(1, 0)),
+    kb=_kb_copy(1, 0),
 )
 
 compute(
@@ -271,12 +324,6 @@ compute(
     effects=("write 0", "read 0"),
     full=(0, 1),
     charge=_indexed(1),
-    nki=nisa(
-        "dma_copy",
-        bools=lambda op: True,
-        dst=_rows_of_table(0, 1),
-        src=operand(1),
-        dge_mode=_dge_mode,
-        oob_mode=_oob_mode,
-    ),
+    nki=_copied_or_added(_rows_of_table(0, 1), operand(1)),
+    kb=_kb_copy(0, 1),
 )

@@ -17,6 +17,7 @@ from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.rows import NKI
+from nkigen_lite.nki_ir.rows.table import regions_of
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.nki_ir.work import instruction, transfer, trigger
@@ -100,10 +101,9 @@ def _counted(
     """Every op with how often it runs and who it is charged to."""
     for op in graph.ops:
         here = owners.get(op, owner)
-        if op.opcode == "fori_loop":
-            inner = -(-op.attrs["extent"] // op.attrs["step"])
-            yield from _counted(op.attrs["body"], owners, here, trips * inner)
-        else:
+        for region, inner in regions_of(op):
+            yield from _counted(region, owners, here, trips * inner)
+        if not op.regions:
             yield op, trips, here
 
 
@@ -150,8 +150,8 @@ class _Peak(Generic[O]):
             elif op.opcode == "dealloc":
                 sbuf, banks = mine.pop(id(op.inputs[0]), (0, 0))
                 self.change(-sbuf, -banks)
-            elif op.opcode == "fori_loop":
-                self.walk(op.attrs["body"], here)
+            for region in op.regions:
+                self.walk(region, here)
         for sbuf, banks in mine.values():
             self.change(-sbuf, -banks)
 

@@ -1,0 +1,134 @@
+"""NKI kernel kernel.
+
+Inputs, in HBM:
+    x: (128, 2, 40) bfloat16
+    bias: (128,) float32
+
+Outputs, in HBM:
+    y: (128, 2, 40) float16
+"""
+
+from __future__ import annotations
+
+import sys
+
+import ml_dtypes  # noqa: F401  (gives numpy its narrow floats)
+import numpy as np
+
+try:
+    import nki
+    import nki.isa as nisa
+    import nki.language as nl
+except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
+    nki = nisa = nl = None
+
+# What the kernel takes and returns, in HBM: shapes and element types.
+INPUTS = {
+    "x": ((128, 2, 40), "bfloat16"),
+    "bias": ((128,), "float32"),
+}
+OUTPUTS = {
+    "y": ((128, 2, 40), "float16"),
+}
+
+
+def kernel(x, bias):
+    y = nl.ndarray((128, 2, 40), dtype=nl.float16, buffer=nl.shared_hbm)
+    t1 = nl.ndarray((128, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.dma_copy(dst=t1, src=x)
+    t2 = nl.ndarray((128, 1, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=t2, src=bias.reshape((128, 1, 1)))
+    t4 = nl.ndarray((128, 2, 40), dtype=nl.float16, buffer=nl.sbuf)
+    nisa.activation(dst=t4, op=nl.gelu, data=t1, bias=t2.reshape((128, 1)), scale=0.75)
+    nisa.dma_copy(dst=y, src=t4)
+    return y
+
+
+if nki:
+    kernel = nki.jit(kernel)
+
+
+# What callers give and get: shapes, and element types as numpy and torch name them.
+ARGUMENTS = {
+    "x": ((128, 2, 40), "bfloat16"),
+    "bias": ((128,), "float32"),
+}
+RESULTS = {
+    "y": ((128, 2, 40), "float16"),
+}
+MISSING = (
+    "kernel: the package nki is not installed. It comes with the AWS Neuron SDK: "
+    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
+)
+
+
+def run_kernel(x, bias, simulate=False):
+    """The kernel on numpy or torch arrays: one result, or a tuple in the order of RESULTS.
+
+    With simulate it runs on the vendor's CPU simulator, else on the device.
+    """
+    if nki is None:
+        raise ModuleNotFoundError(MISSING)
+    given = {
+        "x": x,
+        "bias": bias,
+    }
+    arrays = {name: prepared(name, array) for name, array in given.items()}
+    execute = nki.simulate(kernel) if simulate else kernel
+    made = execute(*[arrays[name] for name in INPUTS])
+    results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
+    return results[0] if len(results) == 1 else results
+
+
+def prepared(name, array):
+    """An argument as the kernel takes it; a ValueError or TypeError says what does not fit."""
+    shape, dtype = ARGUMENTS[name]
+    if not hasattr(array, "dtype"):
+        raise TypeError(f"{name} is a {type(array).__name__} but must be an array")
+    found = str(array.dtype).removeprefix("torch.")
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(array.shape)} but must have {shape}")
+    if found != dtype:
+        raise TypeError(f"{name} has element type {found} but must have {dtype}")
+    if dtype == "bool":  # NKI keeps truth values in uint8
+        array = array.byte() if hasattr(array, "byte") else array.astype("uint8")
+    return array.reshape(INPUTS[name][0])
+
+
+def finished(name, array):
+    """A result as callers get it."""
+    shape, dtype = RESULTS[name]
+    if dtype == "bool":
+        array = array.bool() if hasattr(array, "byte") else array.astype("bool")
+    return array.reshape(shape)
+
+
+def random_array(rng, shape, dtype):
+    """Standard normal floats, integers from 0 to 7, or truth values."""
+    if dtype == "bool":
+        return np.asarray(rng.random(shape) < 0.5)
+    if "int" in dtype:
+        return np.asarray(rng.integers(0, 8, shape)).astype(dtype)
+    return np.asarray(rng.standard_normal(shape)).astype(dtype)
+
+
+def main(options):
+    """Run on random arrays, simulated or with --hardware on the device.
+
+    Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
+    """
+    if nki is None:
+        print(MISSING, file=sys.stderr)
+        return 2
+    rng = np.random.default_rng(0)
+    given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}
+    simulate = "--hardware" not in options
+    where = "in the simulator" if simulate else "on the device"
+    run_kernel(**given, simulate=simulate)
+    print(f"kernel: ran {where}")
+    print("not compared with numpy: no numpy function is known")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,157 @@
+"""NKI kernel kernel.
+
+Inputs, in HBM:
+    row: (60,) float32
+    block: (1, 5, 60) float32
+
+Outputs, in HBM:
+    wide: (128, 60) float32
+    y: (128, 60) float32
+    third: (128, 5, 60) float32
+"""
+
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+
+try:
+    import nki
+    import nki.isa as nisa
+    import nki.language as nl
+except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
+    nki = nisa = nl = None
+
+# What the kernel takes and returns, in HBM: shapes and element types.
+INPUTS = {
+    "row": ((60,), "float32"),
+    "block": ((1, 5, 60), "float32"),
+}
+OUTPUTS = {
+    "wide": ((128, 60), "float32"),
+    "y": ((128, 60), "float32"),
+    "third": ((128, 5, 60), "float32"),
+}
+
+
+def kernel(row, block):
+    wide = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.shared_hbm)
+    y = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.shared_hbm)
+    third = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.shared_hbm)
+    t2 = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=t2, src=row.expand_dim(0).broadcast(0, 128))
+    nisa.dma_copy(dst=wide, src=t2)
+    t4 = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=t4, src=block.broadcast(0, 128))
+    t7 = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.tensor_tensor(
+        dst=t7,
+        data1=t4[0:128, 2, 0:60],
+        data2=t2[0:128, 3:4].broadcast(1, 60),
+        op=nl.add,
+        engine=nisa.engine.vector,
+    )
+    nisa.dma_copy(dst=y, src=t7)
+    t9 = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.tensor_tensor(
+        dst=t9,
+        data1=t4,
+        data2=t7.expand_dim(1).broadcast(1, 5),
+        op=nl.subtract,
+        engine=nisa.engine.vector,
+    )
+    nisa.dma_copy(dst=third, src=t9)
+    return wide, y, third
+
+
+if nki:
+    kernel = nki.jit(kernel)
+
+
+# What callers give and get: shapes, and element types as numpy and torch name them.
+ARGUMENTS = {
+    "row": ((60,), "float32"),
+    "block": ((1, 5, 60), "float32"),
+}
+RESULTS = {
+    "wide": ((128, 60), "float32"),
+    "y": ((128, 60), "float32"),
+    "third": ((128, 5, 60), "float32"),
+}
+MISSING = (
+    "kernel: the package nki is not installed. It comes with the AWS Neuron SDK: "
+    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
+)
+
+
+def run_kernel(row, block, simulate=False):
+    """The kernel on numpy or torch arrays: one result, or a tuple in the order of RESULTS.
+
+    With simulate it runs on the vendor's CPU simulator, else on the device.
+    """
+    if nki is None:
+        raise ModuleNotFoundError(MISSING)
+    given = {
+        "row": row,
+        "block": block,
+    }
+    arrays = {name: prepared(name, array) for name, array in given.items()}
+    execute = nki.simulate(kernel) if simulate else kernel
+    made = execute(*[arrays[name] for name in INPUTS])
+    results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
+    return results[0] if len(results) == 1 else results
+
+
+def prepared(name, array):
+    """An argument as the kernel takes it; a ValueError or TypeError says what does not fit."""
+    shape, dtype = ARGUMENTS[name]
+    if not hasattr(array, "dtype"):
+        raise TypeError(f"{name} is a {type(array).__name__} but must be an array")
+    found = str(array.dtype).removeprefix("torch.")
+    if tuple(array.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(array.shape)} but must have {shape}")
+    if found != dtype:
+        raise TypeError(f"{name} has element type {found} but must have {dtype}")
+    if dtype == "bool":  # NKI keeps truth values in uint8
+        array = array.byte() if hasattr(array, "byte") else array.astype("uint8")
+    return array.reshape(INPUTS[name][0])
+
+
+def finished(name, array):
+    """A result as callers get it."""
+    shape, dtype = RESULTS[name]
+    if dtype == "bool":
+        array = array.bool() if hasattr(array, "byte") else array.astype("bool")
+    return array.reshape(shape)
+
+
+def random_array(rng, shape, dtype):
+    """Standard normal floats, integers from 0 to 7, or truth values."""
+    if dtype == "bool":
+        return np.asarray(rng.random(shape) < 0.5)
+    if "int" in dtype:
+        return np.asarray(rng.integers(0, 8, shape)).astype(dtype)
+    return np.asarray(rng.standard_normal(shape)).astype(dtype)
+
+
+def main(options):
+    """Run on random arrays, simulated or with --hardware on the device.
+
+    Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
+    """
+    if nki is None:
+        print(MISSING, file=sys.stderr)
+        return 2
+    rng = np.random.default_rng(0)
+    given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}
+    simulate = "--hardware" not in options
+    where = "in the simulator" if simulate else "on the device"
+    run_kernel(**given, simulate=simulate)
+    print(f"kernel: ran {where}")
+    print("not compared with numpy: no numpy function is known")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
