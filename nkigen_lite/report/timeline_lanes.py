@@ -97,7 +97,7 @@ def ticks(end_ns: float, most: int) -> list[float]:
     steps = (m * power for m in (1, 2, 5, 10, 20))
     step = next(step for step in steps if math.floor(end_ns / step) < most)
     count = math.floor(end_ns / step)
-    return [k * step for k in range(count + 1)]
+    return [min(k * step, end_ns) for k in range(count + 1)]  # products are rounded
 
 
 def tick_labels(times_ns: Sequence[float]) -> list[str]:

@@ -66,6 +66,12 @@ class Piece:
         return [{r: ns for r, ns in busy.items() if r != DMA} for busy in found]
 
     @property
+    def unhidden_ns(self) -> float:
+        """What all of it takes on its own beyond that: filling and draining, as far as DMA does not
+        bring in or take out there what it would have to anyway."""
+        return max(0.0, self.line.time_ns - self.busy_ns - self.overhead_ns)
+
+    @property
     def overhead_ns(self) -> float:
         """What all of it takes beyond filling, draining and its busiest resource."""
         core = self.line.time_ns - self.line.fill_ns - self.line.drain_ns

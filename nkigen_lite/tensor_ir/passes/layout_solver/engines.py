@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from cost_models import instruction_price
+from cost_models import engines_for, instruction_price
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.rows import NKI
@@ -89,6 +89,9 @@ def _options(piece: Piece, places: int) -> list[list[Option]]:
     ops = [item for item in _counted(piece.graph, piece.steps) if item[2] is not None]
     for op, _, place in ops:
         movable[place or 0].update(e for e in SHARING if may_run(op, e))
+    for op, _, place in ops:  # an engine takes over all that it can run, so the target must have it
+        on_target = engines_for(op.opcode, piece.target)
+        movable[place or 0] -= {e for e in SHARING if may_run(op, e) and e not in on_target}
     for op, trips, place in ops:
         here = prices[place or 0]
         for engine in (None, *sorted(movable[place or 0])):

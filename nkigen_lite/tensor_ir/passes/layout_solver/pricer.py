@@ -240,6 +240,7 @@ def _candidate(
     choice: Choice, name: str, ports: Sequence[PortInfo], piece: Piece, own_ns: float
 ) -> solver.Candidate:
     own = piece.own
+    fill_ns = min(piece.line.fill_ns, piece.unhidden_ns)
     reads, writes = solver_ports(ports)
     return solver.Candidate(
         name=name,
@@ -252,8 +253,8 @@ def _candidate(
         psum_banks=own.psum_banks,
         instructions=own.instructions,
         dims=tuple(roles_of(choice)),
-        fill_ns=math.ceil(piece.line.fill_ns),
-        drain_ns=math.ceil(piece.line.drain_ns),
+        fill_ns=math.ceil(fill_ns),
+        drain_ns=math.ceil(piece.unhidden_ns - fill_ns),
     )
 
 
