@@ -256,7 +256,9 @@ def _loops(segment: SegmentPlan) -> str:
     if segment.streamed:
         axis, extent, block = segment.streamed
         parts.append(f"sum over {axis} {_trips(extent, block)}")
-    return ", ".join(parts) or "-"
+    stages = max((step.stage for step in segment.steps), default=0) + 1
+    overlap = f" in {stages} stages" if stages > 1 else ""
+    return (", ".join(parts) or "-") + overlap
 
 
 def _trips(extent: int, block: int) -> str:

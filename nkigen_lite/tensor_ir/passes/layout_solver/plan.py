@@ -64,13 +64,22 @@ class ValuePlan:
 
 @dataclass(frozen=True, slots=True)
 class StepPlan:
-    """One step of a segment: the op, what it reads and writes, and how it runs."""
+    """One step of a segment: the op, what it reads and writes, and how it runs.
+
+    Attributes:
+        stage: steps of a later stage run that many iterations of the innermost loop behind those of
+            stage 0, which go on meanwhile.
+        engine: who takes over those instructions that it can run; None leaves them where they
+            are usual.
+    """
 
     writes: str
     op: str
     reads: tuple[str, ...]
     how: str
     line: str | None
+    stage: int = 0
+    engine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +90,8 @@ class SegmentPlan:
         loops: (axis, extent, block), outermost first; the last may be a contraction's ("k" in
             ``streamed``).
         loads, stores: values moved from and to HBM inside.
-        ns: predicted time; busy: predicted ns per engine, ``dma`` and ``sync``.
+        ns: predicted time; busy: predicted ns per engine, ``dma`` and ``sync``; early_ns: part of
+            the loads that the segment before has time to do.
     """
 
     name: str
@@ -96,6 +106,7 @@ class SegmentPlan:
     busy: dict[str, int]
     sbuf_bytes: int
     hbm_bytes: int
+    early_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +187,7 @@ def _segment(item: Segment, term: solver.Step) -> SegmentPlan:
             if item.stream
             else None
         ),
-        steps=tuple(_step(s, i) for s, i in zip(item.steps, item.impls, strict=True)),
+        steps=tuple(_step(item, position) for position in range(len(item.steps))),
         loads=tuple(s.name for (s, _), port in item.reads.items() if port.streamed),
         stores=tuple(sorted(s.name for s in item.stored)),
         ns=term.ns,
@@ -184,16 +195,21 @@ def _segment(item: Segment, term: solver.Step) -> SegmentPlan:
         busy=dict(term.busy),
         sbuf_bytes=term.sbuf_bytes,
         hbm_bytes=term.hbm_bytes,
+        early_ns=term.early_ns,
     )
 
 
-def _step(step: Step, impl: Impl) -> StepPlan:
+def _step(segment: Segment, position: int) -> StepPlan:
+    step, impl, run = segment.steps[position], segment.impls[position], segment.run
+    place = 2 * position + 1
     return StepPlan(
         writes=repr(step.write),
         op=" ".join(s.opcode for s in step.stages) or (step.op.opcode if step.op else step.kind),
         reads=tuple(repr(v) for v in step.reads),
         how=_how(step, impl),
         line=str(step.loc) if step.loc else None,
+        stage=sum(cut <= place for cut in run.cuts),
+        engine=run.engines[place] if run.engines else None,
     )
 
 
