@@ -119,7 +119,7 @@ def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iter
     found: dict[Shape, None] = {}
     if tile_bytes(steps, impls, Shape(), 1) <= budget:
         found.setdefault(Shape())
-    for part in (1, 8):
+    for part in (1, 2, 8):
         shape = _row_shape(steps, impls, budget // part)
         if shape is not None:
             found.setdefault(shape)

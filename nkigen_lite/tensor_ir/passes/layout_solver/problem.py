@@ -78,14 +78,15 @@ class Planner:
         )
 
     def price_all(self, choices: Iterable[Choice]) -> int:
-        """Note the candidates of choices for the same units; how many fit the hardware."""
+        """Note the candidates of choices for the same units; how many fit the hardware with all
+        that they read and write streamed."""
         rivals: list[Priced] = []
         for choice in choices:
             priced = self.pricer.price(choice, self.name_of(choice), rivals)
             if priced is not None:
                 rivals.append(priced)
                 self.priced[priced.candidate.name] = priced
-        return len(rivals)
+        return sum(_streams(priced.candidate, self.limits.sbuf_bytes) for priced in rivals)
 
     def name_of(self, choice: Choice) -> str:
         first, last = choice.units[0].name, choice.units[-1].name
@@ -200,3 +201,10 @@ class Planner:
             target=target.name,
             cost=replace(made, sbuf_bytes=max(0, made.sbuf_bytes - whole)),
         )
+
+
+def _streams(candidate: solver.Candidate, sbuf_bytes: int) -> bool:
+    """Whether there is room for a candidate beside tiles of all that it reads and writes."""
+    ports = (*candidate.reads, *candidate.writes)
+    tiles = sum(port.hbm.sbuf_bytes for port in ports if port.hbm is not None)
+    return candidate.sbuf_bytes + tiles <= sbuf_bytes
