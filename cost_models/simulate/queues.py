@@ -9,7 +9,7 @@ a transfer that uses all queues evenly takes the whole of it for as long as it w
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
@@ -140,6 +140,19 @@ class Queues:
         at = bisect_right(self.ends, low)
         rest = zip(self.starts[at:], self.ends[at:], self.taken[at:], strict=True)
         return clipped(rest, low)
+
+    def repeats(self, low: int, earlier: Sequence[Interval], by: int) -> bool:
+        """Whether ``since(low)`` is what ``earlier`` is, ``by`` later."""
+        at = bisect_right(self.ends, low)
+        if len(self.ends) - at != len(earlier):
+            return False
+        # The latest differ first, where they do.
+        for k in range(len(earlier) - 1, -1, -1):
+            start, end, taken = earlier[k]
+            now = max(self.starts[at + k], low), self.ends[at + k], self.taken[at + k]
+            if now != (start + by, end + by, taken):
+                return False
+        return True
 
     def active_before(self, when: int) -> int:
         """The time before ``when`` with anything in flight."""

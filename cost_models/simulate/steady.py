@@ -246,9 +246,7 @@ class Watch:
     def _same_queues(self, then: Snapshot, by: int) -> bool:
         if not self.triggers:
             return True
-        low = self._low(then)
-        old = [(start + by, end + by, taken) for start, end, taken in then.queues]
-        return self.machine.queues.since(low + by) == old
+        return self.machine.queues.repeats(self._low(then) + by, then.queues, by)
 
     def _low(self, then: Snapshot) -> int:
         """No DMA of the loop arrived before this time after ``then``."""
