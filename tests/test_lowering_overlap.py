@@ -103,6 +103,29 @@ def test_attention_of_any_shape_agrees_with_numpy(shape: tuple[int, ...], dtype:
     assert_lowers(attention, q, k, v)
 
 
+def unbounded(x: Any, v: Any) -> Any:
+    e = np.exp(x.astype(np.float32))
+    return (e / e.sum(-1, keepdims=True)).astype(v.dtype) @ v
+
+
+def bounded(x: Any, v: Any) -> Any:
+    return softmax(x.astype(np.float32)).astype(v.dtype) @ v
+
+
+@pytest.mark.parametrize(("fn", "last"), [(bounded, "mul"), (unbounded, "matmul")])
+def test_only_bounded_exponentials_are_divided_after_their_product(
+    fn: Callable[..., Any], last: str
+) -> None:
+    op = program(fn, "130x70:f16", "70x40:f16").steps[-1].op
+    assert op is not None
+    assert op.opcode == last
+
+
+def test_exponentials_above_the_largest_of_a_narrow_type_are_divided_first() -> None:
+    x, v = arrays([(130, 70), (70, 40)], np.float16)
+    assert_lowers(unbounded, x + np.float16(12), v)
+
+
 def test_attention_keeps_scores_on_chip() -> None:
     kernel = compiled(attention, *["1x2x512x64:bf16"] * 3)
     temps = {v.location for v in kernel.plan.values if v.kind == "temp"}

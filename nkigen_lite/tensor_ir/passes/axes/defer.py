@@ -2,14 +2,15 @@
 
 ``(e / sum(e)) @ v`` is ``(e @ v) / sum(e)``: a row factor that does not depend on the contracted
 axis may be applied to the product, which has a column per feature of a value instead of one per
-key. The numbers stay in range, as no partial product exceeds ``sum(e) * max |v|``; so this is done
-for exponentials that are divided by their own sum, and for nothing else.
+key. The exponentials must stay in range undivided, in a narrow type too; so this is done where they
+are of differences to the largest in the row, which makes each at most 1 and their sum at least 1,
+and for nothing else.
 """
 
 from __future__ import annotations
 
 from nkigen_lite.core.dtypes import DType
-from nkigen_lite.tensor_ir.passes.axes.program import Program, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes.program import Axis, Program, Step, Storage, View
 
 
 def defer_division(program: Program) -> Program:
@@ -45,16 +46,26 @@ def _scaling(program: Program, product: Step, position: int) -> Step | None:
 
 
 def _is_softmax(program: Program, e: Storage, inverse: Storage) -> bool:
-    """Whether ``inverse`` is one over the sum of the exponentials ``e``."""
+    """Whether ``inverse`` is one over the sum of ``e``, exponentials of at most 0."""
     maker, reciprocal = _only_writer(program, e), _only_writer(program, inverse)
-    if maker is None or reciprocal is None or not _is(reciprocal, "reciprocal"):
+    if maker is None or reciprocal is None:
         return False
-    if not (maker.kind == "pointwise" and maker.op and maker.op.opcode == "exp"):
+    if not (_is(maker, "exp") and _is(reciprocal, "reciprocal")):
         return False
     total = _only_writer(program, reciprocal.reads[0].storage)
-    if total is None or total.kind != "reduce" or total.op is None:
+    if total is None or not _reduces(total, "sum", e):
         return False
-    return total.op.attrs["kind"] == "sum" and total.reads[0].storage is e
+    difference = _only_writer(program, maker.reads[0].storage)
+    return difference is not None and _is_to_largest(program, difference, total.reduced)
+
+
+def _is_to_largest(program: Program, difference: Step, over: tuple[Axis, ...]) -> bool:
+    """Whether a step subtracts from each element the largest over some axes."""
+    if not (_is(difference, "sub") and all(view.is_whole for view in difference.reads)):
+        return False
+    x, largest = (view.storage for view in difference.reads)
+    maximum = _only_writer(program, largest)
+    return maximum is not None and _reduces(maximum, "max", x) and maximum.reduced == over
 
 
 def _defer(program: Program, product: Step, position: int, scaling: Step) -> None:
@@ -82,6 +93,13 @@ def _defer(program: Program, product: Step, position: int, scaling: Step) -> Non
 def _only_writer(program: Program, storage: Storage) -> Step | None:
     writers = program.writers(storage)
     return writers[0] if len(writers) == 1 else None
+
+
+def _reduces(step: Step, kind: str, storage: Storage) -> bool:
+    """Whether a step is a reduction of this kind of all of a storage."""
+    if step.kind != "reduce" or step.op is None or step.op.attrs["kind"] != kind:
+        return False
+    return step.reads[0].storage is storage and step.reads[0].is_whole
 
 
 def _is(step: Step, opcode: str) -> bool:
