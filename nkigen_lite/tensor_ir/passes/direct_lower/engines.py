@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 
 from nkigen_lite.core.ir import Op
 from nkigen_lite.errors import InvalidOp
@@ -23,14 +23,7 @@ def may_run(op: Op, engine: str) -> bool:
 
 def give_to(engine: str, ops: Iterable[Op]) -> None:
     """Have an engine run all of these ops, loop bodies included, that it can run."""
-    for op in inside(ops):
-        if may_run(op, engine):
-            op.attrs["engine"] = engine
-
-
-def inside(ops: Iterable[Op]) -> Iterator[Op]:
-    """Ops and those in their regions."""
     for op in ops:
-        yield op
-        for region in op.regions:
-            yield from inside(region.ops)
+        for each in (op, *(o for region in op.regions for o in region.walk())):
+            if may_run(each, engine):
+                each.attrs["engine"] = engine

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from cost_models import engines_for, instruction_price
-from nkigen_lite.core.ir import Graph, Op
+from nkigen_lite.core.ir import Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.rows import NKI
 from nkigen_lite.nki_ir.work import instruction
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import may_run
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import counted
 
 SHARING = ("vector", "scalar", "gpsimd")
 Busy = Mapping[str, float]
@@ -86,15 +87,19 @@ def _options(piece: Piece, places: int) -> list[list[Option]]:
     accesses = Accesses()
     prices: list[dict[str | None, dict[str, float]]] = [{None: {}} for _ in range(places)]
     movable: list[set[str]] = [set() for _ in range(places)]
-    ops = [item for item in _counted(piece.graph, piece.steps) if item[2] is not None]
+    ops = [
+        (op, trips, place)
+        for op, trips, place in counted(piece.graph, piece.steps, None)
+        if place is not None and NKI[op.opcode].engines and NKI[op.opcode].engine != "dma"
+    ]
     for op, _, place in ops:
-        movable[place or 0].update(e for e in SHARING if may_run(op, e))
+        movable[place].update(e for e in SHARING if may_run(op, e))
     for op, _, place in ops:  # an engine takes over all that it can run, so the target must have it
         on_target = engines_for(op.opcode, piece.target)
-        movable[place or 0] -= {e for e in SHARING if may_run(op, e) and e not in on_target}
+        movable[place] -= {e for e in SHARING if may_run(op, e) and e not in on_target}
     for op, trips, place in ops:
-        here = prices[place or 0]
-        for engine in (None, *sorted(movable[place or 0])):
+        here = prices[place]
+        for engine in (None, *sorted(movable[place])):
             runs = engine if engine and may_run(op, engine) else op.attrs["engine"]
             busy = here.setdefault(engine, {})
             busy[runs] = busy.get(runs, 0.0) + trips * _price(op, runs, piece, accesses)
@@ -108,16 +113,3 @@ def _price(op: Op, engine: str, piece: Piece, accesses: Accesses) -> float:
         return instruction_price(piece.target, instruction(op, accesses)).interval_ns
     finally:
         op.attrs["engine"] = present
-
-
-def _counted(
-    graph: Graph, owners: Mapping[Op, int], owner: int | None = None, trips: int = 1
-) -> Iterator[tuple[Op, int, int | None]]:
-    """Every instruction of a compute engine, how often it runs, and its place."""
-    for op in graph.ops:
-        here = owners.get(op, owner)
-        if op.opcode == "fori_loop":
-            inner = -(-op.attrs["extent"] // op.attrs["step"])
-            yield from _counted(op.attrs["body"], owners, here, trips * inner)
-        elif NKI[op.opcode].engines and NKI[op.opcode].engine != "dma":
-            yield op, trips, here

@@ -79,7 +79,7 @@ def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O
     costs: dict[O, Cost] = {rest: Cost()}
     accesses = Accesses()
     peak = _Peak(Limits.of(target), owners, rest, costs)
-    for op, trips, owner in _counted(graph, owners, rest):
+    for op, trips, owner in counted(graph, owners, rest):
         row = NKI[op.opcode]
         if not row.engines:
             continue
@@ -95,14 +95,14 @@ def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O
     return costs
 
 
-def _counted(
+def counted(
     graph: Graph, owners: Mapping[Op, O], owner: O, trips: int = 1
 ) -> Iterator[tuple[Op, int, O]]:
     """Every op with how often it runs and who it is charged to."""
     for op in graph.ops:
         here = owners.get(op, owner)
         for region, inner in regions_of(op):
-            yield from _counted(region, owners, here, trips * inner)
+            yield from counted(region, owners, here, trips * inner)
         if not op.regions:
             yield op, trips, here
 
