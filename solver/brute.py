@@ -16,11 +16,9 @@ from .check import check
 from .constraints import Constraint
 from .evaluate import evaluate
 from .objectives import Objective, Rank, rank
-from .problem import HBM, Candidate, Problem
-from .report import Solution, Source
-
-Copies = dict[tuple[str, str], str | None]
-"""Kept copies, each with the source of the conversion that makes it, or `None`."""
+from .plans import complete, ways_to_keep
+from .problem import Candidate, Problem
+from .report import Solution
 
 
 def brute(
@@ -57,41 +55,12 @@ def _covers(problem: Problem, position: int) -> Iterator[list[Candidate]]:
 
 def _plans(problem: Problem, picked: list[Candidate]) -> Iterator[Solution]:
     """Every plan that runs `picked`."""
-    needed = sorted({(port.value, port.layout) for c in picked for port in c.reads})
-    written = {(port.value, port.layout) for c in picked for port in c.writes}
-    sizes = {value.name: value.resident_bytes for value in problem.values}
-    ways: list[list[str | None]] = []
-    for value, layout in needed:
-        sources = [c.source for c in problem.conversions if (c.value, c.target) == (value, layout)]
-        usable: list[str | None] = [s for s in sources if s == HBM or (value, s) in written]
-        if (value, layout) in written and layout in sizes[value]:
-            usable.append(None)
-        ways.append(["absent", *usable])
-    for choice in product(*ways):
-        copies: Copies = {
-            copy: source for copy, source in zip(needed, choice, strict=True) if source != "absent"
+    ways = ways_to_keep(problem, picked)
+    for choice in product(*(["absent", *usable] for usable in ways.values())):
+        copies = {
+            copy: source for copy, source in zip(ways, choice, strict=True) if source != "absent"
         }
-        yield _complete(problem, picked, copies)
-
-
-def _complete(problem: Problem, picked: list[Candidate], copies: Copies) -> Solution:
-    """The plan that keeps `copies` and streams whatever else `picked` reads."""
-    sources = [
-        Source(c.name, p.value, p.layout, "sbuf" if (p.value, p.layout) in copies else "hbm")
-        for c in picked
-        for p in c.reads
-    ]
-    in_hbm = {source.value for source in sources if source.place == HBM}
-    in_hbm |= {value for (value, _), source in copies.items() if source == HBM}
-    in_hbm |= {value.name for value in problem.values if value.output}
-    made = [(value, source, layout) for (value, layout), source in copies.items() if source]
-    return Solution(
-        picked=tuple(candidate.name for candidate in picked),
-        stored=tuple(sorted(v.name for v in problem.values if v.producer and v.name in in_hbm)),
-        kept=tuple(sorted(copies)),
-        conversions=tuple(sorted(made)),
-        sources=tuple(sorted(sources, key=lambda s: (s.candidate, s.value, s.layout))),
-    )
+        yield complete(problem, picked, copies)
 
 
 def brute_ranked(
