@@ -10,7 +10,8 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-TYPED := benchmarks/measured benchmarks/validate.py benchmarks/simulate_speed.py
+TYPED := benchmarks/measured benchmarks/validate.py benchmarks/simulate_speed.py \
+	benchmarks/command.py benchmarks/lowered.py benchmarks/ranking.py
 LINTED := nkigen_lite solver cost_models tests examples $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help

@@ -9,17 +9,18 @@ at once. Simulated, not measured; milliseconds are processor time of finding the
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
 from time import process_time
 
-from kernels import Kernel, kernels
-from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import nkigen_lite
+from benchmarks.command import parser_of, run
+from benchmarks.kernels import Kernel, kernels
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.tensor_ir.passes.layout_solver.addresses import allocate
@@ -88,34 +89,28 @@ def row(figures: Figures) -> tuple[str, ...]:
     )
 
 
+def table(found: Sequence[Figures]) -> Table:
+    """The kernels, one line each."""
+    made = Table(title="SBUF bytes per partition and simulated time")
+    for name in COLUMNS:
+        made.add_column(name, justify="left" if name == "kernel" else "right")
+    for figures in found:
+        made.add_row(*row(figures))
+    return made
+
+
 def main() -> int:
     """Run the benchmark; 0, or 1 if a name selects nothing."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="kernels by prefix; default all")
+    parser = parser_of(__doc__, "kernel", 10.0)
     parser.add_argument("--target", default="trn2")
-    parser.add_argument("--time-limit", type=float, default=10.0, help="solver seconds per kernel")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    chosen = [
-        k for k in kernels() if not options.names or any(map(k.name.startswith, options.names))
-    ]
-    if not chosen:
-        print(f"no kernel starts with {', '.join(options.names)}", file=sys.stderr)
-        return 1
-    progress, found = Console(stderr=True), []
-    for kernel in chosen:
-        with progress.status(kernel.name):
-            found.append(measure(kernel, options.target, options.time_limit))
-    if options.json:
-        print(json.dumps([asdict(figures) for figures in found], indent=1))
-        return 0
-    table = Table(title=f"SBUF bytes per partition and simulated time on {options.target}")
-    for name in COLUMNS:
-        table.add_column(name, justify="left" if name == "kernel" else "right")
-    for figures in found:
-        table.add_row(*row(figures))
-    Console(width=None if sys.stdout.isatty() else 130).print(table)
-    return 0
+    return run(
+        options,
+        kernels(),
+        lambda kernel: kernel.name,
+        lambda kernel, say: measure(kernel, options.target, options.time_limit),
+        table,
+    )
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar
 
 from rich.console import Console
+from rich.status import Status
 from rich.table import Table
 
 WIDTH_IN_A_PIPE = 160
@@ -52,7 +53,7 @@ def run(
         for item in chosen:
             label = name(item)
             status.update(label)
-            found.append(measure(item, lambda text, label=label: status.update(f"{label}: {text}")))
+            found.append(measure(item, _sayer(status, label)))
     misses = missed(found)
     if options.json:
         print(json.dumps([_plain(figures) for figures in found], indent=1))
@@ -61,6 +62,10 @@ def run(
     for line in misses:
         print(f"target missed: {line}", file=sys.stderr if options.json else sys.stdout)
     return int(bool(misses))
+
+
+def _sayer(status: Status, label: str) -> Say:
+    return lambda text: status.update(f"{label}: {text}")
 
 
 def console() -> Console:

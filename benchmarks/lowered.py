@@ -94,13 +94,13 @@ def parts(asked: Asked, solution: solver.Solution) -> Iterator[Part]:
     """
     target = asked.planner.target
     terms = solver.evaluate(asked.problem, solution).steps
-    steps = {(step.kind, step.name): step for step in terms}
+    steps = {step.name: step for step in terms}
     schedule = schedule_of(asked.planner, solution)
     ended = 0.0
     for count, item in enumerate(schedule.items, 1):
         begun = replace(schedule, items=schedule.items[:count])
         ends = simulate_kernel(lower_schedule(begun), target).time_ns
-        step = steps[_key(item)]
+        step = steps[_name(item)]
         left = dict(step.busy)
         if asked.problem.prefetch in left:
             left[asked.problem.prefetch] -= step.early_ns
@@ -117,8 +117,8 @@ def parts(asked: Asked, solution: solver.Solution) -> Iterator[Part]:
         ended = ends
 
 
-def _key(item: Segment | Conversion) -> tuple[str, str]:
+def _name(item: Segment | Conversion) -> str:
     if isinstance(item, Segment):
-        return "segment", item.name
+        return item.name
     source = item.source.name if item.source else HBM
-    return "conversion", conversion_name(item.storage.name, source, item.target.name)
+    return conversion_name(item.storage.name, source, item.target.name)

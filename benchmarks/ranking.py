@@ -78,10 +78,14 @@ class Figures:
     worst_parts: tuple[Part, ...]
 
     @property
+    def best_us(self) -> float:
+        """The simulated time of the best of the ranked plans."""
+        return min(plan.simulated_us for plan in self.ranked)
+
+    @property
     def behind(self) -> float:
         """How much slower the first of the ranked plans is than the best of them."""
-        best = min(plan.simulated_us for plan in self.ranked)
-        return self.ranked[0].simulated_us / best - 1
+        return self.ranked[0].simulated_us / self.best_us - 1
 
 
 def feed_forward(x: Any, norm: Any, w_gate: Any, w_up: Any, w_down: Any) -> Any:
@@ -219,7 +223,7 @@ def table(found: Sequence[Figures]) -> Table:
             f"{np.mean(np.abs(errors) > FAR):.0%}",
             f"{len(figures.ranked)}",
             f"{figures.ranked[0].simulated_us:,.1f}",
-            f"{min(plan.simulated_us for plan in figures.ranked):,.1f}",
+            f"{figures.best_us:,.1f}",
             f"{figures.behind:.1%}",
             f"{figures.seconds:.1f}",
         )
@@ -247,9 +251,9 @@ def show_parts(figures: Figures) -> None:
     for name in ("predicted us", "simulated us", "overhead us", "early us", "busy us"):
         worst.add_column(name, justify="right" if name != "busy us" else "left")
     for part in figures.worst_parts:
-        times = part.predicted_us, part.simulated_us, part.overhead_us, part.early_us
+        shares = part.predicted_us, part.simulated_us, part.overhead_us, part.early_us
         busy = ", ".join(f"{name} {us:.1f}" for name, us in part.busy_us.items())
-        worst.add_row(part.name, *(f"{t:,.1f}" for t in times), busy)
+        worst.add_row(part.name, *(f"{us:,.1f}" for us in shares), busy)
     for shown in (made, worst):
         console().print(shown)
 

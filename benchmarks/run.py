@@ -8,17 +8,18 @@ compile seconds are wall time of this machine.
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
+from collections.abc import Sequence
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
-from kernels import Kernel, kernels
-from rich.console import Console
 from rich.table import Table
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
 import nkigen_lite
+from benchmarks.command import parser_of, run
+from benchmarks.kernels import Kernel, kernels
 
 COLUMNS = (
     *("kernel", "predicted µs", "simulated µs", "bound µs", "ratio", "greedy µs", "gap"),
@@ -56,35 +57,28 @@ def row(figures: dict[str, Any]) -> tuple[str, ...]:
     )
 
 
+def table(found: Sequence[dict[str, Any]]) -> Table:
+    """The kernels, one line each."""
+    made = Table(title=f"predicted on {found[0]['target']}, not measured")
+    for number, name in enumerate(COLUMNS):
+        made.add_column(name, justify="right" if number else "left", no_wrap=number == 0)
+    for figures in found:
+        made.add_row(*row(figures))
+    return made
+
+
 def main() -> int:
     """Run the benchmark; 0, or 1 if a name selects nothing."""
-    parser = argparse.ArgumentParser(description=__doc__, add_help=True)
-    parser.add_argument("names", nargs="*", metavar="NAME", help="kernels by prefix; default all")
+    parser = parser_of(__doc__, "kernel", 10.0)
     parser.add_argument("--target", default="trn2")
-    parser.add_argument("--time-limit", type=float, default=10.0, help="solver seconds per kernel")
-    parser.add_argument("--json", action="store_true", help="print the reports as JSON")
     options = parser.parse_args()
-    chosen = [
-        k for k in kernels() if not options.names or any(map(k.name.startswith, options.names))
-    ]
-    if not chosen:
-        print(f"no kernel starts with {', '.join(options.names)}", file=sys.stderr)
-        return 1
-    progress = Console(stderr=True)
-    found = []
-    for kernel in chosen:
-        with progress.status(kernel.name):
-            found.append(measure(kernel, options.target, options.time_limit))
-    if options.json:
-        print(json.dumps(found, indent=1))
-        return 0
-    table = Table(title=f"predicted on {options.target}, not measured")
-    for number, name in enumerate(COLUMNS):
-        table.add_column(name, justify="right" if number else "left", no_wrap=number == 0)
-    for figures in found:
-        table.add_row(*row(figures))
-    Console(width=None if sys.stdout.isatty() else 160).print(table)
-    return 0
+    return run(
+        options,
+        kernels(),
+        lambda kernel: kernel.name,
+        lambda kernel, say: measure(kernel, options.target, options.time_limit),
+        table,
+    )
 
 
 if __name__ == "__main__":

@@ -9,17 +9,17 @@ machine changes; `est s` is the solver's own machine-independent clock, which th
 
 from __future__ import annotations
 
-import argparse
-import json
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
-from stacks import load
 
+sys.path.insert(0, str(Path(__file__).parents[1]))
+from benchmarks.command import parser_of, run
+from benchmarks.stacks import load
 from solver import Problem, check, solve
 from solver.repeat import repeat
 from solver.synthetic import layered_problem
@@ -85,56 +85,40 @@ def measure(name: str, problem: Problem, time_limit: float, processes: int) -> R
     )
 
 
-def table(runs: list[Run]) -> Table:
+def table(runs: Sequence[Run]) -> Table:
     """The runs, one line each."""
     made = Table(title="variables: of the largest model; s: wall time of this machine")
     columns = ("ops", "candidates", "variables", "pieces", "rounds", "solves", "status", "gap")
     made.add_column("problem", no_wrap=True)
     for name in (*columns, "µs", "/greedy", "s", "est s"):
         made.add_column(name, justify="right")
-    for run in runs:
+    for each in runs:
         made.add_row(
-            run.problem,
-            *(f"{n:,}" for n in (run.ops, run.candidates, run.variables)),
-            *map(str, (run.pieces, run.rounds, run.solves)),
-            run.status,
-            f"{run.gap:.3%}",
-            f"{run.objective_ns / 1000:,.1f}",
-            "-" if run.greedy_share is None else f"{run.greedy_share:.2f}",
-            f"{run.seconds:.1f}",
-            f"{run.estimated_seconds:.1f}",
+            each.problem,
+            *(f"{n:,}" for n in (each.ops, each.candidates, each.variables)),
+            *map(str, (each.pieces, each.rounds, each.solves)),
+            each.status,
+            f"{each.gap:.3%}",
+            f"{each.objective_ns / 1000:,.1f}",
+            "-" if each.greedy_share is None else f"{each.greedy_share:.2f}",
+            f"{each.seconds:.1f}",
+            f"{each.estimated_seconds:.1f}",
         )
     return made
 
 
 def main() -> int:
     """Run the benchmark; 0, or 1 if a name selects nothing."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("names", nargs="*", metavar="NAME", help="problems by prefix; default all")
-    parser.add_argument("--time-limit", type=float, default=60.0, help="seconds per problem")
+    parser = parser_of(__doc__, "problem", 60.0)
     parser.add_argument("--processes", type=int, default=2)
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
-    chosen = [
-        (name, make)
-        for name, make in problems()
-        if not options.names or any(map(name.startswith, options.names))
-    ]
-    if not chosen:
-        print(f"no problem starts with {', '.join(options.names)}", file=sys.stderr)
-        return 1
-    progress = Console(stderr=True)
-    runs = []
-    for name, make in chosen:
-        with progress.status(name):
-            runs.append(measure(name, make(), options.time_limit, options.processes))
-    if options.json:
-        print(json.dumps([asdict(run) for run in runs], indent=1))
-    else:
-        Console(width=None if sys.stdout.isatty() else 160).print(table(runs))
-    return 0
+    return run(
+        options,
+        problems(),
+        lambda named: named[0],
+        lambda named, say: measure(named[0], named[1](), options.time_limit, options.processes),
+        table,
+    )
 
 
 if __name__ == "__main__":
