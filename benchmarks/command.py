@@ -40,16 +40,17 @@ def run(
     measure: Callable[[Item, Say], Found],
     table: Callable[[Sequence[Found]], Table],
     missed: Callable[[Sequence[Found]], Sequence[str]] = lambda found: (),
+    notes: Callable[[Sequence[Found]], Iterable[str]] = lambda found: (),
 ) -> int:
     """Measure the items that `options` selects, with a progress line on a terminal, and print what
-    was found; 0, or 1 if a name selects nothing or a target is missed."""
+    was found, with notes; 0, or 1 if a name selects nothing or a target is missed."""
     names = tuple(options.names)
     chosen = [item for item in items if not names or name(item).startswith(names)]
     if not chosen:
         print(f"nothing starts with {' or '.join(names)}", file=sys.stderr)
         return 1
     found = []
-    with Console(stderr=True).status("") as status:
+    with console(stderr=True).status("") as status:
         for item in chosen:
             label = name(item)
             status.update(label)
@@ -59,6 +60,8 @@ def run(
         print(json.dumps([_plain(figures) for figures in found], indent=1))
     else:
         console().print(table(found))
+        for line in notes(found):
+            print(line)
     for line in misses:
         print(f"target missed: {line}", file=sys.stderr if options.json else sys.stdout)
     return int(bool(misses))
@@ -68,10 +71,13 @@ def _sayer(status: Status, label: str) -> Say:
     return lambda text: status.update(f"{label}: {text}")
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """As wide as the terminal, or as tables need where there is none."""
-    return Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE)
+    stream = sys.stderr if stderr else sys.stdout
+    return Console(width=None if stream.isatty() else WIDTH_IN_A_PIPE, stderr=stderr)
 
 
 def _plain(figures: Any) -> Any:
+    if isinstance(figures, list):
+        return [_plain(each) for each in figures]
     return asdict(figures) if is_dataclass(figures) and not isinstance(figures, type) else figures

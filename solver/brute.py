@@ -29,7 +29,7 @@ def brute(
     Exponential in ops, candidates and values: for problems of about five ops.
     """
     best: tuple[Rank, Solution] | None = None
-    for picked in _covers(problem, 0):
+    for picked in covers(problem):
         least = sum(c.overhead_ns + max(c.busy.values(), default=0) for c in picked)
         if best is not None and objective == "time" and least > best[0][0]:
             continue
@@ -43,13 +43,13 @@ def brute(
     return best
 
 
-def _covers(problem: Problem, position: int) -> Iterator[list[Candidate]]:
+def covers(problem: Problem, position: int = 0) -> Iterator[list[Candidate]]:
     """Every sequence of candidates that covers the ops from `position` on."""
     if position == len(problem.ops):
         yield []
     for candidate in problem.candidates:
         if candidate.ops[0] in problem.ops[position : position + 1]:
-            for rest in _covers(problem, position + len(candidate.ops)):
+            for rest in covers(problem, position + len(candidate.ops)):
                 yield [candidate, *rest]
 
 
@@ -69,7 +69,7 @@ def brute_ranked(
     """All legal plans that pick, store or keep something else, best first; of those that only
     convert otherwise, the best."""
     best: dict[object, tuple[Rank, Solution]] = {}
-    for picked in _covers(problem, 0):
+    for picked in covers(problem):
         for solution in _plans(problem, picked):
             if not check(problem, solution, constraints=constraints):
                 found = rank(evaluate(problem, solution), objective)
