@@ -100,18 +100,18 @@ def draw(count: int, seed: int = 0) -> list[Graph]:
     found: dict[str, Graph] = {}
     while len(found) < count:
         for size in SIZES:
-            for graph in _some(size, seed):
+            for graph in _some(size, seed, min(100, 3 * count)):
                 found.setdefault(graph.dump(), graph)
         seed += 1
     return list(found.values())[:count]
 
 
-def _some(size: int, seed: int) -> list[Graph]:
+def _some(size: int, seed: int, examples: int) -> list[Graph]:
     found: list[Graph] = []
 
     @seeded(seed)
     @settings(
-        max_examples=100,
+        max_examples=examples,
         database=None,
         deadline=None,
         phases=[Phase.generate],
@@ -149,6 +149,8 @@ def measure(drawn: Drawn, options: argparse.Namespace, say: Say) -> list[Found]:
         return [replace(empty, skipped="an op alone does not fit SBUF")]
     if not problem.ops:
         return [replace(empty, skipped="nothing is left to compute")]
+    if len(problem.ops) > options.largest:
+        return [replace(empty, skipped=f"more than {options.largest} ops once decomposed")]
     say(f"{len(problem.ops)} ops, {len(problem.candidates)} candidates")
     for kept in (0, *KEPT):
         less = fewer(problem, kept) if kept else problem
@@ -272,6 +274,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0, help="of the drawing")
     parser.add_argument("--plans", type=int, default=1000, help="most to look at one by one")
     parser.add_argument("--width", type=int, default=2000, help="most to tell apart at an op")
+    parser.add_argument("--largest", type=int, default=MANY, help="most ops once decomposed")
     options = parser.parse_args(arguments)
     kinds = targets()
     with console(stderr=True).status("drawing graphs"):
