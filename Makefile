@@ -56,7 +56,7 @@ format: $(READY) ## rewrite the sources in the project's format
 	@$(PY) -m ruff check --quiet --fix $(LINTED)
 	@$(PY) -m ruff format --quiet $(LINTED)
 
-bench: $(READY) ## run the benchmarks
+bench: $(READY) ## compile the benchmark kernels; docs/benchmarks.md lists the other benchmarks
 	@$(PY) benchmarks/run.py $(BENCH)
 
 validate: $(READY) ## compare predictions with published hardware measurements
