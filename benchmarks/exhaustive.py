@@ -2,8 +2,8 @@
 
     python benchmarks/exhaustive.py [--graphs 520] [--seed 0] [--json] [NAME ...]
 
-Graphs of up to six ops are drawn by the generator of the tests, over all ops, ranks and element
-types. Each becomes the solver's problem as in a compilation, for trn2, every third for a trn2 with
+Graphs of up to six ops are drawn by the generator of the tests, over all ops and ranks, of
+floats and bools. Each becomes the solver's problem as in a compilation, for trn2, every third for a trn2 with
 little SBUF; and again with one byte less of SBUF than the optimum of the first takes. CP-SAT's
 answer is compared with dynamic programming (`solver.frontier`) and, where there are no more plans
 than `--plans`, with all of them one by one (`solver.brute`). Ops such as `power` are decomposed
@@ -273,7 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--graphs", type=int, default=520, help="how many to draw")
     parser.add_argument("--seed", type=int, default=0, help="of the drawing")
     parser.add_argument("--plans", type=int, default=1000, help="most to look at one by one")
-    parser.add_argument("--width", type=int, default=2000, help="most to tell apart at an op")
+    parser.add_argument("--width", type=int, default=1000, help="most to tell apart at an op")
     parser.add_argument("--largest", type=int, default=MANY, help="most ops once decomposed")
     options = parser.parse_args(arguments)
     kinds = targets()
