@@ -2,9 +2,9 @@
 
     python benchmarks/exhaustive.py [--graphs 520] [--seed 0] [--json] [NAME ...]
 
-Graphs of up to six ops are drawn by the generator of the tests, over all ops and ranks, of
-floats and bools. Each becomes the solver's problem as in a compilation, for trn2, every third for a trn2 with
-little SBUF; and again with one byte less of SBUF than the optimum of the first takes. CP-SAT's
+Graphs of up to six ops are drawn by the generator of the tests, over all ops and ranks, of floats
+and bools. Each becomes the solver's problem as in a compilation, for trn2, every third for a trn2
+with little SBUF; and again with one byte less of SBUF than the optimum of the first takes. CP-SAT's
 answer is compared with dynamic programming (`solver.frontier`) and, where there are no more plans
 than `--plans`, with all of them one by one (`solver.brute`). Ops such as `power` are decomposed
 into dozens; where that leaves more plans to tell apart than `--width`, the problem is solved with
