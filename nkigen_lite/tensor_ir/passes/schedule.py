@@ -7,6 +7,7 @@ lowering carries it out and decides nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
 from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS, partition_tile
@@ -44,6 +45,11 @@ class Layout:
 
 ROW = Layout(None, 1)
 ALL = Layout(None, PARTITIONS)
+
+BY_DMA: Literal["dma"] = "dma"
+Via = Layout | Literal["dma"]
+"""How a storage comes into a layout that HBM's order does not suit: loaded in another layout and
+transposed on chip, or transposed by the DMA that loads it."""
 
 
 def free_elements(axes: tuple[Axis, ...], layout: Layout, sizes: dict[Axis, int]) -> int:
@@ -91,12 +97,12 @@ class Port:
         layout: on chip, in the storage's axes.
         streamed: whether it comes from (goes to) HBM inside the segment's loops; otherwise it is
             kept whole in SBUF in that layout.
-        via: read from HBM with this axis on partitions and transposed on chip afterwards.
+        via: how it is transposed on the way, if it is.
     """
 
     layout: Layout
     streamed: bool
-    via: Layout | None = None
+    via: Via | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +159,7 @@ class Conversion:
     storage: Storage
     source: Layout | None
     target: Layout
-    via: Layout | None = None
+    via: Via | None = None
 
     @property
     def name(self) -> str:

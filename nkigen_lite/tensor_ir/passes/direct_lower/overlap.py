@@ -60,11 +60,13 @@ def overlapped(
     ranges: Ranges,
     stages: int,
     stage: Callable[[int, Ranges, int], None],
+    before: Callable[[int], None],
 ) -> None:
     """Emit the full blocks of a loop, at least as many as stages.
 
     ``stage(number, ranges, ended)`` emits one stage of an iteration, when the first ``ended``
-    stages have no iteration left to begin.
+    stages have no iteration left to begin; ``before(number)`` what a stage needs before its first
+    iteration, outside the loop.
     """
     whole = ranges.get(loop.axis, full(loop.axis))
     trips = whole.size // loop.block
@@ -79,7 +81,10 @@ def overlapped(
 
     for newest in range(stages - 1):
         for number in range(newest + 1):
+            if number == newest:
+                before(number)
             run(number, Affine((newest - number) * loop.block))
+    before(stages - 1)
     first = Affine((stages - 1) * loop.block)
     if trips == stages:
         all_stages(first)
@@ -103,7 +108,7 @@ def cuts_of(segment: Segment) -> list[int]:
     and the sums that it adds up on the way.
     """
     steps = segment.steps
-    if segment.stream or not segment.loops or len(steps) < 2:
+    if segment.stream or not segment.loops:
         return []
     loop = segment.loops[-1]
     if loop.axis.extent < 2 * loop.block:

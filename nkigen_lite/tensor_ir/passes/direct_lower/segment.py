@@ -16,7 +16,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     new_buffer,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
-from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, load, store
+from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
     Key,
@@ -30,6 +30,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Layout,
     Port,
     Segment,
+    Via,
     drained_matmul,
     in_view_axes,
     read_layout,
@@ -58,7 +59,7 @@ class SegmentLowering(SegmentBuffers):
     def _nest(self, depth: int, ranges: Ranges) -> None:
         """Everything that belongs at this depth, then the next loop with what is inside it."""
         before = dict(self.blocks), dict(self.local), dict(self.turned)
-        self._loads(depth, ranges)
+        self._loads(depth, ranges, 0 if self._stages_at(depth, ranges) > 1 else None)
         self._steps(depth, ranges)
         if depth < len(self.segment.loops):
             self._loop(depth, ranges)
@@ -67,16 +68,25 @@ class SegmentLowering(SegmentBuffers):
     def _loop(self, depth: int, ranges: Ranges) -> None:
         loop = self.segment.loops[depth]
         whole = ranges.get(loop.axis, full(loop.axis))
-        inside = depth + 1 == len(self.segment.loops)
-        stages = len(self.segment.run.cuts) + 1
-        if inside and stages > 1 and whole.size >= stages * loop.block:
+        stages = self._stages_at(depth, ranges)
+        if stages > 1:
             self.rings.clear()
-            overlapped(self.b, loop, ranges, stages, partial(self._stage, depth + 1))
+            stage = partial(self._stage, depth + 1)
+            overlapped(self.b, loop, ranges, stages, stage, partial(self._loads, depth, ranges))
             done = whole.size // loop.block * loop.block
             ranges = {**ranges, loop.axis: Range(whole.start + done, whole.size - done)}
         for_blocks(
             self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
         )
+
+    def _stages_at(self, depth: int, ranges: Ranges) -> int:
+        """How many stages the loop at this depth has; 1 if its iterations do not overlap."""
+        stages = len(self.segment.run.cuts) + 1
+        if depth + 1 != len(self.segment.loops):
+            return 1
+        loop = self.segment.loops[depth]
+        whole = ranges.get(loop.axis, full(loop.axis))
+        return stages if whole.size >= stages * loop.block else 1
 
     def _stage(self, depth: int, stage: int, ranges: Ranges, ended: int) -> None:
         """One stage of an iteration of the innermost loop, with what earlier stages have made."""
@@ -98,11 +108,17 @@ class SegmentLowering(SegmentBuffers):
         self.stage = None
         self.blocks, self.local, self.turned = before
 
-    def _loads(self, depth: int, ranges: Ranges) -> None:
+    def _loads(self, depth: int, ranges: Ranges, first_stage: int | None = None) -> None:
+        """What is loaded at this depth; with ``first_stage`` only what a stage of the loop inside
+        is the first to read, or a step before that loop: so that what later stages need does not
+        stand in the queues before what the first needs."""
         stream = self.segment.stream
         for at, step in enumerate(self.segment.steps):
             impl = self.segment.impls[at]
             if step.kind == "hbm_copy" or not self._is_here(2 * at):
+                continue
+            reads_at = self._stage_of(2 * at + 1) if self.step_depth(at) > depth else 0
+            if first_stage not in (None, reads_at):
                 continue
             for position, view in enumerate(step.reads):
                 if stream and stream.axis in view.axes and step is self.streaming_step():
@@ -126,7 +142,7 @@ class SegmentLowering(SegmentBuffers):
                 self.blocks[key] = self._loaded(view, key, layout, port.via, ranges)
 
     def _loaded(
-        self, view: View, key: Key, layout: Layout, via: Layout | None, ranges: Ranges
+        self, view: View, key: Key, layout: Layout, via: Via | None, ranges: Ranges
     ) -> Buffer:
         """The present block of a view, loaded."""
         copies = self._copies_of(view)
@@ -135,11 +151,7 @@ class SegmentLowering(SegmentBuffers):
             buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
         else:
             buffer = self._block(view, layout, ranges, copies)
-        coords = [Coord(a) for a in buffer.axes]
-        if via is None:
-            load(self.b, self.hbm, view, buffer, coords, ranges)
-        else:
-            load_via(self.b, self.hbm, view, buffer, via, ranges)
+        load_via(self.b, self.hbm, view, buffer, via, ranges)
         return buffer
 
     def _steps(self, depth: int, ranges: Ranges) -> None:
@@ -220,7 +232,7 @@ class SegmentLowering(SegmentBuffers):
         self, view: View, port: Port, target: Buffer, coords: Sequence[Coord], ranges: Ranges
     ) -> None:
         """Store the present block, transposed on chip before if its port says so."""
-        if port.via is not None:
+        if isinstance(port.via, Layout):
             layout = in_view_axes(view, port.via)
             name = f"{view.storage.name}_staged"
             block = {a: ranges.get(a, full(a)) for a in view.axes}

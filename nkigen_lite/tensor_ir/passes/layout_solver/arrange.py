@@ -108,7 +108,11 @@ class Arranger:
             {engine: ns / trips for engine, ns in own.items()}
             for own in piece.busy_of_places(2 * len(steps))
         ]
+        found = best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
+        if trips > 1 and 1 in cuts and all(1 not in way for way, _ in found):
+            # The model does not tell what loads gain from a stage of their own.
+            found.append(((1,), found[0][1]))
         return [
             _Way(piece, replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
-            for way, interval in best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
+            for way, interval in found
         ]

@@ -10,30 +10,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import solver
 from cost_models import Target
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import Cost
-from nkigen_lite.tensor_ir.passes.schedule import Arrangement, Conversion, Layout
+from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, Arrangement, Conversion, Layout, Via
 
 MOST = 1 << 15  # prices remembered of each kind
 
-Place = tuple[int, int]
+Place = tuple[int, int] | Literal["dma"]
 """A layout of some storage: the position of its partition axis among the storage's, or -1, and the
-rows."""
+rows; or ``BY_DMA``."""
 
 
-def place_of(layout: Layout, storage: Storage) -> Place:
+def place_of(layout: Via, storage: Storage) -> Place:
     """A layout without the storage's names."""
+    if not isinstance(layout, Layout):
+        return layout
     axis = layout.partition
     return (storage.axes.index(axis) if axis in storage.axes else -1), layout.rows
 
 
-def layout_at(place: Place, storage: Storage) -> Layout:
+def layout_at(place: Place, storage: Storage) -> Via:
     """The layout of a storage at a place."""
+    if place == BY_DMA:
+        return place
     position, rows = place
     return Layout(None if position < 0 else storage.axes[position], rows)
 

@@ -11,6 +11,7 @@ from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.allocation import Allocation, Place
 from nkigen_lite.tensor_ir.passes.axes import Step, Storage
 from nkigen_lite.tensor_ir.passes.schedule import (
+    BY_DMA,
     HBM,
     Conversion,
     Impl,
@@ -229,7 +230,8 @@ def _how(step: Step, impl: Impl) -> str:
 
 def _conversion(item: Conversion, term: solver.Step) -> SegmentPlan:
     source = item.source.name if item.source else HBM
-    via = f" via {item.via.name}" if item.via else ""
+    by = item.via if item.via in (None, BY_DMA) else item.via.name
+    via = f" via {by}" if by else ""
     step = StepPlan(item.storage.name, "convert", (item.storage.name,),
                     f"{source} to {item.target.name}{via}", None)  # fmt: skip
     return SegmentPlan(

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import solver
-from cost_models import Target
+from cost_models import TRANSPOSED_BYTES, Target
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
@@ -36,11 +36,13 @@ from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
+    BY_DMA,
     ROW,
     Arrangement,
     Conversion,
     Layout,
     Segment,
+    Via,
     read_layout,
     write_layout,
 )
@@ -116,6 +118,7 @@ class Pricer:
         arranged = self.arranger.arrange(segment, ports, piece, min(times, default=math.inf))
         if arranged is None:
             return None
+        arranged = self._turned_by_dma(segment, ports, arranged)
         priced = self._priced(choice, name, ports, segment, arranged)
         self.memory.choices[key] = _figures(priced, plain, own.busy_ns, own.sbuf_bytes)
         return priced
@@ -139,6 +142,20 @@ class Pricer:
             streamed_ns=piece.line.time_ns,
             kept_ns=own_ns + max(piece.own.busy.values(), default=0.0),
         )
+
+    def _turned_by_dma(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+        """The segment with what it transposes of its loads transposed by the DMA instead, if that
+        is faster."""
+        turned = [(i, i.via) for i in ports if i.via is not None and self.turns_by_dma(i)]
+        for info, _ in turned:
+            info.via = BY_DMA
+        if turned:
+            tried = self.arranger.lower(segment, ports)
+            if tried.line.time_ns < piece.line.time_ns and self.arranger.fits(tried, ports):
+                return tried
+        for info, via in turned:
+            info.via = via
+        return piece
 
     # --- ports -----------------------------------------------------------------------------------
 
@@ -165,7 +182,7 @@ class Pricer:
         used_outside = any(u not in inside for u in self.consumers.get(storage, ()))
         return storage.kind == "output" or used_outside
 
-    def best_via(self, choice: Choice, info: PortInfo) -> Layout | None:
+    def best_via(self, choice: Choice, info: PortInfo) -> Via | None:
         """The layout in which a port is best loaded or stored, None for the one wanted on chip:
         straight, or transposed on chip where that would mean short DMA runs.
 
@@ -192,6 +209,16 @@ class Pricer:
         if key not in known:
             known[key] = self.arranger.bench.conversion(item)
         return known[key]
+
+    def turns_by_dma(self, info: PortInfo) -> bool:
+        """Whether a DMA can transpose what it loads for a port: rows in HBM become columns."""
+        axes = info.storage.axes
+        return (
+            info.side == "read"
+            and info.storage.dtype.itemsize in TRANSPOSED_BYTES
+            and len(axes) > 1
+            and info.layout.partition == axes[-1]
+        )
 
     def vias(self, info: PortInfo) -> list[Layout]:
         """Layouts to load or store in when the wanted one means short DMA runs."""

@@ -21,7 +21,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo, resident_
 from nkigen_lite.tensor_ir.passes.layout_solver.pricer import Priced, Pricer
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
-from nkigen_lite.tensor_ir.passes.schedule import HBM, Conversion, Layout
+from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
 
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
@@ -186,7 +186,9 @@ class Planner:
         if source is not None and not can_convert(storage.dtype, source, target):
             return
         info = PortInfo(storage, target, "read", True)
-        vias = self.pricer.vias(info) if source is None else []
+        vias: list[Via] = [*self.pricer.vias(info)] if source is None else []
+        if source is None and self.pricer.turns_by_dma(info):
+            vias.append(BY_DMA)
         ways = [Conversion(storage, source, target, via) for via in (None, *vias)]
         costs = [self.pricer.cost_of_conversion(item) for item in ways]
         item, cost = min(zip(ways, costs, strict=True), key=lambda w: sum(w[1].busy.values()))
