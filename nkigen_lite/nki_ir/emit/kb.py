@@ -302,6 +302,24 @@ def _in_f32(op: Op, tracing: Tracing, call: Callable[[Any, Any], None]) -> None:
         tracing.release(scratch)
 
 
+def scalar_reduce(op: Op, tracing: Tracing) -> None:
+    """x op0 s and its reduction, in two calls; in float32 tiles, as the reduction reads what was
+    written."""
+    dst, reduced, x = op.inputs[:3]
+    if dst.type.dtype is not DType.F32 or x.type.dtype is not DType.F32 or op.attrs["negate"]:
+        raise NotSupported(f"emit_to_kb: {op.opcode}: calls are known for float32, not negated")
+    imm = op.attrs["imm0"]
+    operand = tracing.column(op.inputs[3]) if imm is None else imm
+    operation = enum_member(op, tracing, "arith_op", op.attrs["op0"], ARITH_OPS)
+    _scalar_calls(tracing, tracing.tile(dst), tracing.tile(x), [(operation, operand)])
+    tracing.isa.tensor_reduce_arith(
+        dst=tracing.column(reduced),
+        src=tracing.tile(dst),
+        op=enum_member(op, tracing, "arith_op", op.attrs["reduce_op"], ARITH_OPS),
+        num_r_dim=dst.type.rank - 1,
+    )
+
+
 def scalar_tensor_tensor(op: Op, tracing: Tracing) -> None:
     """(x op0 s) op1 tensor; ``tensor - y`` is ``(y - tensor) * -1``."""
     dst, x, tensor = (tracing.tile(value) for value in op.inputs[:3])

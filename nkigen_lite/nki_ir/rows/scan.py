@@ -116,7 +116,7 @@ compute(
         reduce_res=column(1),
         reduce_res_negate=flag("negate"),
     ),
-    kb=kb.unknown(kb.NO_CALL),
+    kb=kb.scalar_reduce,
 )
 
 # --- tensor and scalar, accumulated --------------------------------------------------------------

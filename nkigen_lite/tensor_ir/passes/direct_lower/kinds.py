@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
+from nkigen_lite.nki_ir.types import Affine
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower import memory
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
+    Range,
     Ranges,
     Rows,
     for_blocks,
@@ -33,10 +35,12 @@ from nkigen_lite.tensor_ir.passes.direct_lower.matmul import (
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import Args, emit_pointwise
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
+    ALU,
     Sides,
     combine,
     emit_reduce,
     identity_start,
+    kind_of,
 )
 from nkigen_lite.tensor_ir.passes.schedule import Impl, in_view_axes
 
@@ -65,9 +69,9 @@ def pointwise(
             lambda rows, inner: _pointwise_part(s, step, impl, dst, coords, rows, order, inner),
         )
 
-    sums = s.sums_of(step)
+    reduced = s.reader_of_rows(step) is not None
     for group in row_groups(impl.partition, ranges, _rows(s, impl)):
-        if sums or _pays_by_tile(step, order, ranges):
+        if reduced or _pays_by_tile(step, order, ranges):
             for_tiles(s.b, group, parts)
         else:
             parts(group)
@@ -122,9 +126,11 @@ def _pointwise_part(
             if not varying and rows.tiles == 1:
                 columns[-1] = tile_view(s.b, buffer, at, rows, [], ranges)
     attrs = step.op.attrs if step.op else {}
-    wanted = s.sums_of(step)
-    sums = tile_view(s.b, *wanted, rows, [], ranges) if wanted else None
-    emit_pointwise(s.b, step, Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums))
+    reader = s.reader_of_rows(step)
+    sums = s.reduced_into(reader, rows, ranges) if reader else None
+    reduction = ALU[kind_of(reader)] if reader else "add"
+    args = Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums, reduction)
+    emit_pointwise(s.b, step, args)
 
 
 def matmul(
@@ -221,6 +227,12 @@ def reduce(
 ) -> None:
     """Reduce the block, or run over it in blocks of the streamed axis."""
     stream = s.segment.stream
+    if step in s.partial:
+        parts, along = s.partial.pop(step)
+        own = [Coord(a) for a in parts.axes]
+        rows = {**ranges, along: Range(Affine(), parts.sizes[along])}
+        emit_reduce(s.b, step, impl, Sides(parts, own, dst, coords), rows)
+        return
     if stream is None or step is not s.streaming_step():
         src, at = s.source(step, impl, 0)
         emit_reduce(s.b, step, impl, Sides(src, at, dst, coords), ranges)

@@ -17,9 +17,9 @@ from dataclasses import dataclass
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import Affine
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step
+from nkigen_lite.tensor_ir.passes.axes import Axis
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, Range, Ranges, full
-from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import is_activation
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import reducing_step
 from nkigen_lite.tensor_ir.passes.schedule import Layout, Loop, Segment, drained_matmul
 
 
@@ -104,8 +104,8 @@ def cuts_of(segment: Segment) -> list[int]:
     """Where the steps may be cut, in a loop of two trips or more; places count as in
     ``Arrangement.cuts``.
 
-    Never between a matmul and the step that takes its result out of PSUM, nor between an activation
-    and the sums that it adds up on the way.
+    Never between a matmul and the step that takes its result out of PSUM, nor between a step and
+    the reduction that it makes on the way.
     """
     steps = segment.steps
     if segment.stream or not segment.loops:
@@ -117,12 +117,8 @@ def cuts_of(segment: Segment) -> list[int]:
     for position in range(1, len(steps)):
         if drained_matmul(segment, position) is not None:
             joined |= {2 * position, 2 * position + 1}
-    for position, step in enumerate(steps):
-        if is_activation(step):
-            sums = (at for at, s in enumerate(steps) if _adds_up(s, step))
-            joined |= {place for at in sums for place in range(2 * position + 2, 2 * at + 2)}
+    for position in range(len(steps)):
+        reader = reducing_step(segment, position)
+        if reader is not None:
+            joined |= set(range(2 * position + 2, 2 * reader + 2))
     return [place for place in range(1, 2 * len(steps)) if place not in joined]
-
-
-def _adds_up(step: Step, activation: Step) -> bool:
-    return step.kind == "reduce" and step.reads[0].storage is activation.write.storage

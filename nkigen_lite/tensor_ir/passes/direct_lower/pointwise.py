@@ -11,7 +11,7 @@ from nkigen_lite.core.ir import Value
 from nkigen_lite.errors import NotSupported
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import MemorySpace
-from nkigen_lite.tensor_ir.passes.axes import Stage, Step
+from nkigen_lite.tensor_ir.passes.axes import Axis, Stage, Step, View
 
 _NATIVE = (DType.I32, DType.U32)
 Operand = Value | float | int | bool
@@ -27,8 +27,9 @@ class Args:
         columns: per operand, its view as one value per partition where it is no more than that.
         dtypes: per operand, its element type.
         attrs: the tensor_ir op's attributes.
-        sums: where the sum over the free dimensions of what an activation writes is wanted, too:
-            one value per partition.
+        sums: where the reduction over the free dimensions of what is written is wanted, too: one
+            value per partition.
+        reduction: which one, as an ALU op.
     """
 
     dst: Value
@@ -37,6 +38,7 @@ class Args:
     dtypes: tuple[DType, ...]
     attrs: dict[str, Any]
     sums: Value | None = None
+    reduction: str = "add"
 
 
 Emit = Callable[[Builder, Args], None]
@@ -134,7 +136,7 @@ def arith(name: str) -> Emit:
         for position in (1, 0):
             number, tile, reverse = a.srcs[position], a.srcs[1 - position], position == 0
             if not isinstance(number, Value) and isinstance(tile, Value):
-                b.tensor_scalar_arith(a.dst, tile, op0=name, imm0=float(number), reverse0=reverse)
+                _with_scalar(b, a, tile, op0=name, imm0=float(number), reverse0=reverse)
                 return
         if not _by_column(b, a, name):
             _two_tiles(b, a, name)
@@ -153,9 +155,19 @@ def _by_column(b: Builder, a: Args, name: str) -> bool:
             wide = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, name="column")
             b.tensor_copy(wide, column)
             column = wide
-        b.tensor_scalar_arith(a.dst, tile, column, op0=name, reverse0=reverse)
+        _with_scalar(b, a, tile, column, op0=name, reverse0=reverse)
         return True
     return False
+
+
+def _with_scalar(
+    b: Builder, a: Args, tile: Value, *column: Value, reverse0: bool, **attrs: Any
+) -> None:
+    """One operation by a scalar, with the reduction of its results if that is wanted."""
+    if a.sums is None:
+        b.tensor_scalar_arith(a.dst, tile, *column, reverse0=reverse0, **attrs)
+    else:
+        b.tensor_scalar_reduce(a.dst, a.sums, tile, *column, reduce_op=a.reduction, **attrs)
 
 
 def _two_tiles(b: Builder, a: Args, name: str) -> None:
@@ -220,6 +232,8 @@ _ARITHMETIC = {
     "less": "less",
     "less_equal": "less_equal",
 }
+
+_COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "not_equal"})
 
 EMITTERS: dict[str, Emit] = {
     "copy": copy,
@@ -373,6 +387,22 @@ def is_activation(step: Step) -> bool:
     if step.kind != "pointwise" or step.op is None:
         return False
     return step.op.opcode in _ACTIVATIONS
+
+
+def takes_scalar(step: Step, partition: Axis | None) -> bool:
+    """Whether a pointwise step is one arithmetic operation of a tile by a number, or by one value
+    per partition of the axis there, in the order that ``tensor_scalar_reduce`` has."""
+    opcode = step.op.opcode if step.kind == "pointwise" and step.op and not step.stages else ""
+    if opcode not in _ARITHMETIC or any(v.storage.dtype in _NATIVE for v in step.reads):
+        return False
+    tile, scalar = step.reads
+    if opcode in _COMMUTATIVE and _is_scalar(tile, partition):
+        tile, scalar = scalar, tile
+    return _is_scalar(scalar, partition) and not _is_scalar(tile, partition)
+
+
+def _is_scalar(view: View, partition: Axis | None) -> bool:
+    return view.storage.kind == "constant" or set(view.axes) <= {partition}
 
 
 def has_emitter(opcode: str) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from nkigen_lite.core.dtypes import DType
+from nkigen_lite.nki_ir.types import Affine
 from nkigen_lite.tensor_ir.passes.axes import Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
@@ -16,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     new_buffer,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
@@ -23,7 +26,11 @@ from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
     SegmentBuffers,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
-from nkigen_lite.tensor_ir.passes.direct_lower.sums import copy_made_at_once, summing_step
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import (
+    copy_made_at_once,
+    reducing_step,
+    row_axis,
+)
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
@@ -184,20 +191,32 @@ class SegmentLowering(SegmentBuffers):
         following = position + 1
         drains_into = following < len(self.segment.steps) and self._is_epilogue(following)
         writer = following if drains_into else position
-        reader = None
-        if writer == position and not self.segment.stream:
-            reader = summing_step(self.segment, position, ranges)
-            same_depth = reader is None or self.step_depth(reader) == self.step_depth(position)
-            reader = reader if same_depth else None
-        if reader is not None:
+        reader = reducing_step(self.segment, writer)
+        if reader is not None and self.step_depth(reader) != self.step_depth(writer):
+            reader = None
+        if reader is not None and writer == position:
             writer = copy_made_at_once(self.segment, position, reader)
         if writer > position:
             self.narrowed.add(self.segment.steps[writer])
         target, coords = self._target(writer, ranges)
-        if reader is not None:
+        if reader is not None and not (drains_into and self._reduce_parts(writer, reader, ranges)):
             self.summed[self.segment.steps[reader]] = self._target(reader, ranges)
         EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
         self._store(self.segment.steps[writer], self.segment.impls[writer], target, coords, ranges)
+
+    def _reduce_parts(self, writer: int, reader: int, ranges: Ranges) -> bool:
+        """Make room for the reductions of the parts in which the writer takes rows out of PSUM, if
+        there are several."""
+        axis = row_axis(self.segment, writer)
+        size = ranges.get(axis, full(axis)).size if axis else 1
+        if axis is None or size <= MOVING_MAX:
+            return False
+        made = self.segment.steps[writer].write.storage
+        parts = {**ranges, axis: Range(Affine(), -(-size // MOVING_MAX))}
+        layout = Layout.on(self.segment.impls[writer - 1].out)
+        buffer = new_buffer(self.b, "parts", made.axes, layout, DType.F32, parts, copies=2)
+        self.partial[self.segment.steps[reader]] = buffer, axis
+        return True
 
     def _turn_operands(self, position: int, ranges: Ranges) -> None:
         """Have what was made in the segment in the layouts that the step reads it in."""

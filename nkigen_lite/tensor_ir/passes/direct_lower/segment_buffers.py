@@ -15,11 +15,15 @@ from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
+    Range,
     Ranges,
     Rows,
+    full,
     new_buffer,
+    tile_view,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import give_to
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import Ring
 from nkigen_lite.tensor_ir.passes.schedule import (
@@ -65,6 +69,7 @@ class SegmentBuffers:
     turned: dict[tuple[Storage, str], Buffer] = field(default_factory=dict)
     psum: dict[Storage, tuple[Value, Rows]] = field(default_factory=dict)
     summed: dict[Step, tuple[Buffer, Sequence[Coord]]] = field(default_factory=dict)
+    partial: dict[Step, tuple[Buffer, Axis]] = field(default_factory=dict)
     narrowed: set[Step] = field(default_factory=set)
     rings: dict[RingKey, Ring] = field(default_factory=dict)
     in_psum: set[Storage] = field(default_factory=set)
@@ -223,12 +228,19 @@ class SegmentBuffers:
             return self.local[view.storage], view.coords
         return self.kept[view.storage, wanted.name], view.coords
 
-    def sums_of(self, step: Step) -> tuple[Buffer, Sequence[Coord]] | None:
-        """Where the row sums of what a step writes are wanted, if it is to make them."""
-        for reader, target in self.summed.items():
-            if reader.reads[0].storage is step.write.storage:
-                return target
-        return None
+    def reader_of_rows(self, step: Step) -> Step | None:
+        """The step whose reduction of what ``step`` writes is made on the way, if there is one."""
+        waiting = (*self.summed, *self.partial)
+        return next((r for r in waiting if r.reads[0].storage is step.write.storage), None)
+
+    def reduced_into(self, reader: Step, rows: Rows, ranges: Ranges) -> Value:
+        """Where the reduction of the present part of some rows is wanted."""
+        if reader in self.summed:
+            return tile_view(self.b, *self.summed[reader], rows, [], ranges)
+        buffer, axis = self.partial[reader]
+        part = ranges.get(axis, full(axis)).start.divided_by(MOVING_MAX)
+        coords = [Coord(a) for a in buffer.axes]
+        return tile_view(self.b, buffer, coords, rows, [], {**ranges, axis: Range(part, 1)})
 
     def streaming_step(self) -> Step | None:
         """The contraction that runs inside the stream loop."""
