@@ -116,11 +116,18 @@ class Arrangement:
         engines: per place, who runs those instructions that it can run; None leaves them to the
             engines that they are meant for. Empty: None everywhere.
         inner_copies: copies that rotate of what is made and used up in one iteration.
+        psum_copies: copies that rotate of what is on its way through PSUM.
+        psum_banks: banks that a matmul's result fills before it is taken out at once.
+        turns_by_dma: whether a DMA, not the PE array, transposes what is made in the segment and
+            read there in another layout.
     """
 
     cuts: tuple[int, ...] = ()
     engines: tuple[str | None, ...] = ()
     inner_copies: int = 2
+    psum_copies: int = 2
+    psum_banks: int = 1
+    turns_by_dma: bool = False
 
 
 @dataclass(eq=False, slots=True)

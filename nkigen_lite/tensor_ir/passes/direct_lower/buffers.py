@@ -253,8 +253,8 @@ def for_tile_groups(b: Builder, rows: Rows, most: int, body: Callable[[Rows], No
         body(Rows(rows.axis, rows.start + trips * step, rest, rows.rows))
 
 
-# Two, so that one PSUM tile is taken out while the next is made.
 PSUM_COPIES = 2
+"""Of a PSUM tile, so that one is taken out while the next is made; a segment may have more."""
 MAX_FREE_DIMS = 4  # access patterns on chip: a partition and up to four free dimensions
 MAX_ELEMENTS = 32768  # elements per partition in one instruction, half of the documented 64 Ki
 

@@ -151,7 +151,8 @@ def matmul(
     if s.segment.stream and step is s.streaming_step():
         _streamed_matmul(s, step, impl, ranges, drain)
     else:
-        emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, drain)
+        banks = s.segment.run.psum_banks
+        emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, drain, banks=banks)
 
 
 def _operands(s: SegmentLowering, step: Step, impl: Impl) -> Operands:

@@ -17,8 +17,8 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
     new_buffer,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
-from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
@@ -31,7 +31,11 @@ from nkigen_lite.tensor_ir.passes.direct_lower.sums import (
     reducing_step,
     row_axis,
 )
-from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
+from nkigen_lite.tensor_ir.passes.direct_lower.transpose import (
+    can_turn_by_dma,
+    convert,
+    turn_by_dma,
+)
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
     Layout,
@@ -53,6 +57,7 @@ class SegmentLowering(SegmentBuffers):
     def lower(self, segment: Segment) -> None:
         """Emit the whole segment."""
         self.segment = segment
+        start = len(self.b.graph.ops)
         self.local.clear()
         self.turned.clear()
         self.blocks.clear()
@@ -62,6 +67,7 @@ class SegmentLowering(SegmentBuffers):
             if stays_in_psum(segment, position)
         }
         self._nest(0, {})
+        rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
 
     def _nest(self, depth: int, ranges: Ranges) -> None:
         """Everything that belongs at this depth, then the next loop with what is inside it."""
@@ -209,10 +215,10 @@ class SegmentLowering(SegmentBuffers):
         there are several."""
         axis = row_axis(self.segment, writer)
         size = ranges.get(axis, full(axis)).size if axis else 1
-        if axis is None or size <= MOVING_MAX:
+        if axis is None or size <= self.psum_width:
             return False
         made = self.segment.steps[writer].write.storage
-        parts = {**ranges, axis: Range(Affine(), -(-size // MOVING_MAX))}
+        parts = {**ranges, axis: Range(Affine(), -(-size // self.psum_width))}
         layout = Layout.on(self.segment.impls[writer - 1].out)
         buffer = new_buffer(self.b, "parts", made.axes, layout, DType.F32, parts, copies=2)
         self.partial[self.segment.steps[reader]] = buffer, axis
@@ -236,7 +242,10 @@ class SegmentLowering(SegmentBuffers):
             else:
                 target = self._block(whole, wanted, block, self._copies(), "turned")
             self.turned[key] = target
-            convert(self.b, made, target, block)
+            if self.segment.run.turns_by_dma and can_turn_by_dma(made, target):
+                turn_by_dma(self.b, made, target, block)
+            else:
+                convert(self.b, made, target, block)
 
     def _store(
         self, step: Step, impl: Impl, target: Buffer, coords: Sequence[Coord], ranges: Ranges

@@ -228,6 +228,11 @@ class SegmentBuffers:
             return self.local[view.storage], view.coords
         return self.kept[view.storage, wanted.name], view.coords
 
+    @property
+    def psum_width(self) -> int:
+        """Elements of a matmul's result that are taken out of PSUM at once."""
+        return MOVING_MAX * self.segment.run.psum_banks
+
     def reader_of_rows(self, step: Step) -> Step | None:
         """The step whose reduction of what ``step`` writes is made on the way, if there is one."""
         waiting = (*self.summed, *self.partial)
@@ -238,7 +243,7 @@ class SegmentBuffers:
         if reader in self.summed:
             return tile_view(self.b, *self.summed[reader], rows, [], ranges)
         buffer, axis = self.partial[reader]
-        part = ranges.get(axis, full(axis)).start.divided_by(MOVING_MAX)
+        part = ranges.get(axis, full(axis)).start.divided_by(self.psum_width)
         coords = [Coord(a) for a in buffer.axes]
         return tile_view(self.b, buffer, coords, rows, [], {**ranges, axis: Range(part, 1)})
 

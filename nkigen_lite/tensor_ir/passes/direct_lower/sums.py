@@ -10,7 +10,7 @@ from nkigen_lite.tensor_ir.passes.axes import Axis, Step
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import MAX_FREE_DIMS
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import is_activation, takes_scalar
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import kind_of
-from nkigen_lite.tensor_ir.passes.schedule import Segment, drained_matmul
+from nkigen_lite.tensor_ir.passes.schedule import PSUM_BANK_ELEMENTS, Segment, drained_matmul
 
 
 def reducing_step(segment: Segment, position: int) -> int | None:
@@ -49,6 +49,16 @@ def row_axis(segment: Segment, position: int) -> Axis | None:
     step, axis = segment.steps[position], segment.impls[position - 1].out
     long = (a for a in step.write.axes if a != axis and _size(segment, a) > 1)
     return next(long, None)
+
+
+def has_long_results(segment: Segment) -> bool:
+    """Whether some matmul's result has rows of more than one PSUM bank in an iteration."""
+    return any(
+        axis is not None and _size(segment, axis) > PSUM_BANK_ELEMENTS
+        for position in range(1, len(segment.steps))
+        if drained_matmul(segment, position) is not None
+        for axis in (row_axis(segment, position),)
+    )
 
 
 def _size(segment: Segment, axis: Axis) -> int:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from cost_models import TRANSPOSED_BYTES
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
@@ -184,6 +186,36 @@ class _Turning:
                 here[part.axis] = Range(part.start, part.tiles * part.rows)
         order = [*outer, *([free.axis] if free.axis else [])]
         return tile_view(self.b, buffer, _identity(buffer), rows, order, here)
+
+
+def can_turn_by_dma(source: Buffer, target: Buffer) -> bool:
+    """Whether a DMA can make the target of the source: columns of elements that it moves."""
+    between = source.layout.partition is not None and target.layout.partition is not None
+    return between and source.dtype.itemsize in TRANSPOSED_BYTES
+
+
+def turn_by_dma(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
+    """As ``convert`` between two partition axes, by DMAs from SBUF to SBUF: one for each tile of
+    source's partitions, with all full tiles of target's."""
+    s_axis, t_axis = source.layout.partition, target.layout.partition
+    assert s_axis is not None
+    assert t_axis is not None
+    others = [a for a in source.axes if a not in (s_axis, t_axis)]
+
+    def one(inner: Ranges, t: Rows, s: Rows) -> None:
+        turning = _Turning(b, source, target, inner)
+        columns = turning.tile(source, s, t)
+        if t.tiles > 1:
+            columns = b.reshape(columns, (s.rows, t.tiles, t.rows))
+        b.dma_transpose(turning.tile(target, t, s), columns)
+
+    def each(inner: Ranges) -> None:
+        for t_group in row_groups(t_axis, inner, target.layout.rows):
+            turn = partial(one, inner, t_group)
+            for s_group in row_groups(s_axis, inner, source.layout.rows):
+                for_tiles(b, s_group, turn)
+
+    for_each(b, others, ranges, each)
 
 
 def _replicate(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:

@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from cost_models import Target
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import cuts_of
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import has_long_results
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench, Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.engines import shared
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo
 from nkigen_lite.tensor_ir.passes.layout_solver.stages import best_cuts, blocks_of
-from nkigen_lite.tensor_ir.passes.schedule import Arrangement, Port, Segment
+from nkigen_lite.tensor_ir.passes.schedule import (
+    Arrangement,
+    Port,
+    Segment,
+    read_layout,
+    write_layout,
+)
 
 _HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
+TENSOR = "tensor"
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
+_PSUM_COPIES = (4, 3, 2, 1)  # of what is on its way through PSUM, the most that fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +76,7 @@ class Arranger:
 
         None if the model finds them all much slower than ``least_ns``.
         """
-        ways = [*self._ways(segment, piece), *self._balanced(segment, ports, piece)]
+        ways = [way for base in self._bases(segment, ports, piece) for way in base]
         promising = min(way.estimate_ns for way in ways)
         if promising > _HOPELESS * least_ns:
             return None
@@ -85,6 +94,48 @@ class Arranger:
                 best, found = segment.run, tried
         segment.run = best
         return found
+
+    def _bases(
+        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
+    ) -> Iterator[list[_Way]]:
+        """The ways to run the segment, by who transposes what is made in it and how its work is
+        shared."""
+        plain = segment.run
+        yield self._ways(segment, piece)
+        yield self._balanced(segment, ports, piece)
+        if _turns_inside(segment):
+            segment.run = replace(plain, turns_by_dma=True)
+            turned = self.lower(segment, ports)
+            yield self._ways(segment, turned)
+            yield self._balanced(segment, ports, turned)
+            segment.run = plain
+
+    def plain(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
+        """The segment as it is, with as many copies of what is in PSUM as there is room for; None
+        if it does not fit the hardware."""
+        fixed = [i for i in ports if not i.keepable]
+        for copies in _PSUM_COPIES:
+            segment.run = replace(segment.run, psum_copies=copies)
+            piece = self.lower(segment, ports)
+            if self.fits(piece, fixed):
+                return self._with_wide_results(segment, ports, piece)
+            if piece.own.psum_banks <= self.limits.psum_banks:
+                return None
+        return None
+
+    def _with_wide_results(
+        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
+    ) -> Piece:
+        """The segment with results of matmuls that fill two banks before they are taken out: fewer
+        instructions, where it is not the PE array that is busiest."""
+        plain = segment.run
+        if piece.busiest != TENSOR and has_long_results(segment):
+            segment.run = replace(plain, psum_banks=2, psum_copies=min(plain.psum_copies, 3))
+            wide = self.lower(segment, ports)
+            if wide.busy_ns < piece.busy_ns and self.fits(wide, ports):
+                return wide
+        segment.run = plain
+        return piece
 
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
@@ -116,3 +167,17 @@ class Arranger:
             _Way(piece, replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
             for way, interval in found
         ]
+
+
+def _turns_inside(segment: Segment) -> bool:
+    """Whether something that is made in a segment is read there in another layout."""
+    made = {
+        step.write.storage: write_layout(step, impl).name
+        for step, impl in zip(segment.steps, segment.impls, strict=True)
+    }
+    return any(
+        made.get(view.storage, wanted) != wanted
+        for step, impl in zip(segment.steps, segment.impls, strict=True)
+        for position, view in enumerate(step.reads)
+        for wanted in (read_layout(step, impl, position).name,)
+    )

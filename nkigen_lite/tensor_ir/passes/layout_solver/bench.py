@@ -54,6 +54,12 @@ class Piece:
         return total
 
     @property
+    def busiest(self) -> str:
+        """The busiest resource."""
+        busy = self.busy
+        return max(busy, key=lambda resource: busy[resource], default="")
+
+    @property
     def busy_ns(self) -> float:
         """The time of the busiest resource."""
         return max(self.busy.values(), default=0.0)

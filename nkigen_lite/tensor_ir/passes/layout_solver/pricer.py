@@ -103,8 +103,8 @@ class Pricer:
         segment = choice.segment(name)
         for info in ports:
             info.via = self.best_via(choice, info)
-        piece = self.arranger.lower(segment, ports)
-        if not self.arranger.fits(piece, [i for i in ports if not i.keepable]):
+        piece = self.arranger.plain(segment, ports)
+        if piece is None:
             self.memory.choices[key] = None
             return None
         for info in ports:
