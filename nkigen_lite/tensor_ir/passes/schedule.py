@@ -105,6 +105,10 @@ class Port:
     via: Via | None = None
 
 
+IN_TURN = "vector, scalar"
+"""Engines that run a place's instructions in turn, those that both can run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arrangement:
     """How the iterations of a segment's innermost loop follow each other, and who computes.
@@ -113,8 +117,8 @@ class Arrangement:
         cuts: places between steps, rising: what comes after one runs an iteration later than what
             comes before, which goes on with the next. Place 2k is before the operands of step k are
             laid out as it wants them, 2k + 1 after that.
-        engines: per place, who runs those instructions that it can run; None leaves them to the
-            engines that they are meant for. Empty: None everywhere.
+        engines: per place, who runs those instructions that it can run, or ``IN_TURN``; None leaves
+            them to the engines that they are meant for. Empty: None everywhere.
         inner_copies: copies that rotate of what is made and used up in one iteration.
         psum_copies: copies that rotate of what is on its way through PSUM.
         psum_banks: banks that a matmul's result fills before it is taken out at once.

@@ -237,18 +237,25 @@ def for_tiles(b: Builder, rows: Rows, body: Callable[[Rows], None]) -> None:
     )
 
 
-def for_tile_groups(b: Builder, rows: Rows, most: int, body: Callable[[Rows], None]) -> None:
-    """Run ``body`` for parts of up to ``most`` partition tiles of a group."""
+def for_tile_groups(
+    b: Builder, rows: Rows, most: int, body: Callable[[Rows], None], *, unrolled: bool = False
+) -> None:
+    """Run ``body`` for parts of up to ``most`` partition tiles of a group: in a loop, or one after
+    the other."""
     if rows.tiles <= most:
         body(rows)
         return
     trips, rest = divmod(rows.tiles, most)
     step = most * rows.rows
-    for_tiles(
-        b,
-        Rows(rows.axis, rows.start, trips, step),
-        lambda part: body(Rows(rows.axis, part.start, most, rows.rows)),
-    )
+    if unrolled:
+        for trip in range(trips):
+            body(Rows(rows.axis, rows.start + trip * step, most, rows.rows))
+    else:
+        for_tiles(
+            b,
+            Rows(rows.axis, rows.start, trips, step),
+            lambda part: body(Rows(rows.axis, part.start, most, rows.rows)),
+        )
     if rest:
         body(Rows(rows.axis, rows.start + trips * step, rest, rows.rows))
 

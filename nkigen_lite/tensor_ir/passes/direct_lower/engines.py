@@ -25,10 +25,14 @@ def may_run(op: Op, engine: str) -> bool:
 
 
 def give_to(engine: str, ops: Iterable[Op]) -> None:
-    """Have an engine run all of these ops, loop bodies included, that it can run."""
+    """Have an engine run all of these ops, loop bodies included, that it can run; or engines in
+    turn those that all of them can."""
+    engines = engine.split(", ")
+    given = 0
     for op in _walked(ops):
-        if may_run(op, engine):
-            op.attrs["engine"] = engine
+        if all(op.attrs.get("engine") == e or may_run(op, e) for e in engines):
+            op.attrs["engine"] = engines[given % len(engines)]
+            given += 1
 
 
 def rotate_in_psum(copies: int, ops: Iterable[Op]) -> None:

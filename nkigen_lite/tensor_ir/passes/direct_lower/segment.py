@@ -245,7 +245,7 @@ class SegmentLowering(SegmentBuffers):
             if self.segment.run.turns_by_dma and can_turn_by_dma(made, target):
                 turn_by_dma(self.b, made, target, block)
             else:
-                convert(self.b, made, target, block)
+                convert(self.b, made, target, block, in_turn=self._taking_turns(2 * position))
 
     def _store(
         self, step: Step, impl: Impl, target: Buffer, coords: Sequence[Coord], ranges: Ranges

@@ -27,6 +27,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import Ring
 from nkigen_lite.tensor_ir.passes.schedule import (
+    IN_TURN,
     Impl,
     Layout,
     Segment,
@@ -126,6 +127,11 @@ class SegmentBuffers:
         engine = self.segment.run.engines[place] if self.segment.run.engines else None
         if engine is not None:
             give_to(engine, graph.ops[before:])
+
+    def _taking_turns(self, place: int) -> int:
+        """How many engines run a place's instructions in turn."""
+        engines = self.segment.run.engines
+        return 2 if engines and engines[place] == IN_TURN else 1
 
     def _ring(
         self,

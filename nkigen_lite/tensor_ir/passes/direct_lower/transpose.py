@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -46,8 +46,11 @@ def can_convert(dtype: DType, source: Layout, target: Layout) -> bool:
     return dtype in TRANSPOSABLE
 
 
-def convert(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
+def convert(
+    b: Builder, source: Buffer, target: Buffer, ranges: Ranges, *, in_turn: int = 1
+) -> None:
     """Fill ``target`` with what ``source`` holds, in target's layout; both run over the same axes.
+    Copies out of PSUM come in groups of ``in_turn`` where that many engines make them.
 
     Between two partition axes, or between one partition and a partition axis: PE transposes of up
     to 128 x 128. To copies on all partitions: a product with a row of ones.
@@ -63,7 +66,7 @@ def convert(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
         first = b.slice(source.value, _first_row(source.value))
         b.tensor_copy(target.value, first)
     else:
-        _transpose(b, source, target, ranges)
+        _transpose(b, source, target, ranges, in_turn)
 
 
 def _first_row(value: Value) -> list[DimSlice]:
@@ -78,7 +81,9 @@ def _identity(buffer: Buffer) -> list[Coord]:
     return [Coord(a) for a in buffer.axes]
 
 
-def _transpose(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
+def _transpose(
+    b: Builder, source: Buffer, target: Buffer, ranges: Ranges, in_turn: int = 1
+) -> None:
     """Tile by tile: source partitions become target's free axis and the other way round.
 
     As many transposed tiles as a PSUM bank holds leave it in one copy.
@@ -92,7 +97,7 @@ def _transpose(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> No
     across = wide if wide and s_tiles == t_tiles == 1 else None
 
     def each(inner: Ranges) -> None:
-        turning = _Turning(b, source, target, inner)
+        turning = _Turning(b, source, target, inner, in_turn)
         for s_group in row_groups(s_axis, inner, source.layout.rows if s_axis else 1):
             for t_group in row_groups(t_axis, inner, target.layout.rows if t_axis else 1):
                 if across:
@@ -117,6 +122,7 @@ class _Turning:
     source: Buffer
     target: Buffer
     ranges: Ranges
+    in_turn: int = 1
 
     def groups(self, s_group: Rows, t_group: Rows) -> None:
         """All pairs of tiles, collected in PSUM along the group with more of them."""
@@ -125,14 +131,23 @@ class _Turning:
             for_tiles(
                 self.b,
                 t_group,
-                lambda t: for_tile_groups(self.b, s_group, most, lambda s: self.bank(s, t)),
+                lambda t: self.parts(s_group, most, lambda s: self.bank(s, t)),
             )
         else:
             for_tiles(
                 self.b,
                 s_group,
-                lambda s: for_tile_groups(self.b, t_group, most, lambda t: self.bank(s, t)),
+                lambda s: self.parts(t_group, most, lambda t: self.bank(s, t)),
             )
+
+    def parts(self, group: Rows, most: int, bank: Callable[[Rows], None]) -> None:
+        """``bank`` for parts of a group, as many one after the other as engines take turns."""
+        for_tile_groups(
+            self.b,
+            group,
+            most * self.in_turn,
+            lambda part: for_tile_groups(self.b, part, most, bank, unrolled=True),
+        )
 
     def across(self, axis: Axis, s_rows: Rows, t_rows: Rows) -> None:
         """One pair of tiles for each index of another axis, collected in PSUM along that."""

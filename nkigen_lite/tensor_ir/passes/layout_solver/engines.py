@@ -14,6 +14,7 @@ from nkigen_lite.nki_ir.work import instruction
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import may_run
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import counted
+from nkigen_lite.tensor_ir.passes.schedule import IN_TURN
 
 SHARING = ("vector", "scalar", "gpsimd")
 Busy = Mapping[str, float]
@@ -103,7 +104,26 @@ def _options(piece: Piece, places: int) -> list[list[Option]]:
             runs = engine if engine and may_run(op, engine) else op.attrs["engine"]
             busy = here.setdefault(engine, {})
             busy[runs] = busy.get(runs, 0.0) + trips * _price(op, runs, piece, accesses)
-    return [[Option(engine, busy) for engine, busy in options.items()] for options in prices]
+    return [
+        [Option(engine, busy) for engine, busy in _in_turn(place, options).items()]
+        for place, options in enumerate(prices)
+    ]
+
+
+def _in_turn(
+    place: int, options: dict[str | None, dict[str, float]]
+) -> dict[str | None, dict[str, float]]:
+    """The options with the one that two engines take turns, where operands are laid out."""
+    rivals = [options.get(engine) for engine in IN_TURN.split(", ")]
+    kinds = [options[None] if busy is None else busy for busy in rivals]
+    if place % 2 or not any(rivals):
+        return options
+    return options | {
+        IN_TURN: {
+            engine: sum(busy.get(engine, 0.0) for busy in kinds) / 2
+            for engine in {e for busy in kinds for e in busy}
+        }
+    }
 
 
 def _price(op: Op, engine: str, piece: Piece, accesses: Accesses) -> float:

@@ -93,9 +93,15 @@ class Pricer:
         self.arranger = Arranger(self.target)
         self.limits = self.arranger.limits
 
-    def price(self, choice: Choice, name: str, rivals: Sequence[Priced]) -> Priced | None:
+    def price(
+        self, choice: Choice, name: str, rivals: Sequence[Priced], enough_ns: float = math.inf
+    ) -> Priced | None:
         """The choice as a candidate; None if it does not fit the hardware, or if one of its rivals,
-        other ways to run the same units, is better whatever the rest of the plan."""
+        other ways to run the same units, is better whatever the rest of the plan.
+
+        One that takes longer than ``enough_ns``, a longer run with all ports streamed, is priced as
+        it is: no better way to run it is looked for.
+        """
         ports = self.ports(choice)
         key = structure_of(choice, [self.crosses(s.write.storage, choice) for s in choice.steps])
         if key in self.memory.choices:
@@ -113,12 +119,11 @@ class Pricer:
             return None
         plain = tuple(info.cost for info in ports)
         own = piece.own
-        alike = signature(ports)
-        times = [r.streamed_ns for r in rivals if signature(r.ports) == alike]
-        arranged = self.arranger.arrange(segment, ports, piece, min(times, default=math.inf))
+        arranged: Piece | None = piece
+        if self._least_ns(piece, ports) <= enough_ns:
+            arranged = self._arranged(segment, ports, piece, rivals)
         if arranged is None:
             return None
-        arranged = self._turned_by_dma(segment, ports, arranged)
         priced = self._priced(choice, name, ports, segment, arranged)
         self.memory.choices[key] = _figures(priced, plain, own.busy_ns, own.sbuf_bytes)
         return priced
@@ -142,6 +147,25 @@ class Pricer:
             streamed_ns=piece.line.time_ns,
             kept_ns=own_ns + max(piece.own.busy.values(), default=0.0),
         )
+
+    def _arranged(
+        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece, rivals: Sequence[Priced]
+    ) -> Piece | None:
+        """The segment in the best way to run it; None if a rival is much faster than any."""
+        alike = signature(ports)
+        times = [r.streamed_ns for r in rivals if signature(r.ports) == alike]
+        arranged = self.arranger.arrange(segment, ports, piece, min(times, default=math.inf))
+        return arranged and self._turned_by_dma(segment, ports, arranged)
+
+    def _least_ns(self, piece: Piece, ports: Sequence[PortInfo]) -> float:
+        """What a segment takes at least: its busiest resource without what may be kept in SBUF."""
+        total = dict(piece.own.busy)
+        for info in ports:
+            whole = resident_bytes(info.storage, info.layout)
+            if not info.keepable or whole > self.limits.sbuf_bytes:
+                for resource, ns in piece.port(info.key).busy.items():
+                    total[resource] = total.get(resource, 0.0) + ns
+        return max(total.values(), default=0.0)
 
     def _turned_by_dma(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
         """The segment with what it transposes of its loads transposed by the DMA instead, if that

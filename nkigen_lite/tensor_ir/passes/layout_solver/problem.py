@@ -57,13 +57,13 @@ class Planner:
             NoPlan: a step has no implementation whose tiles fit.
         """
         budget = int(self.limits.sbuf_bytes * _STREAM_SHARE)
-        for unit in self.units:
-            self.price_all(choices_of_unit(unit, budget))
         fused: list[tuple[Unit, ...]] = []
         for chain in sorted(chains(self.units), key=len, reverse=True):
             worth = self.pays(chain) and not any(self.splits(chain, longer) for longer in fused)
-            if worth and self.price_all(choices_of_chain(chain, budget)):
+            if worth and self.price_all(chain, choices_of_chain(chain, budget)):
                 fused.append(chain)
+        for unit in self.units:
+            self.price_all((unit,), choices_of_unit(unit, budget))
         self.require_all()
         values = [self.value(s) for s in self.program.storages if s.kind != "constant"]
         return solver.Problem(
@@ -77,12 +77,14 @@ class Planner:
             prefetch=DMA,
         )
 
-    def price_all(self, choices: Iterable[Choice]) -> int:
-        """Note the candidates of choices for the same units; how many fit the hardware with all
-        that they read and write streamed."""
+    def price_all(self, units: tuple[Unit, ...], choices: Iterable[Choice]) -> int:
+        """Note the candidates of choices for some units; how many fit the hardware with all that
+        they read and write streamed."""
         rivals: list[Priced] = []
+        longer = (p for p in self.priced.values() if set(units) < set(p.choice.units))
+        enough_ns = min((p.streamed_ns for p in longer), default=math.inf)
         for choice in choices:
-            priced = self.pricer.price(choice, self.name_of(choice), rivals)
+            priced = self.pricer.price(choice, self.name_of(choice), rivals, enough_ns)
             if priced is not None:
                 rivals.append(priced)
                 self.priced[priced.candidate.name] = priced
