@@ -192,7 +192,13 @@ def compile(
     graph = clone(traced.graph)
     trace_s = perf_counter() - start
     lowered = lower(
-        graph, hardware, time_limit=time_limit, seed=seed, constraints=constraints, watch=watch
+        graph,
+        hardware,
+        time_limit=time_limit,
+        seed=seed,
+        constants=traced.constants,
+        constraints=constraints,
+        watch=watch,
     )
     report = make_report(lowered, hardware, trace_s)
     plan = lowered.solved.plan

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS, partition_tile
 
 HBM = "hbm"
@@ -148,6 +148,7 @@ class Segment:
         buffers: how many copies of each streamed tile rotate; outer_copies: of those loaded
             outside the innermost loop.
         run: how iterations follow each other and who computes.
+        hidden: what a mask hides of the scores that all its steps make and use here.
     """
 
     name: str
@@ -161,6 +162,7 @@ class Segment:
     buffers: int = 2
     outer_copies: int = 2
     run: Arrangement = Arrangement()
+    hidden: Hidden | None = None
 
 
 @dataclass(frozen=True, slots=True)

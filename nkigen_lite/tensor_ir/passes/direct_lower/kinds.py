@@ -42,6 +42,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
     identity_start,
     kind_of,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import unmasked
 from nkigen_lite.tensor_ir.passes.schedule import Impl, in_view_axes
 
 if TYPE_CHECKING:
@@ -106,6 +107,8 @@ def _pointwise_part(
     order: Sequence[Axis],
     ranges: Ranges,
     psum: Value | None = None,
+    *,
+    reduced: bool = True,
 ) -> None:
     target = tile_view(s.b, dst, coords, rows, order, ranges)
     srcs: list[Value | float | int | bool] = []
@@ -126,7 +129,7 @@ def _pointwise_part(
             if not varying and rows.tiles == 1:
                 columns[-1] = tile_view(s.b, buffer, at, rows, [], ranges)
     attrs = step.op.attrs if step.op else {}
-    reader = s.reader_of_rows(step)
+    reader = s.reader_of_rows(step) if reduced else None
     sums = s.reduced_into(reader, rows, ranges) if reader else None
     reduction = ALU[kind_of(reader)] if reader else "add"
     args = Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums, reduction)
@@ -147,12 +150,56 @@ def matmul(
         emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, into=(dst, coords))
         return
     position = s.segment.steps.index(step)
+    split = s.split_at(writer, ranges) if writer != position else None
+    if split is not None:
+        _masked(s, step, impl, dst, coords, ranges, split)
+        return
     drain = _drain(s, step, impl, dst, coords, writer if writer != position else None)
     if s.segment.stream and step is s.streaming_step():
         _streamed_matmul(s, step, impl, ranges, drain)
     else:
         banks = s.segment.run.psum_banks
         emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, drain, banks=banks)
+
+
+def _masked(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    split: tuple[int, int],
+) -> None:
+    """Scores and their mask: columns in which it changes nothing, then those in which it may."""
+    writer = s.segment.steps.index(step) + 1
+    masking, its = s.segment.steps[writer], s.segment.impls[writer]
+    plain, reader = unmasked(s.segment, writer), s.reader_of_rows(masking)
+    assert plain is not None
+    assert s.segment.hidden is not None
+    cols, (plain_to, rest) = s.segment.hidden.cols, split
+    banks, operands = s.segment.run.psum_banks, _operands(s, step, impl)
+    made = step.write.storage
+
+    def take_plain(acc: Value, rows: Rows, inner: Ranges) -> None:
+        s.psum[made] = (acc, rows)
+        _pointwise_part(s, plain, its, dst, coords, rows, [cols], inner, acc)
+
+    def take_masked(acc: Value, rows: Rows, inner: Ranges) -> None:
+        s.psum[made] = (acc, rows)
+        _pointwise_part(s, masking, its, dst, coords, rows, [cols], inner, acc, reduced=False)
+        if reader is not None:
+            scores = tile_view(s.b, dst, coords, rows, [cols], inner)
+            into = s.reduced_into(reader, rows, inner)
+            s.b.tensor_reduce_arith(into, scores, op=ALU[kind_of(reader)], num_r_dim=1)
+
+    for take, start, size in ((take_plain, 0, plain_to), (take_masked, plain_to, rest)):
+        if size:
+            s.part_base = start, -(-start // s.psum_width)
+            here = {**ranges, cols: Range(Affine(start), size)}
+            emit_matmul(s.b, step, impl, operands, here, take, banks=banks)
+    s.psum.pop(made)
+    s.part_base = 0, 0
 
 
 def _operands(s: SegmentLowering, step: Step, impl: Impl) -> Operands:

@@ -11,13 +11,14 @@ What passes from stage to stage is in buffers with more copies, which rotate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import Affine
-from nkigen_lite.tensor_ir.passes.axes import Axis
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden
+from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, Range, Ranges, full
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import reducing_step
 from nkigen_lite.tensor_ir.passes.schedule import Layout, Loop, Segment, drained_matmul
@@ -122,3 +123,18 @@ def cuts_of(segment: Segment) -> list[int]:
         if reader is not None:
             joined |= set(range(2 * position + 2, 2 * reader + 2))
     return [place for place in range(1, 2 * len(steps)) if place not in joined]
+
+
+MOST_PARTS = 8  # of a loop over rows with hidden columns: each is text of its own
+
+
+def row_parts(hidden: Hidden, block: int) -> Iterator[tuple[Range, int, int]]:
+    """Parts of the rows, in whole blocks: their range, and as ``Hidden.within`` tells, up to where
+    a mask changes nothing in any of them and up to where some sees."""
+    unit = partition_tile(hidden.cols.extent)
+    extent = hidden.rows.extent
+    blocks = -(-extent // block)
+    size = -(-blocks // MOST_PARTS) * block
+    for start in range(0, extent, size):
+        stop = min(extent, start + size)
+        yield Range(Affine(start), stop - start), *hidden.within(start, stop, unit)

@@ -250,6 +250,9 @@ EMITTERS: dict[str, Emit] = {
 
 def emit_stages(b: Builder, stages: Sequence[Stage], args: Args) -> None:
     """Two ops in one instruction if their operands allow it, else one after the other."""
+    if len(stages) == 1:
+        EMITTERS[stages[0].opcode](b, _of_stage(stages[0], args, None, args.dst))
+        return
     first, second = stages
     before = _of_stage(first, args, None, args.dst)
     if _as_activation(b, first, second, before) or _as_tensor_scalar(b, stages, args):
@@ -275,7 +278,8 @@ def _of_stage(stage: Stage, args: Args, previous: Value | None, dst: Value) -> A
         columns.append(None if k is None else args.columns[k])
         dtypes.append(DType.F32 if k is None else args.dtypes[k])
     sums = args.sums if dst is args.dst else None
-    return Args(dst, tuple(srcs), tuple(columns), tuple(dtypes), dict(stage.attrs), sums)
+    kinds, attrs = tuple(dtypes), dict(stage.attrs)
+    return Args(dst, tuple(srcs), tuple(columns), kinds, attrs, sums, args.reduction)
 
 
 def _column_f32(b: Builder, column: Value, sign: float = 1.0) -> Value:
@@ -392,7 +396,9 @@ def is_activation(step: Step) -> bool:
 def takes_scalar(step: Step, partition: Axis | None) -> bool:
     """Whether a pointwise step is one arithmetic operation of a tile by a number, or by one value
     per partition of the axis there, in the order that ``tensor_scalar_reduce`` has."""
-    opcode = step.op.opcode if step.kind == "pointwise" and step.op and not step.stages else ""
+    opcode = step.op.opcode if step.kind == "pointwise" and step.op else ""
+    if step.stages:
+        opcode = step.stages[0].opcode if len(step.stages) == 1 else ""
     if opcode not in _ARITHMETIC or any(v.storage.dtype in _NATIVE for v in step.reads):
         return False
     tile, scalar = step.reads

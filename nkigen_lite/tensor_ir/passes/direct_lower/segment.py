@@ -20,7 +20,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped, row_parts
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
     Key,
     SegmentBuffers,
@@ -79,15 +79,32 @@ class SegmentLowering(SegmentBuffers):
         self.blocks, self.local, self.turned = before
 
     def _loop(self, depth: int, ranges: Ranges) -> None:
+        """The loop at a depth; over rows of which a mask hides some columns, in parts that leave
+        them out."""
+        hidden = self.segment.hidden
+        if hidden is None or self.segment.loops[depth].axis != hidden.rows:
+            self._iterate(depth, ranges, ranges)
+            return
+        for rows, plain_to, seen_to in row_parts(hidden, self.segment.loops[depth].block):
+            self.plain_to = plain_to
+            seen = Range(Affine(), seen_to)
+            self._iterate(depth, {**ranges, hidden.rows: rows, hidden.cols: seen}, ranges)
+        self.plain_to = None
+
+    def _iterate(self, depth: int, ranges: Ranges, outer: Ranges) -> None:
+        """A loop over the ranges; what is loaded before it has those of outside."""
         loop = self.segment.loops[depth]
         whole = ranges.get(loop.axis, full(loop.axis))
         stages = self._stages_at(depth, ranges)
+        load = partial(self._loads, depth, outer)
         if stages > 1:
             self.rings.clear()
             stage = partial(self._stage, depth + 1)
-            overlapped(self.b, loop, ranges, stages, stage, partial(self._loads, depth, ranges))
+            overlapped(self.b, loop, ranges, stages, stage, load)
             done = whole.size // loop.block * loop.block
             ranges = {**ranges, loop.axis: Range(whole.start + done, whole.size - done)}
+        else:
+            load()
         for_blocks(
             self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
         )
@@ -138,9 +155,14 @@ class SegmentLowering(SegmentBuffers):
                     continue
                 if self.depth_of(view.axes) == depth:
                     with self._at_place(2 * at):
-                        self.load(step, impl, position, ranges)
+                        is_mask = self.is_mask(view)
+                        self.load(step, impl, position, ranges, at if is_mask else None)
 
-    def load(self, step: Step, impl: Impl, position: int, ranges: Ranges) -> None:
+    def load(
+        self, step: Step, impl: Impl, position: int, ranges: Ranges, at: int | None = None
+    ) -> None:
+        """Load the present block of an operand, unless it is there; of a mask that the step at
+        ``at`` applies, the part that it needs."""
         view = step.reads[position]
         if view.storage.kind == "constant":
             return
@@ -151,6 +173,7 @@ class SegmentLowering(SegmentBuffers):
         layout = in_view_axes(view, wanted)
         key: Key = (view.storage, view.coords, layout.name)
         if key not in self.blocks:
+            ranges = self.masked_ranges(at, ranges) if at is not None else ranges
             with self._charge(self.charged, (view.storage, wanted.name, "read")):
                 self.blocks[key] = self._loaded(view, key, layout, port.via, ranges)
 
@@ -215,10 +238,12 @@ class SegmentLowering(SegmentBuffers):
         there are several."""
         axis = row_axis(self.segment, writer)
         size = ranges.get(axis, full(axis)).size if axis else 1
-        if axis is None or size <= self.psum_width:
+        if axis is None or (size <= self.psum_width and self.split_at(writer, ranges) is None):
             return False
         made = self.segment.steps[writer].write.storage
-        parts = {**ranges, axis: Range(Affine(), -(-size // self.psum_width))}
+        sizes = self.split_at(writer, ranges) or (size,)
+        count = sum(-(-size // self.psum_width) for size in sizes)
+        parts = {**ranges, axis: Range(Affine(), count)}
         layout = Layout.on(self.segment.impls[writer - 1].out)
         buffer = new_buffer(self.b, "parts", made.axes, layout, DType.F32, parts, copies=2)
         self.partial[self.segment.steps[reader]] = buffer, axis

@@ -11,7 +11,7 @@ from typing import Literal, TypeVar
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.types import Affine, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
@@ -26,6 +26,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.engines import give_to
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import Ring
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import unmasked
 from nkigen_lite.tensor_ir.passes.schedule import (
     IN_TURN,
     Impl,
@@ -53,6 +54,10 @@ class SegmentBuffers:
         kept: buffers of storages kept whole in SBUF, by storage and layout name.
 
     Attributes:
+        plain_to: in a loop over rows of which a mask hides some columns, up to where it changes
+            nothing.
+        part_base: the first column of those that are taken out of PSUM at present, and how many
+            parts there were before.
         charged: ops that bring in or take out what crosses the segment's boundary, with the loops
             around them alone: to the port that they serve.
         steps: ops and the place of the step that they belong to, counted as in
@@ -75,6 +80,30 @@ class SegmentBuffers:
     rings: dict[RingKey, Ring] = field(default_factory=dict)
     in_psum: set[Storage] = field(default_factory=set)
     stage: int | None = None
+    plain_to: int | None = None
+    part_base: tuple[int, int] = (0, 0)
+
+    def is_mask(self, view: View) -> bool:
+        """Whether a reading is that of a mask which hides some columns of the present rows."""
+        hidden = self.segment.hidden
+        if self.plain_to is None or hidden is None:
+            return False
+        return view.storage.axes == (hidden.rows, hidden.cols)
+
+    def split_at(self, position: int, ranges: Ranges) -> tuple[int, int] | None:
+        """For a masking step that takes scores out of PSUM: of how many columns the mask changes
+        nothing, and of how many it may."""
+        hidden = self.segment.hidden
+        if self.plain_to is None or hidden is None or unmasked(self.segment, position) is None:
+            return None
+        return self.plain_to, ranges.get(hidden.cols, full(hidden.cols)).size - self.plain_to
+
+    def masked_ranges(self, position: int, ranges: Ranges) -> Ranges:
+        """The ranges in which a masking step needs its mask."""
+        split = self.split_at(position, ranges)
+        if split is None or self.segment.hidden is None:
+            return ranges
+        return {**ranges, self.segment.hidden.cols: Range(Affine(split[0]), split[1])}
 
     def depth_of(self, axes: Sequence[Axis]) -> int:
         """The depth at which something over these axes is done: inside the loops it depends on."""
@@ -249,7 +278,8 @@ class SegmentBuffers:
         if reader in self.summed:
             return tile_view(self.b, *self.summed[reader], rows, [], ranges)
         buffer, axis = self.partial[reader]
-        part = ranges.get(axis, full(axis)).start.divided_by(self.psum_width)
+        start, before = self.part_base
+        part = (ranges.get(axis, full(axis)).start + -start).divided_by(self.psum_width) + before
         coords = [Coord(a) for a in buffer.axes]
         return tile_view(self.b, buffer, coords, rows, [], {**ranges, axis: Range(part, 1)})
 

@@ -7,6 +7,7 @@ import math
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step
+from nkigen_lite.tensor_ir.passes.axes.hidden import plain_step
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import MAX_FREE_DIMS
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import is_activation, takes_scalar
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import kind_of
@@ -17,6 +18,7 @@ def reducing_step(segment: Segment, position: int) -> int | None:
     """The later step whose reduction over rows the step at ``position`` can make on the way: sums
     by ScalarE with an activation, any reduction by VectorE with one operation by a scalar."""
     step, axis = segment.steps[position], segment.impls[position].partition
+    step = unmasked(segment, position) or step
     made = step.write
     if segment.stream or axis is None or made.storage.dtype is not DType.F32:
         return None
@@ -42,6 +44,18 @@ def reducing_step(segment: Segment, position: int) -> int | None:
             return later
         return None
     return None
+
+
+def unmasked(segment: Segment, position: int) -> Step | None:
+    """What the step at a position does where a mask changes nothing, if it is the one that takes
+    masked scores out of PSUM and can also make their reduction on the way there."""
+    hidden, step = segment.hidden, segment.steps[position]
+    if hidden is None or step is not hidden.mask or drained_matmul(segment, position) is None:
+        return None
+    plain, rows = plain_step(step, hidden), segment.impls[position - 1].out
+    if plain is None or rows != hidden.rows or row_axis(segment, position) != hidden.cols:
+        return None
+    return plain if takes_scalar(plain, rows) else None
 
 
 def row_axis(segment: Segment, position: int) -> Axis | None:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import impls_of, longest
@@ -61,7 +61,17 @@ class Choice:
             shape.loops,
             shape.stream,
             outer_copies=shape.outer_copies,
+            hidden=self.hidden,
         )
+
+    @property
+    def hidden(self) -> Hidden | None:
+        """What a mask hides, if all that it hides is made and used here in a loop over its rows."""
+        steps = set(self.steps)
+        found = {s.hidden for s in self.steps if s.hidden}
+        looped = {loop.axis for loop in self.shape.loops}
+        whole = (h for h in found if h.steps <= steps and looped & {h.rows, h.cols} == {h.rows})
+        return next(whole, None) if len(found) == 1 else None
 
 
 def choices_of_unit(unit: Unit, budget: int) -> Iterator[Choice]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import solver
 from cost_models import Target
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import Cost
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, Arrangement, Conversion, Layout, Via
@@ -122,7 +122,13 @@ class _Numbering:
         stages = tuple((s.opcode, _plain(s.attrs), s.operands) for s in step.stages)
         op = (step.op.opcode, _plain(step.op.attrs)) if step.op else None
         views = tuple(self.view(v) for v in (*step.reads, step.write))
-        return step.kind, op, _plain(step.attrs), stages, views
+        return step.kind, op, _plain(step.attrs), stages, views, self.hidden(step.hidden)
+
+    def hidden(self, hidden: Hidden | None) -> object:
+        if hidden is None:
+            return None
+        axes = self.axis(hidden.rows), self.axis(hidden.cols)
+        return axes, len(hidden.steps), hash((hidden.plain_to, hidden.seen_to))
 
     def view(self, view: View) -> object:
         number = self.storages.setdefault(view.storage, len(self.storages))

@@ -73,8 +73,7 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
 def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:
     """The cost of a graph, told apart by who its ops are charged to: ``owners``, or ``rest``.
 
-    An owner's ``sbuf_bytes`` are all that it allocates; those of ``rest`` are what is live at once
-    of the buffers that nobody else owns.
+    An owner's ``sbuf_bytes`` are what is live at once of its buffers; PSUM banks count as ``rest``'s.
     """
     costs: dict[O, Cost] = {rest: Cost()}
     accesses = Accesses()
@@ -91,7 +90,6 @@ def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O
             price = instruction_price(target, instruction(op, accesses))
             cost.add(op.attrs["engine"], price.interval_ns, price.latency_ns, trips)
     peak.walk(graph, rest)
-    costs[rest].sbuf_bytes, costs[rest].psum_banks = peak.most_sbuf, peak.most_banks
     return costs
 
 
@@ -124,36 +122,30 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
 
 @dataclass
 class _Peak(Generic[O]):
-    """Walks a graph and notes the most SBUF bytes and PSUM banks live at once of ``rest``'s
-    buffers; what others allocate is added to their costs."""
+    """Walks a graph and notes, per owner, the most SBUF bytes and PSUM banks live at once of its
+    buffers; of the PSUM banks of others than ``rest``, nothing."""
 
     limits: Limits
     owners: Mapping[Op, O]
     rest: O
     costs: dict[O, Cost]
-    sbuf: int = 0
-    banks: int = 0
-    most_sbuf: int = 0
-    most_banks: int = 0
+    live: dict[O, tuple[int, int]] = field(default_factory=dict)
 
     def walk(self, graph: Graph, owner: O) -> None:
-        mine: dict[int, tuple[int, int]] = {}
+        mine: dict[int, tuple[O, int, int]] = {}
         for op in graph.ops:
             here = self.owners.get(op, owner)
             if op.opcode == "alloc":
                 sbuf, banks = self.size(op)
-                if here != self.rest:
-                    self.costs.setdefault(here, Cost()).sbuf_bytes += sbuf
-                    sbuf = 0
-                mine[id(op.result)] = (sbuf, banks)
-                self.change(sbuf, banks)
+                mine[id(op.result)] = (here, sbuf, banks)
+                self.change(here, sbuf, banks)
             elif op.opcode == "dealloc":
-                sbuf, banks = mine.pop(id(op.inputs[0]), (0, 0))
-                self.change(-sbuf, -banks)
+                whose, sbuf, banks = mine.pop(id(op.inputs[0]), (here, 0, 0))
+                self.change(whose, -sbuf, -banks)
             for region in op.regions:
                 self.walk(region, here)
-        for sbuf, banks in mine.values():
-            self.change(-sbuf, -banks)
+        for whose, sbuf, banks in mine.values():
+            self.change(whose, -sbuf, -banks)
 
     def size(self, alloc: Op) -> tuple[int, int]:
         kind, copies = alloc.result.type, alloc.attrs["num_buffers"]
@@ -163,8 +155,11 @@ class _Peak(Generic[O]):
         psum = kind.memory is MemorySpace.PSUM
         return 0, self.limits.banks_of(size) * copies if psum else 0
 
-    def change(self, sbuf: int, banks: int) -> None:
-        self.sbuf += sbuf
-        self.banks += banks
-        self.most_sbuf = max(self.most_sbuf, self.sbuf)
-        self.most_banks = max(self.most_banks, self.banks)
+    def change(self, owner: O, sbuf: int, banks: int) -> None:
+        whose = owner if sbuf else self.rest
+        bytes_now, banks_now = self.live.get(whose, (0, 0))
+        bytes_now, banks_now = bytes_now + sbuf, banks_now + banks
+        self.live[whose] = bytes_now, banks_now
+        cost = self.costs.setdefault(whose, Cost())
+        cost.sbuf_bytes = max(cost.sbuf_bytes, bytes_now)
+        cost.psum_banks = max(cost.psum_banks, banks_now)
