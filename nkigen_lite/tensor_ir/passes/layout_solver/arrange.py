@@ -8,11 +8,13 @@ from dataclasses import dataclass, field, replace
 
 from cost_models import Target
 from nkigen_lite.nki_ir.limits import Limits
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import PSUM_COPIES
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import cuts_of
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import has_long_results
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench, Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.engines import shared
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
 from nkigen_lite.tensor_ir.passes.layout_solver.stages import best_cuts, blocks_of
 from nkigen_lite.tensor_ir.passes.schedule import (
     Arrangement,
@@ -62,9 +64,13 @@ class Arranger:
 
     def fits(self, piece: Piece, ports: Sequence[PortInfo]) -> bool:
         """Whether a segment with these ports streamed fits SBUF and PSUM."""
-        sbuf = piece.own.sbuf_bytes + sum(piece.port(i.key).sbuf_bytes for i in ports)
-        limits = self.limits
-        return piece.own.psum_banks <= limits.psum_banks and sbuf <= limits.sbuf_bytes
+        narrow = not self._is_wide(piece, ports)
+        return narrow and piece.own.psum_banks <= self.limits.psum_banks
+
+    def _is_wide(self, piece: Piece, ports: Sequence[PortInfo]) -> bool:
+        """Whether a segment with these ports streamed needs more than SBUF."""
+        streamed = sum(piece.port(i.key).sbuf_bytes for i in ports)
+        return piece.own.sbuf_bytes + streamed > self.limits.sbuf_bytes
 
     def arrange(
         self, segment: Segment, ports: Sequence[PortInfo], piece: Piece, least_ns: float
@@ -86,11 +92,12 @@ class Arranger:
                 continue
             segment.run = way.run
             tried = self.lower(segment, ports) if way.run.cuts else way.piece
-            if not self.fits(tried, ports):
+            if not self.fits(tried, ports) and self._is_wide(tried, ports):
                 segment.run = replace(way.run, inner_copies=1)
                 tried = self.lower(segment, ports)
-            gained = tried.line.time_ns < (1 - _WORTH) * found.line.time_ns
-            if gained and self.fits(tried, ports):
+            if not self.fits(tried, ports):
+                continue
+            if tried.line.time_ns < (1 - _WORTH) * found.line.time_ns:
                 best, found = segment.run, tried
         segment.run = best
         return found
@@ -103,23 +110,28 @@ class Arranger:
         plain = segment.run
         yield self._ways(segment, piece)
         yield self._balanced(segment, ports, piece)
-        if _turns_inside(segment):
+        if _turns_inside(segment) and self._queues_are_idle(piece):
             segment.run = replace(plain, turns_by_dma=True)
             turned = self.lower(segment, ports)
             yield self._ways(segment, turned)
             yield self._balanced(segment, ports, turned)
             segment.run = plain
 
+    def _queues_are_idle(self, piece: Piece) -> bool:
+        """Whether DMA queues have time left to transpose what the PE array transposes."""
+        return piece.busy.get(DMA, 0.0) + piece.turning_by_dma_ns < piece.busy_ns
+
     def plain(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
-        """The segment as it is, with as many copies of what is in PSUM as there is room for; None
-        if it does not fit the hardware."""
+        """The segment as it is, with as many copies of what is in PSUM as there is room for at
+        once; None if it does not fit the hardware."""
         fixed = [i for i in ports if not i.keepable]
         for copies in _PSUM_COPIES:
             segment.run = replace(segment.run, psum_copies=copies)
             piece = self.lower(segment, ports)
-            if self.fits(piece, fixed):
+            few = copies <= PSUM_COPIES or piece.psum_in_flight <= self.limits.psum_banks
+            if few and self.fits(piece, fixed):
                 return self._with_wide_results(segment, ports, piece)
-            if piece.own.psum_banks <= self.limits.psum_banks:
+            if piece.own.psum_banks <= self.limits.psum_banks and not self.fits(piece, fixed):
                 return None
         return None
 
@@ -130,10 +142,12 @@ class Arranger:
         instructions, where it is not the PE array that is busiest."""
         plain = segment.run
         if piece.busiest != TENSOR and has_long_results(segment):
-            segment.run = replace(plain, psum_banks=2, psum_copies=min(plain.psum_copies, 3))
-            wide = self.lower(segment, ports)
-            if wide.busy_ns < piece.busy_ns and self.fits(wide, ports):
-                return wide
+            for copies in range(plain.psum_copies, PSUM_COPIES - 1, -1):
+                segment.run = replace(plain, psum_banks=2, psum_copies=copies)
+                wide = self.lower(segment, ports)
+                fits = wide.psum_in_flight <= self.limits.psum_banks and self.fits(wide, ports)
+                if fits and wide.busy_ns < piece.busy_ns:
+                    return wide
         segment.run = plain
         return piece
 

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cost_models import Target
+from cost_models import TRANSPOSED_BYTES, Target, Transfer, dma_price
 from cost_models.simulate import Timeline
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.deallocs import insert_deallocs
+from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer
@@ -18,7 +19,14 @@ from nkigen_lite.tensor_ir.passes.direct_lower.kernel import keep, lower_convers
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
-from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost, cost_of, costs_by_owner
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import (
+    DMA,
+    Cost,
+    cost_of,
+    costs_by_owner,
+    counted,
+    psum_in_flight,
+)
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 
 
@@ -52,6 +60,23 @@ class Piece:
             for resource, ns in cost.busy.items():
                 total[resource] = total.get(resource, 0.0) + ns
         return total
+
+    @property
+    def turning_by_dma_ns(self) -> float:
+        """What the DMA queues would take to transpose what the PE array does."""
+        total = 0.0
+        for op, trips, _ in counted(self.graph, {}, None):
+            if op.opcode == "nc_transpose" and op.inputs[1].type.dtype.itemsize in TRANSPOSED_BYTES:
+                kind = op.inputs[1].type
+                rows, run = kind.partition_size, kind.free_size * kind.dtype.itemsize
+                tile = Transfer("copy", rows, run, rows, True, elem_bytes=kind.dtype.itemsize)
+                total += dma_price(self.target, tile).transfer_ns * trips
+        return total
+
+    @property
+    def psum_in_flight(self) -> int:
+        """The most PSUM banks that an iteration uses."""
+        return psum_in_flight(self.graph, Limits.of(self.target))
 
     @property
     def busiest(self) -> str:

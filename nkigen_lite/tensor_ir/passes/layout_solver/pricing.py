@@ -73,7 +73,7 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
 def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:
     """The cost of a graph, told apart by who its ops are charged to: ``owners``, or ``rest``.
 
-    An owner's ``sbuf_bytes`` are what is live at once of its buffers; PSUM banks count as ``rest``'s.
+    An owner's ``sbuf_bytes`` are what is live at once of its buffers; PSUM banks are ``rest``'s.
     """
     costs: dict[O, Cost] = {rest: Cost()}
     accesses = Accesses()
@@ -118,6 +118,18 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
     buffer = accesses.root(loaded).producer
     if buffer is not None and loaded.type.memory is MemorySpace.SBUF:
         cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
+
+
+def psum_in_flight(graph: Graph, limits: Limits, *, looped: bool = False) -> int:
+    """The most PSUM banks that a loop can keep busy: what one iteration allocates is in use at the
+    same time, as engines work on different parts of it. Beyond ``limits``, bytes that one part has
+    used are given to another, which then waits."""
+    found = [0]
+    for op in graph.ops:
+        if op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM:
+            found.append(limits.banks_of(op.result.type.partition_bytes) * op.attrs["num_buffers"])
+        found += [psum_in_flight(region, limits, looped=True) for region in op.regions]
+    return sum(found) if looped else max(found)
 
 
 @dataclass
