@@ -149,6 +149,8 @@ class Segment:
             outside the innermost loop.
         run: how iterations follow each other and who computes.
         hidden: what a mask hides of the scores that all its steps make and use here.
+        sampled: only one block of the outermost loop is emitted, the last: to compare ways to run
+            the segment with each other.
     """
 
     name: str
@@ -163,6 +165,7 @@ class Segment:
     outer_copies: int = 2
     run: Arrangement = Arrangement()
     hidden: Hidden | None = None
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -57,6 +57,7 @@ class SegmentLowering(SegmentBuffers):
     def lower(self, segment: Segment) -> None:
         """Emit the whole segment."""
         self.segment = segment
+        self.depths = self._depths()
         start = len(self.b.graph.ops)
         self.local.clear()
         self.turned.clear()
@@ -83,13 +84,21 @@ class SegmentLowering(SegmentBuffers):
         them out."""
         hidden = self.segment.hidden
         if hidden is None or self.segment.loops[depth].axis != hidden.rows:
-            self._iterate(depth, ranges, ranges)
+            self._iterate(depth, {**ranges, **self._sample(depth)}, ranges)
             return
-        for rows, plain_to, seen_to in row_parts(hidden, self.segment.loops[depth].block):
+        parts = list(row_parts(hidden, self.segment.loops[depth].block))
+        for rows, plain_to, seen_to in parts[-1:] if self._sample(depth) else parts:
             self.plain_to = plain_to
             seen = Range(Affine(), seen_to)
             self._iterate(depth, {**ranges, hidden.rows: rows, hidden.cols: seen}, ranges)
         self.plain_to = None
+
+    def _sample(self, depth: int) -> Ranges:
+        """The range of the outermost loop, if only a part of it is wanted."""
+        loop = self.segment.loops[depth]
+        return (
+            {loop.axis: Range(Affine(), loop.block)} if self.segment.sampled and not depth else {}
+        )
 
     def _iterate(self, depth: int, ranges: Ranges, outer: Ranges) -> None:
         """A loop over the ranges; what is loaded before it has those of outside."""

@@ -54,6 +54,7 @@ class SegmentBuffers:
         kept: buffers of storages kept whole in SBUF, by storage and layout name.
 
     Attributes:
+        depths: of the steps, see ``step_depth``.
         plain_to: in a loop over rows of which a mask hides some columns, up to where it changes
             nothing.
         part_base: the first column of those that are taken out of PSUM at present, and how many
@@ -80,6 +81,7 @@ class SegmentBuffers:
     rings: dict[RingKey, Ring] = field(default_factory=dict)
     in_psum: set[Storage] = field(default_factory=set)
     stage: int | None = None
+    depths: list[int] = field(default_factory=list)
     plain_to: int | None = None
     part_base: tuple[int, int] = (0, 0)
 
@@ -112,11 +114,16 @@ class SegmentBuffers:
 
     def step_depth(self, position: int) -> int:
         """A step's depth: that of its axes, and no less than what it reads inside."""
-        step = self.segment.steps[position]
-        own = self.depth_of(step.axes)
-        made = {s.write.storage: i for i, s in enumerate(self.segment.steps[:position])}
-        inner = [made[v.storage] for v in step.reads if v.storage in made]
-        return max([own, *(self.step_depth(i) for i in inner)])
+        return self.depths[position]
+
+    def _depths(self) -> list[int]:
+        made: dict[Storage, int] = {}
+        depths = []
+        for step in self.segment.steps:
+            inner = (made[v.storage] for v in step.reads if v.storage in made)
+            depths.append(max([self.depth_of(step.axes), *inner]))
+            made[step.write.storage] = depths[-1]
+        return depths
 
     def _stage_of(self, place: int) -> int:
         return sum(cut <= place for cut in self.segment.run.cuts)

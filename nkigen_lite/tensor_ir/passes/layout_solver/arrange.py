@@ -18,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
 from nkigen_lite.tensor_ir.passes.layout_solver.stages import best_cuts, blocks_of
 from nkigen_lite.tensor_ir.passes.schedule import (
     Arrangement,
+    Loop,
     Port,
     Segment,
     read_layout,
@@ -26,8 +27,9 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 
 _HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
 TENSOR = "tensor"
+_SAMPLED = 4  # blocks of an outermost loop from which on one of them is compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
-_PSUM_COPIES = (4, 3, 2, 1)  # of what is on its way through PSUM, the most that fits
+_MORE_COPIES = (4, 3)  # of what is on its way through PSUM: the most that there is room for
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,29 +80,42 @@ class Arranger:
         """Cut the segment's steps into stages and share its work among the engines, where its
         simulated time is less for it; of many ways those are simulated that a model of engines in
         order finds best. ``piece`` is the segment as it is; the way it is run in the end is noted
-        in the segment.
+        in the segment. Of a nest of loops, one block of the outermost is compared.
 
         None if the model finds them all much slower than ``least_ns``.
         """
-        ways = [way for base in self._bases(segment, ports, piece) for way in base]
+        segment.sampled = len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED
+        sample = self.lower(segment, ports) if segment.sampled else piece
+        ways = [way for base in self._bases(segment, ports, sample) for way in base]
         promising = min(way.estimate_ns for way in ways)
-        if promising > _HOPELESS * least_ns:
+        scale = piece.busy_ns / sample.busy_ns if sample.busy_ns else 1.0
+        if scale * promising > _HOPELESS * least_ns:
+            segment.sampled = False
             return None
-        best, found = segment.run, piece
-        for way in ways[1:]:
-            if way.estimate_ns > _HOPELESS * promising:
-                continue
+        near = [way for way in ways[1:] if way.estimate_ns <= _HOPELESS * promising]
+        plain, segment.run = segment.run, self._best_of(segment, ports, sample, near)
+        segment.sampled = False
+        if segment.run != plain:
+            arranged = self.lower(segment, ports)
+            if arranged.line.time_ns < piece.line.time_ns and self.fits(arranged, ports):
+                return arranged
+        segment.run = plain
+        return piece
+
+    def _best_of(
+        self, segment: Segment, ports: Sequence[PortInfo], plain: Piece, ways: Sequence[_Way]
+    ) -> Arrangement:
+        """The fastest of several ways to run a segment and the present one, ``plain``."""
+        best, least_ns = segment.run, plain.line.time_ns if ways else 0.0
+        for way in ways:
             segment.run = way.run
             tried = self.lower(segment, ports) if way.run.cuts else way.piece
             if not self.fits(tried, ports) and self._is_wide(tried, ports):
                 segment.run = replace(way.run, inner_copies=1)
                 tried = self.lower(segment, ports)
-            if not self.fits(tried, ports):
-                continue
-            if tried.line.time_ns < (1 - _WORTH) * found.line.time_ns:
-                best, found = segment.run, tried
-        segment.run = best
-        return found
+            if self.fits(tried, ports) and tried.line.time_ns < (1 - _WORTH) * least_ns:
+                best, least_ns = segment.run, tried.line.time_ns
+        return best
 
     def _bases(
         self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
@@ -124,32 +139,31 @@ class Arranger:
     def plain(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
         """The segment as it is, with as many copies of what is in PSUM as there is room for at
         once; None if it does not fit the hardware."""
-        fixed = [i for i in ports if not i.keepable]
-        for copies in _PSUM_COPIES:
-            segment.run = replace(segment.run, psum_copies=copies)
-            piece = self.lower(segment, ports)
-            few = copies <= PSUM_COPIES or piece.psum_in_flight <= self.limits.psum_banks
-            if few and self.fits(piece, fixed):
-                return self._with_wide_results(segment, ports, piece)
-            if piece.own.psum_banks <= self.limits.psum_banks and not self.fits(piece, fixed):
-                return None
-        return None
-
-    def _with_wide_results(
-        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
-    ) -> Piece:
-        """The segment with results of matmuls that fill two banks before they are taken out: fewer
-        instructions, where it is not the PE array that is busiest."""
-        plain = segment.run
+        piece = self._with_copies(segment, ports, self.lower(segment, ports))
         if piece.busiest != TENSOR and has_long_results(segment):
-            for copies in range(plain.psum_copies, PSUM_COPIES - 1, -1):
-                segment.run = replace(plain, psum_banks=2, psum_copies=copies)
-                wide = self.lower(segment, ports)
-                fits = wide.psum_in_flight <= self.limits.psum_banks and self.fits(wide, ports)
-                if fits and wide.busy_ns < piece.busy_ns:
-                    return wide
-        segment.run = plain
-        return piece
+            plain = segment.run
+            segment.run = replace(segment.run, psum_banks=2, psum_copies=PSUM_COPIES)
+            wide = self.lower(segment, ports)
+            fits = self._in_flight(wide, PSUM_COPIES) and self.fits(wide, ports)
+            if fits and wide.busy_ns < piece.busy_ns:
+                # Fewer instructions, where it is not the PE array that is busiest.
+                piece = self._with_copies(segment, ports, wide)
+            else:
+                segment.run = plain
+        return piece if self.fits(piece, [i for i in ports if not i.keepable]) else None
+
+    def _with_copies(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+        """A piece with more copies of what is in PSUM, or fewer if there is not room for two."""
+        wanted = [copies for copies in _MORE_COPIES if self._in_flight(piece, copies)]
+        if piece.own.psum_banks > self.limits.psum_banks:
+            wanted = [1]
+        if not piece.own.psum_banks or not wanted:
+            return piece
+        segment.run = replace(segment.run, psum_copies=wanted[0])
+        return self.lower(segment, ports)
+
+    def _in_flight(self, piece: Piece, copies: int) -> bool:
+        return piece.psum_in_flight(copies) <= self.limits.psum_banks
 
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
@@ -168,7 +182,8 @@ class Arranger:
         """The best cuts of a segment by the model, for engines as they are in ``piece``: none, then
         the best of each number."""
         steps, cuts = segment.steps, cuts_of(segment)
-        trips = math.prod(-(-loop.axis.extent // loop.block) for loop in segment.loops)
+        loops = segment.loops[1:] if segment.sampled else segment.loops
+        trips = math.prod(_trips(loop) for loop in loops)
         busy = [
             {engine: ns / trips for engine, ns in own.items()}
             for own in piece.busy_of_places(2 * len(steps))
@@ -181,6 +196,10 @@ class Arranger:
             _Way(piece, replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
             for way, interval in found
         ]
+
+
+def _trips(loop: Loop) -> int:
+    return -(-loop.axis.extent // loop.block)
 
 
 def _turns_inside(segment: Segment) -> bool:

@@ -73,10 +73,9 @@ class Piece:
                 total += dma_price(self.target, tile).transfer_ns * trips
         return total
 
-    @property
-    def psum_in_flight(self) -> int:
-        """The most PSUM banks that an iteration uses."""
-        return psum_in_flight(self.graph, Limits.of(self.target))
+    def psum_in_flight(self, copies: int) -> int:
+        """The most PSUM banks that an iteration uses, with that many copies of what rotates."""
+        return psum_in_flight(self.graph, Limits.of(self.target), copies)
 
     @property
     def busiest(self) -> str:

@@ -109,7 +109,7 @@ class Pricer:
         segment = choice.segment(name)
         for info in ports:
             info.via = self.best_via(choice, info)
-        piece = self.arranger.plain(segment, ports)
+        piece = self._lowered(segment, ports)
         if piece is None:
             self.memory.choices[key] = None
             return None
@@ -154,8 +154,7 @@ class Pricer:
         """The segment in the best way to run it; None if a rival is much faster than any."""
         alike = signature(ports)
         times = [r.streamed_ns for r in rivals if signature(r.ports) == alike]
-        arranged = self.arranger.arrange(segment, ports, piece, min(times, default=math.inf))
-        return arranged and self._turned_by_dma(segment, ports, arranged)
+        return self.arranger.arrange(segment, ports, piece, min(times, default=math.inf))
 
     def _least_ns(self, piece: Piece, ports: Sequence[PortInfo]) -> float:
         """What a segment takes at least: its busiest resource without what may be kept in SBUF."""
@@ -167,19 +166,23 @@ class Pricer:
                     total[resource] = total.get(resource, 0.0) + ns
         return max(total.values(), default=0.0)
 
-    def _turned_by_dma(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
-        """The segment with what it transposes of its loads transposed by the DMA instead, if that
-        is faster."""
+    def _lowered(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
+        """The segment as it is, with what it transposes of its loads transposed by the DMA where
+        that leaves the busiest resource less to do; None if it does not fit the hardware."""
+        plain, run = self.arranger.plain(segment, ports), segment.run
         turned = [(i, i.via) for i in ports if i.via is not None and self.turns_by_dma(i)]
+        if not turned:
+            return plain
         for info, _ in turned:
             info.via = BY_DMA
-        if turned:
-            tried = self.arranger.lower(segment, ports)
-            if tried.line.time_ns < piece.line.time_ns and self.arranger.fits(tried, ports):
-                return tried
+        segment.run = Arrangement()
+        by_dma = self.arranger.plain(segment, ports)
+        if by_dma is not None and (plain is None or by_dma.busy_ns < plain.busy_ns):
+            return by_dma
+        segment.run = run
         for info, via in turned:
             info.via = via
-        return piece
+        return plain
 
     # --- ports -----------------------------------------------------------------------------------
 

@@ -120,15 +120,16 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
         cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
 
 
-def psum_in_flight(graph: Graph, limits: Limits, *, looped: bool = False) -> int:
-    """The most PSUM banks that a loop can keep busy: what one iteration allocates is in use at the
-    same time, as engines work on different parts of it. Beyond ``limits``, bytes that one part has
-    used are given to another, which then waits."""
+def psum_in_flight(graph: Graph, limits: Limits, copies: int, *, looped: bool = False) -> int:
+    """The most PSUM banks that a loop can keep busy, were there ``copies`` of what rotates: what
+    one iteration allocates is in use at the same time, as engines work on different parts of it.
+    Beyond ``limits``, bytes that one part has used are given to another, which then waits."""
     found = [0]
     for op in graph.ops:
         if op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM:
-            found.append(limits.banks_of(op.result.type.partition_bytes) * op.attrs["num_buffers"])
-        found += [psum_in_flight(region, limits, looped=True) for region in op.regions]
+            banks = limits.banks_of(op.result.type.partition_bytes)
+            found.append(banks * (copies if op.attrs["num_buffers"] > 1 else 1))
+        found += [psum_in_flight(region, limits, copies, looped=True) for region in op.regions]
     return sum(found) if looped else max(found)
 
 
