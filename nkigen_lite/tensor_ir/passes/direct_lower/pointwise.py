@@ -11,9 +11,9 @@ from nkigen_lite.core.ir import Value
 from nkigen_lite.errors import NotSupported
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import MemorySpace
-from nkigen_lite.tensor_ir.passes.axes import Axis, Stage, Step, View
+from nkigen_lite.tensor_ir.passes.axes import Stage, Step
 
-_NATIVE = (DType.I32, DType.U32)
+NATIVE = (DType.I32, DType.U32)
 Operand = Value | float | int | bool
 
 
@@ -116,7 +116,7 @@ def reciprocal(b: Builder, a: Args) -> None:
 
 def neg(b: Builder, a: Args) -> None:
     """x * -1; integers of 32 bits as 0 - x, which stays exact."""
-    if a.dtypes[0] in _NATIVE:
+    if a.dtypes[0] in NATIVE:
         zero = whole_tile(b, 0, a.dst, a.dtypes[0])
         src = whole_tile(b, a.srcs[0], a.dst, a.dtypes[0])
         b.tensor_tensor_arith(a.dst, zero, src, op="subtract", engine="gpsimd")
@@ -130,7 +130,7 @@ def arith(name: str) -> Emit:
     """A two-operand ALU op in its cheapest form: immediate, per-partition operand, or two tiles."""
 
     def emit(b: Builder, a: Args) -> None:
-        if any(d in _NATIVE for d in a.dtypes):
+        if any(d in NATIVE for d in a.dtypes):
             _native(b, a, name)
             return
         for position in (1, 0):
@@ -219,7 +219,7 @@ _ACTIVATIONS = (
     *("exp", "log", "sqrt", "rsqrt", "square", "tanh", "relu", "sigmoid", "silu", "sin"),
     *("arctan", "abs", "sign", "erf"),
 )
-_ARITHMETIC = {
+ARITHMETIC = {
     "add": "add",
     "sub": "subtract",
     "mul": "multiply",
@@ -233,8 +233,6 @@ _ARITHMETIC = {
     "less_equal": "less_equal",
 }
 
-_COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "not_equal"})
-
 EMITTERS: dict[str, Emit] = {
     "copy": copy,
     "cast": copy,
@@ -243,7 +241,7 @@ EMITTERS: dict[str, Emit] = {
     "gelu": gelu,
     "where": where,
     **{name: activation(name) for name in _ACTIVATIONS},
-    **{name: arith(alu) for name, alu in _ARITHMETIC.items()},
+    **{name: arith(alu) for name, alu in ARITHMETIC.items()},
     **{name: bits(name) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
 }
 
@@ -321,14 +319,14 @@ def _as_tensor_scalar(b: Builder, stages: Sequence[Stage], args: Args) -> bool:
     pointers: list[Value] = []
     attrs: dict[str, Any] = {}
     for number, stage in enumerate(stages):
-        if stage.opcode not in _ARITHMETIC:
+        if stage.opcode not in ARITHMETIC:
             return False
         found = _tile_and_scalar(stage, args, number > 0)
         if found is None:
             return False
         taken, scalar, reverse = found
         tile = tile or taken
-        attrs |= {f"op{number}": _ARITHMETIC[stage.opcode], f"reverse{number}": reverse}
+        attrs |= {f"op{number}": ARITHMETIC[stage.opcode], f"reverse{number}": reverse}
         if isinstance(scalar, Value):
             pointers.append(scalar)
         else:
@@ -343,7 +341,7 @@ def _as_scalar_tensor_tensor(b: Builder, stages: Sequence[Stage], args: Args) ->
     """(x op0 s) op1 tile on VectorE, s a number or a column."""
     first, second = stages
     found = _tile_and_scalar(first, args, False)
-    if second.opcode not in _ARITHMETIC or first.opcode not in _ARITHMETIC or found is None:
+    if second.opcode not in ARITHMETIC or first.opcode not in ARITHMETIC or found is None:
         return False
     tile, scalar, reverse = found
     position = 0 if second.operands[0] is not None else 1
@@ -358,8 +356,8 @@ def _as_scalar_tensor_tensor(b: Builder, stages: Sequence[Stage], args: Args) ->
         tile,
         other,
         *pointers,
-        op0=_ARITHMETIC[first.opcode],
-        op1=_ARITHMETIC[second.opcode],
+        op0=ARITHMETIC[first.opcode],
+        op1=ARITHMETIC[second.opcode],
         imm0=None if pointers else float(scalar),  # type: ignore[arg-type]
         reverse0=reverse,
         reverse1=position == 0,
@@ -391,24 +389,6 @@ def is_activation(step: Step) -> bool:
     if step.kind != "pointwise" or step.op is None:
         return False
     return step.op.opcode in _ACTIVATIONS
-
-
-def takes_scalar(step: Step, partition: Axis | None) -> bool:
-    """Whether a pointwise step is one arithmetic operation of a tile by a number, or by one value
-    per partition of the axis there, in the order that ``tensor_scalar_reduce`` has."""
-    opcode = step.op.opcode if step.kind == "pointwise" and step.op else ""
-    if step.stages:
-        opcode = step.stages[0].opcode if len(step.stages) == 1 else ""
-    if opcode not in _ARITHMETIC or any(v.storage.dtype in _NATIVE for v in step.reads):
-        return False
-    tile, scalar = step.reads
-    if opcode in _COMMUTATIVE and _is_scalar(tile, partition):
-        tile, scalar = scalar, tile
-    return _is_scalar(scalar, partition) and not _is_scalar(tile, partition)
-
-
-def _is_scalar(view: View, partition: Axis | None) -> bool:
-    return view.storage.kind == "constant" or set(view.axes) <= {partition}
 
 
 def has_emitter(opcode: str) -> bool:

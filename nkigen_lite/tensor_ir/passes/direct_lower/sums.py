@@ -6,12 +6,18 @@ import math
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step
+from nkigen_lite.tensor_ir.passes.axes import Axis, Step, View
 from nkigen_lite.tensor_ir.passes.axes.hidden import plain_step
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import MAX_FREE_DIMS
-from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import is_activation, takes_scalar
+from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import (
+    ARITHMETIC,
+    NATIVE,
+    is_activation,
+)
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import kind_of
 from nkigen_lite.tensor_ir.passes.schedule import PSUM_BANK_ELEMENTS, Segment, drained_matmul
+
+_COMMUTATIVE = frozenset({"add", "mul", "maximum", "minimum", "equal", "not_equal"})
 
 
 def reducing_step(segment: Segment, position: int) -> int | None:
@@ -26,7 +32,7 @@ def reducing_step(segment: Segment, position: int) -> int | None:
     if drains:
         axis = segment.impls[position - 1].out
     activates = is_activation(step) and not drains
-    if not activates and not takes_scalar(step, axis):
+    if not activates and not _takes_scalar(step, axis):
         return None
     long = [a for a in made.axes if a == axis or _size(segment, a) > 1]
     free = math.prod(_size(segment, a) for a in long if a != axis)
@@ -55,7 +61,7 @@ def unmasked(segment: Segment, position: int) -> Step | None:
     plain, rows = plain_step(step, hidden), segment.impls[position - 1].out
     if plain is None or rows != hidden.rows or row_axis(segment, position) != hidden.cols:
         return None
-    return plain if takes_scalar(plain, rows) else None
+    return plain if _takes_scalar(plain, rows) else None
 
 
 def row_axis(segment: Segment, position: int) -> Axis | None:
@@ -63,6 +69,24 @@ def row_axis(segment: Segment, position: int) -> Axis | None:
     step, axis = segment.steps[position], segment.impls[position - 1].out
     long = (a for a in step.write.axes if a != axis and _size(segment, a) > 1)
     return next(long, None)
+
+
+def _takes_scalar(step: Step, partition: Axis | None) -> bool:
+    """Whether a pointwise step is one arithmetic operation of a tile by a number, or by one value
+    per partition of the axis there, in the order that ``tensor_scalar_reduce`` has."""
+    opcode = step.op.opcode if step.kind == "pointwise" and step.op else ""
+    if step.stages:
+        opcode = step.stages[0].opcode if len(step.stages) == 1 else ""
+    if opcode not in ARITHMETIC or any(v.storage.dtype in NATIVE for v in step.reads):
+        return False
+    tile, scalar = step.reads
+    if opcode in _COMMUTATIVE and _is_scalar(tile, partition):
+        tile, scalar = scalar, tile
+    return _is_scalar(scalar, partition) and not _is_scalar(tile, partition)
+
+
+def _is_scalar(view: View, partition: Axis | None) -> bool:
+    return view.storage.kind == "constant" or set(view.axes) <= {partition}
 
 
 def has_long_results(segment: Segment) -> bool:

@@ -173,6 +173,9 @@ class Arranger:
             return []
         segment.run = replace(plain, engines=engines)
         balanced = self.lower(segment, ports)
+        if plain.psum_banks > 1 and not self._in_flight(balanced, plain.psum_copies):
+            segment.run = replace(segment.run, psum_banks=1, psum_copies=PSUM_COPIES)
+            balanced = self.lower(segment, ports)
         relieves = balanced.busy_ns < (1 - _WORTH) * piece.busy_ns
         ways = self._ways(segment, balanced) if relieves else []
         segment.run = plain

@@ -159,13 +159,17 @@ def _internal_layouts_agree(
 
 
 def _depths_rise(steps: Sequence[Step], shape: Shape) -> bool:
-    """A step never runs outside a loop that an earlier one runs inside; windows are not cut."""
+    """A step never runs outside a loop that an earlier one runs inside; windows are not cut, and no
+    reduction is: each block would overwrite what the one before has made."""
     looped = {loop.axis for loop in shape.loops}
     made = {s.write.storage for s in steps}
     for step in steps:
+        if step.kind == "reduce" and looped & set(step.reduced):
+            return False
         for view in (*step.reads, step.write):
             for own, coord in zip(view.storage.axes, view.coords, strict=True):
-                if view.storage in made and coord.axis in looped and not coord.is_identity(own):
+                cut = own in looped or coord.axis in looped
+                if view.storage in made and cut and not coord.is_identity(own):
                     return False
     depths = [
         max((i for i, p in enumerate(shape.loops) if p.axis in s.axes), default=-1) for s in steps
