@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.patterns import rotate, scaled_scores, silu, softmax_scores
+from benchmarks.patterns import product, rotate, scaled_scores, silu, softmax_scores
 from examples.rmsnorm import rmsnorm
 
 Array = Any
@@ -78,19 +78,20 @@ def moe_layer(
     tokens, positions, dim = x.shape[0], k_cache.shape[0], q_norm.shape[0]
     before = positions - tokens
     h = rmsnorm(x, input_norm)
-    q = rmsnorm((h @ wq).reshape(tokens, -1, dim), q_norm).transpose(1, 0, 2)
+    q = rmsnorm(product(h, wq).reshape(tokens, -1, dim), q_norm).transpose(1, 0, 2)
     cos, sin = _tables(before, positions, dim, x.dtype)
-    k = rotate(rmsnorm(h @ wk, k_norm), cos, sin)
+    k = rotate(rmsnorm(product(h, wk), k_norm), cos, sin)
     k_cache = np.concatenate([k_cache[:before], k], axis=0)
-    v_cache = np.concatenate([v_cache[:before], h @ wv], axis=0)
+    v_cache = np.concatenate([v_cache[:before], product(h, wv)], axis=0)
     mask = np.triu(np.full((tokens, positions), -1e9, dtype=np.float32), k=before + 1)
     weights = softmax_scores(scaled_scores(rotate(q, cos, sin), k_cache) + mask, x.dtype)
-    x = x + (weights @ v_cache).transpose(1, 0, 2).reshape(tokens, -1) @ wo
+    merged = product(weights, v_cache).transpose(1, 0, 2).reshape(tokens, -1)
+    x = x + product(merged, wo)
     h = rmsnorm(x, post_norm)
-    share = _shares((h @ router).astype(np.float32), chosen)
-    gated = silu(h[None] @ w_gate) * (h[None] @ w_up)
+    share = _shares(product(h, router).astype(np.float32), chosen)
+    gated = silu(product(h[None], w_gate)) * product(h[None], w_up)
     weighted = gated * share.transpose(1, 0)[:, :, None].astype(x.dtype)
-    return x + np.sum(weighted @ w_down, axis=0), k_cache, v_cache
+    return x + np.sum(product(weighted, w_down), axis=0), k_cache, v_cache
 
 
 def _shares(logits: Array, chosen: int) -> Array:

@@ -12,8 +12,6 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import patterns as p
 from benchmarks.kernels import Kernel, kernels
@@ -22,7 +20,7 @@ from examples.layernorm import layernorm
 from examples.llama3_layer import LLAMA3_8B, llama3_layer
 from examples.matmul import matmul
 from examples.mlp_swiglu import mlp_swiglu
-from examples.qwen3_layer import make_weights, qwen3_layer
+from examples.qwen3_layer import qwen3_layer, shapes_of
 from examples.rmsnorm import rmsnorm
 from examples.softmax import softmax
 
@@ -100,8 +98,7 @@ def _feed_forward() -> Iterator[Kernel]:
 
 def _layers() -> Iterator[Kernel]:
     for seq in (128, 2048):
-        arrays = make_weights(0, np.float32, 1, seq)
-        shapes = [a.shape for a in arrays.values()]
+        shapes = list(shapes_of(1, seq).values())
         yield kernel(f"qwen3-0.6b s{seq}", qwen3_layer, "bf16", shapes)
     shapes = list(LLAMA3_8B.shard(8).shapes(1, 128).values())
     yield kernel("llama3-8b/8 s128", llama3_layer, "bf16", shapes)

@@ -73,29 +73,34 @@ def rotate(x: Array, cos: Array, sin: Array) -> Array:
 # --- products
 
 
+def product(a: Array, b: Array) -> Array:
+    """`a` @ `b`; numpy gives float32 for narrow types."""
+    return (a @ b).astype(a.dtype)
+
+
 def residual_product(x: Array, weight: Array) -> Array:
     """`x` (rows, n) @ `weight` (n, n) + `x`."""
-    return x @ weight + x
+    return product(x, weight) + x
 
 
 def mlp(x: Array, w_up: Array, w_down: Array) -> Array:
     """gelu(`x` @ `w_up`) @ `w_down`."""
-    return gelu(x @ w_up) @ w_down
+    return product(gelu(product(x, w_up)), w_down)
 
 
 def swiglu_product(x: Array, w_gate: Array, w_up: Array) -> Array:
     """silu(`x` @ `w_gate`) * (`x` @ `w_up`)."""
-    return swiglu(x @ w_gate, x @ w_up)
+    return swiglu(product(x, w_gate), product(x, w_up))
 
 
 def ffn(x: Array, w_gate_up: Array, w_down: Array) -> Array:
     """One product for gate and up, which are its halves; silu(gate) * up; down."""
-    return swiglu_halves(x @ w_gate_up) @ w_down
+    return product(swiglu_halves(product(x, w_gate_up)), w_down)
 
 
 def ffn_biased(x: Array, w_gate_up: Array, b_gate_up: Array, w_down: Array, b_down: Array) -> Array:
     """The same with a bias after each product."""
-    return swiglu_halves(x @ w_gate_up + b_gate_up) @ w_down + b_down
+    return product(swiglu_halves(product(x, w_gate_up) + b_gate_up), w_down) + b_down
 
 
 def split_heads(x: Array, heads: int) -> Array:
@@ -113,14 +118,14 @@ def merge_heads(x: Array) -> Array:
 def head_projection(x: Array, w_qkv: Array, heads: int) -> tuple[Array, Array, Array]:
     """Queries, keys and values (batch, heads, seq, d), out of one product."""
     width = w_qkv.shape[1] // 3
-    product = x @ w_qkv
-    q, k, v = (product[..., i * width : (i + 1) * width] for i in range(3))
+    every = product(x, w_qkv)
+    q, k, v = (every[..., i * width : (i + 1) * width] for i in range(3))
     return split_heads(q, heads), split_heads(k, heads), split_heads(v, heads)
 
 
 def output_projection(x: Array, weight: Array) -> Array:
     """`x` (batch, heads, seq, d), its heads side by side, times `weight` (heads * d, n)."""
-    return merge_heads(x) @ weight
+    return product(merge_heads(x), weight)
 
 
 # --- attention
@@ -139,7 +144,7 @@ def scaled_scores(q: Array, k: Array) -> Array:
 
 def full_attention(q: Array, k: Array, v: Array) -> Array:
     """Without a mask: `q` is (..., queries, d), `k` and `v` are (..., keys, d)."""
-    return softmax_scores(scaled_scores(q, k), q.dtype) @ v
+    return product(softmax_scores(scaled_scores(q, k), q.dtype), v)
 
 
 def grouped(q: Array, kv_heads: int) -> Array:
@@ -159,7 +164,7 @@ def causal_grouped_attention(q: Array, k: Array, v: Array) -> Array:
     seq = q.shape[2]
     mask = np.triu(np.full((seq, seq), -1e9, dtype=np.float32), k=1)
     scores = scaled_scores(grouped(q, k.shape[1]), k[:, :, None]) + mask
-    return (softmax_scores(scores, q.dtype) @ v[:, :, None]).reshape(q.shape)
+    return product(softmax_scores(scores, q.dtype), v[:, :, None]).reshape(q.shape)
 
 
 def decode_attention(q: Array, k: Array, v: Array) -> Array:
@@ -184,8 +189,8 @@ def transformer_layer(
 ) -> Array:
     """Norm, attention without a mask, residual, norm, SwiGLU, residual; `x` (batch, seq, n)."""
     h = rmsnorm(x, input_norm)
-    q, k, v = (split_heads(h @ w, heads) for w in (wq, wk, wv))
-    x = x + merge_heads(full_attention(q, k, v)) @ wo
+    q, k, v = (split_heads(product(h, w), heads) for w in (wq, wk, wv))
+    x = x + product(merge_heads(full_attention(q, k, v)), wo)
     return x + mlp_swiglu(rmsnorm(x, post_norm), w_gate, w_up, w_down)
 
 

@@ -16,8 +16,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from benchmarks import patterns as p
 from benchmarks.experts import MoeSizes, moe_layer
@@ -26,7 +24,7 @@ from benchmarks.kernels import Kernel
 from examples.gelu_linear import gelu_linear
 from examples.layernorm import layernorm
 from examples.matmul import matmul
-from examples.qwen3_layer import QWEN3_0_6B, make_weights, qwen3_layer
+from examples.qwen3_layer import qwen3_layer, shapes_of
 from examples.rmsnorm import rmsnorm
 from examples.softmax import softmax
 
@@ -98,8 +96,7 @@ def _cache(batch: int, heads: int, cached: int, new: int, dim: int) -> Arguments
 
 
 def _qwen3(batch: int, seq: int) -> Arguments:
-    arrays = make_weights(0, np.float32, batch, seq, sizes=QWEN3_0_6B)
-    return qwen3_layer, [a.shape for a in arrays.values()], ()
+    return qwen3_layer, list(shapes_of(batch, seq).values()), ()
 
 
 def _experts(tokens: int, positions: int) -> Arguments:

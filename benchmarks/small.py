@@ -32,7 +32,7 @@ from examples.llama3_layer import Sizes as LlamaSizes
 from examples.llama3_layer import llama3_layer
 from examples.matmul import matmul
 from examples.mlp_swiglu import mlp_swiglu
-from examples.qwen3_layer import Sizes, make_weights, qwen3_layer
+from examples.qwen3_layer import Sizes, qwen3_layer, shapes_of
 from examples.rmsnorm import rmsnorm
 from examples.rope import rope
 from examples.softmax import softmax
@@ -95,7 +95,7 @@ CASES = (
         ((1, 150, 96), *((96, 96),) * 4, (96, 160), (96, 160), (160, 96), (96,), (96,)),
         (3,),
     ),
-    Case(qwen3_layer, [a.shape for a in make_weights(0, np.float32, 1, 150, sizes=QWEN).values()]),
+    Case(qwen3_layer, list(shapes_of(1, 150, sizes=QWEN).values())),
     Case(llama3_layer, list(LLAMA.shapes(1, 150).values()), (32,)),
     Case(moe_layer, EXPERTS.shapes(5), (EXPERTS.chosen,)),
     Case(moe_layer, EXPERTS.shapes(1), (EXPERTS.chosen,)),

@@ -73,17 +73,24 @@ def llama3_layer(
 ) -> Array:
     """One decoder layer: `x` and the result have the shape (batch, seq, hidden) and one dtype.
 
-    `Sizes.shapes` has the shapes of the other arguments. Query head h reads key/value head
+    `wq` is (hidden, heads * `head_dim`), `wk` and `wv` (hidden, kv_heads * head_dim), `wo`
+    (heads * head_dim, hidden), `w_gate` and `w_up` (hidden, ffn), `w_down` (ffn, hidden);
+    `input_norm` and `post_norm` are (hidden,). Query head h reads key/value head
     h * kv_heads // heads. Statistics of norms, softmax and the activation are taken in float32.
     """
     h = _rms_norm(x, input_norm)
-    q, k, v = (_heads(h @ w, head_dim) for w in (wq, wk, wv))
+    q, k, v = (_heads(_linear(h, w), head_dim) for w in (wq, wk, wv))
     attended = _causal_attention(_rotate(q), _rotate(k), v)
-    x = x + attended.transpose(0, 2, 1, 3).reshape(*x.shape[:2], wq.shape[1]) @ wo
+    merged = attended.transpose(0, 2, 1, 3).reshape(*x.shape[:2], wq.shape[1])
+    x = x + _linear(merged, wo)
     h = _rms_norm(x, post_norm)
-    gate = (h @ w_gate).astype(np.float32)
-    gated = (gate / (1.0 + np.exp(-gate))).astype(x.dtype) * (h @ w_up)
-    return x + gated @ w_down
+    gate = _linear(h, w_gate).astype(np.float32)
+    gated = (gate / (1.0 + np.exp(-gate))).astype(x.dtype) * _linear(h, w_up)
+    return x + _linear(gated, w_down)
+
+
+def _linear(x: Array, weight: Array) -> Array:
+    return (x @ weight).astype(x.dtype)
 
 
 def _heads(x: Array, head_dim: int) -> Array:
@@ -122,4 +129,4 @@ def _causal_attention(q: Array, k: Array, v: Array) -> Array:
     scores = scores.astype(np.float32) * (head_dim**-0.5) + mask
     e = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
     weights = (e / np.sum(e, axis=-1, keepdims=True)).astype(q.dtype)
-    return (weights @ v[:, :, None]).reshape(q.shape)
+    return _linear(weights, v[:, :, None]).reshape(q.shape)
