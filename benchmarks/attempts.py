@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from time import perf_counter
+from time import perf_counter, process_time
 from types import FrameType
 from typing import Any
 
@@ -38,28 +38,26 @@ def at_most(seconds: float) -> Iterator[None]:
 
 
 def attempt(kernel: Kernel, target: str, time_limit: float, most_s: float = 0.0) -> dict[str, Any]:
-    """The report of a kernel as plain data with its name, the wall seconds ``compile_s`` and what
-    it ``waits_on``; or its name, ``compile_s`` and the ``error``, whatever that was.
+    """The report of a kernel as plain data with its name, the wall and processor seconds taken,
+    ``compile_s`` and ``cpu_s``, and what it ``waits_on``; or its name, the seconds and the
+    ``error``, whatever that was.
 
     ``time_limit`` is the solver's, ``most_s`` that of all.
     """
-    start = perf_counter()
+    start, worked = perf_counter(), process_time()
+    report: dict[str, Any] = {}
     try:
         with at_most(most_s):
             made = nkigen_lite.compile(
                 kernel.function, *kernel.specs, target=target, time_limit=time_limit, name="kernel"
             )
     except Exception as error:
-        reason = f"{type(error).__name__}: {error}".strip()
-        return {"name": kernel.name, "compile_s": perf_counter() - start, "error": reason}
-    report = made.report.to_dict()
-    seconds = perf_counter() - start
-    return {
-        "name": kernel.name,
-        "compile_s": seconds,
-        **report,
-        "waits_on": waits_on(report["timeline"]),
-    }
+        report["error"] = f"{type(error).__name__}: {error}".strip()
+    else:
+        report |= made.report.to_dict()
+        report["waits_on"] = waits_on(report["timeline"])
+    seconds = {"compile_s": perf_counter() - start, "cpu_s": process_time() - worked}
+    return {"name": kernel.name, **seconds, **report}
 
 
 def waits_on(timeline: Mapping[str, Any]) -> str:
