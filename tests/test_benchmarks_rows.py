@@ -16,7 +16,7 @@ from benchmarks.kernels import Kernel
 from nkigen_lite import trace
 
 PEERS = peer_rows.rows()
-QUICK = ("log_softmax", "swiglu", "swiglu_halves", "scale_bias_gelu", "rotate", "mlp")
+QUICK = ("log_softmax", "swiglu", "swiglu_halves", "scale_bias_gelu", "rotate")
 QUICK += ("residual_product", "swiglu_product", "head_projection 3", "output_projection")
 QUICK += ("transposed", "heads_first", "summed 0", "joined 0", "middle 0", "every_other")
 QUICK += ("cache_update 150",)
