@@ -10,7 +10,7 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-TYPED := benchmarks/measured benchmarks/validate.py benchmarks/simulate_speed.py
+TYPED := benchmarks/measured $(addprefix benchmarks/,validate.py simulate_speed.py peers.py small.py run.py)
 LINTED := nkigen_lite solver cost_models tests examples $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help
