@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cost_models import Target
@@ -105,10 +105,14 @@ class Arranger:
         steps, cuts = segment.steps, cuts_of(segment)
         trips = math.prod(-(-loop.axis.extent // loop.block) for loop in segment.loops)
         busy = [
-            {engine: ns / trips for engine, ns in own.items()}
-            for own in piece.busy_of_places(2 * len(steps))
+            (_per_trip(own, trips), _per_trip(stores, trips))
+            for own, stores in piece.busy_of_places(2 * len(steps))
         ]
         return [
             _Way(piece, replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
             for way, interval in best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
         ]
+
+
+def _per_trip(busy: Mapping[str, float], trips: int) -> dict[str, float]:
+    return {engine: ns / trips for engine, ns in busy.items()}
