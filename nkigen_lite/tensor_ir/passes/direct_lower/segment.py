@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from nkigen_lite.core.dtypes import DType
 from nkigen_lite.tensor_ir.passes.axes import Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
@@ -23,7 +24,11 @@ from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
     SegmentBuffers,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
-from nkigen_lite.tensor_ir.passes.direct_lower.sums import copy_made_at_once, summing_step
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import (
+    copy_made_at_once,
+    only_summed,
+    summing_step,
+)
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
@@ -181,11 +186,31 @@ class SegmentLowering(SegmentBuffers):
             writer = copy_made_at_once(self.segment, position, reader)
         if writer > position:
             self.narrowed.add(self.segment.steps[writer])
-        target, coords = self._target(writer, ranges)
+        if reader is not None and self._is_scratch(position):
+            target, coords = self._scratch(step, impl, ranges)
+        else:
+            target, coords = self._target(writer, ranges)
         if reader is not None:
             self.summed[self.segment.steps[reader]] = self._target(reader, ranges)
         EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
         self._store(self.segment.steps[writer], self.segment.impls[writer], target, coords, ranges)
+
+    def _is_scratch(self, position: int) -> bool:
+        """Whether nobody reads what a step makes but the sums that it adds up itself."""
+        made = self.segment.steps[position].write.storage
+        crosses = any(storage is made for storage, _ in self.segment.writes)
+        return not crosses and only_summed(self.segment.steps, made)
+
+    def _scratch(
+        self, step: Step, impl: Impl, ranges: Ranges
+    ) -> tuple[Buffer, Sequence[Coord]]:
+        """A buffer for results that nobody reads: of a narrow type, and the same every time, as
+        the engine that writes it is the only one to touch it."""
+        storage, layout = step.write.storage, write_layout(step, impl)
+        block = self._in_storage(step, ranges)
+        name = f"{storage.name}_scratch"
+        buffer = new_buffer(self.b, name, storage.axes, layout, DType.BF16, block)
+        return buffer, step.write.coords
 
     def _turn_operands(self, position: int, ranges: Ranges) -> None:
         """Have what was made in the segment in the layouts that the step reads it in."""

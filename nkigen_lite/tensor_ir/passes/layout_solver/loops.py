@@ -10,6 +10,7 @@ from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX, roles
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import STAGE_BYTES, STAGES
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import only_summed
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import elements, longest
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
@@ -66,6 +67,8 @@ def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copie
             if storage.kind == "constant":
                 continue
             size = _block_elements(view, layout, sizes) * storage.dtype.itemsize
+            if storage in made and only_summed(steps, storage):
+                continue
             if storage in made and storage.kind == "temp":
                 inside[storage] = max(inside.get(storage, 0), size)
                 last[storage] = number
