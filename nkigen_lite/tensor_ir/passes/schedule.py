@@ -65,7 +65,8 @@ class Impl:
         stationary: matmul: which operand is stationary (0 or 1).
         rows: with ``partition`` None, on how many partitions the step is repeated (1 or 128).
         method: reduce: "free" (along the free dimension), "ones" (over partitions, by a product
-            with ones) or "lanes" (over partitions, on GpSimd).
+            with ones) or "lanes" (over partitions, on GpSimd); moments: "free" (on VectorE),
+            "scalar" (on ScalarE) or "both" (a part of each row on either).
     """
 
     partition: Axis | None
@@ -246,8 +247,8 @@ def stays_in_psum(segment: Segment, position: int) -> bool:
         if view.storage is made
     ]
     return bool(readers) and all(
-        reader.kind in ("pointwise", "copy", "reduce")
-        and its.method == "free"
+        reader.kind in ("pointwise", "copy", "reduce", "moments")
+        and its.method not in ("ones", "lanes")
         and its.partition == impl.out
         and view.coords == step.write.coords
         for reader, its, view in readers

@@ -12,6 +12,7 @@ from nkigen_lite.tensor_ir.passes.axes.casts import fold_casts
 from nkigen_lite.tensor_ir.passes.axes.defer import defer_division
 from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
+from nkigen_lite.tensor_ir.passes.axes.moments import merge_moments
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.refine import Link, Node, Refinement, refine
 
@@ -30,7 +31,7 @@ def analyse(graph: Graph) -> Program:
     for op in graph.ops:
         builder.visit(op)
     program = builder.finish()
-    return fuse_pairs(defer_division(fold_casts(merge_axes(program))))
+    return fuse_pairs(merge_moments(defer_division(fold_casts(merge_axes(program)))))
 
 
 @dataclass

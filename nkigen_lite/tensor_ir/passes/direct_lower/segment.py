@@ -201,9 +201,7 @@ class SegmentLowering(SegmentBuffers):
         crosses = any(storage is made for storage, _ in self.segment.writes)
         return not crosses and only_summed(self.segment.steps, made)
 
-    def _scratch(
-        self, step: Step, impl: Impl, ranges: Ranges
-    ) -> tuple[Buffer, Sequence[Coord]]:
+    def _scratch(self, step: Step, impl: Impl, ranges: Ranges) -> tuple[Buffer, Sequence[Coord]]:
         """A buffer for results that nobody reads: of a narrow type, and the same every time, as
         the engine that writes it is the only one to touch it."""
         storage, layout = step.write.storage, write_layout(step, impl)

@@ -132,7 +132,7 @@ def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iter
 def parallel_axes(steps: Sequence[Step]) -> list[Axis]:
     """Axes over which the steps may loop: kept by every step that has them."""
     axes = dict.fromkeys(a for s in steps for a in s.axes)
-    return [a for a in axes if all(a not in s.reduced for s in steps)]
+    return [a for a in axes if all(a not in (*s.reduced, *s.inseparable) for s in steps)]
 
 
 def _row_shape(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Shape | None:

@@ -73,7 +73,8 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
 def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:
     """The cost of a graph, told apart by who its ops are charged to: ``owners``, or ``rest``.
 
-    An owner's ``sbuf_bytes`` are what is live at once of the buffers that it allocates.
+    An owner's ``sbuf_bytes`` are what is live of the buffers that it allocates when the most is
+    live of all: those of all owners add up to the graph's.
     """
     costs: dict[O, Cost] = {rest: Cost()}
     accesses = Accesses()
@@ -133,8 +134,8 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
 
 @dataclass
 class _Peak(Generic[O]):
-    """Walks a graph and notes the most SBUF bytes live at once of the buffers of each owner, and
-    the most PSUM banks of all."""
+    """Walks a graph and notes the most SBUF bytes live at once, by the owners of the buffers, and
+    the most PSUM banks."""
 
     limits: Limits
     owners: Mapping[Op, O]
@@ -167,7 +168,8 @@ class _Peak(Generic[O]):
         return 0, self.limits.banks_of(size) * copies if psum else 0
 
     def change(self, owner: O, sbuf: int, banks: int) -> None:
-        live = self.sbuf[owner] = self.sbuf.get(owner, 0) + sbuf
+        self.sbuf[owner] = self.sbuf.get(owner, 0) + sbuf
         self.banks += banks
-        self.most_sbuf[owner] = max(self.most_sbuf.get(owner, 0), live)
+        if sum(self.sbuf.values()) > sum(self.most_sbuf.values()):
+            self.most_sbuf = dict(self.sbuf)
         self.most_banks = max(self.most_banks, self.banks)
