@@ -1,8 +1,8 @@
 """Mean and variance of the same rows in one step.
 
 ``m = sum(x) / n`` and ``v = sum((x - m)^2) / n``, as norms spell them, read the rows twice and make
-two tiles of their size on the way. Engines have better ways to both values (``direct_lower/moments``)
-that keep the squares centred, so that a large mean costs no digits.
+two tiles of their size on the way. Engines have better ways to both values, all of which keep the
+squares centred, so that a large mean costs no digits (``direct_lower/moments.py``).
 """
 
 from __future__ import annotations

@@ -33,11 +33,11 @@ def shared(piece: Piece, places: int) -> tuple[str | None, ...]:
     The assignment is the best one: no other has a lower time of the busiest engine; of those it
     is the first in order, with nothing moved where that does not matter.
     """
-    return tuple(option and option.engine for option in _best(piece, places))
+    return tuple(o.engine if o else None for o in _best(piece, places))
 
 
 def relieved(piece: Piece, places: int) -> dict[str, int]:
-    """The segment's own busy times, whole ns rounded up, with its work shared as ``shared`` says."""
+    """The segment's own busy times, with its work shared as ``shared`` says; ns, rounded up."""
     busy = dict(piece.own.busy)
     options = _options(piece, places)
     for place, option in enumerate(_best(piece, places)):

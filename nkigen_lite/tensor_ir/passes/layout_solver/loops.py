@@ -126,6 +126,9 @@ def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iter
         shape = _row_shape(steps, impls, budget // part)
         if shape is not None:
             found.setdefault(shape)
+    shape = _finest_shape(steps, impls)
+    if shape is not None and tile_bytes(steps, impls, shape, 2) <= budget:
+        found.setdefault(shape)
     yield from found
 
 
@@ -154,6 +157,17 @@ def _row_shape(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Sha
     if tile_bytes(steps, impls, shape, 2) <= budget:
         return shape
     return _stream_shape(steps, impls, shape, budget)
+
+
+def _finest_shape(steps: Sequence[Step], impls: Sequence[Impl]) -> Shape | None:
+    """One partition tile at a time, if a fused run has several: the first is there soonest, and
+    the least is left to do after the last."""
+    partitions = {a for i in impls for a in (i.partition, i.out) if a}
+    for axis in parallel_axes(steps):
+        unit = partition_tile(axis.extent)
+        if axis in partitions and unit < axis.extent and all(axis in s.axes for s in steps):
+            return Shape((Loop(axis, unit),)) if len(steps) > 1 else None
+    return None
 
 
 def _largest_block(
