@@ -111,11 +111,13 @@ class Arrangement:
         engines: per place, who runs those instructions that it can run; None leaves them to the
             engines that they are meant for. Empty: None everywhere.
         inner_copies: copies that rotate of what is made and used up in one iteration.
+        load_copies: of each tile that is loaded in one.
     """
 
     cuts: tuple[int, ...] = ()
     engines: tuple[str | None, ...] = ()
     inner_copies: int = 2
+    load_copies: int = 2
 
 
 @dataclass(eq=False, slots=True)
@@ -129,8 +131,7 @@ class Segment:
         stream: the loop over a contracted axis inside the last contraction, or None.
         reads, writes: the ports, per storage and layout name.
         stored: storages that the segment stores to HBM.
-        buffers: how many copies of each streamed tile rotate; outer_copies: of those loaded
-            outside the innermost loop.
+        outer_copies: how many copies rotate of tiles that are loaded outside the innermost loop.
         run: how iterations follow each other and who computes.
     """
 
@@ -142,7 +143,6 @@ class Segment:
     reads: dict[tuple[Storage, str], Port] = field(default_factory=dict)
     writes: dict[tuple[Storage, str], Port] = field(default_factory=dict)
     stored: frozenset[Storage] = frozenset()
-    buffers: int = 2
     outer_copies: int = 2
     run: Arrangement = Arrangement()
 

@@ -193,10 +193,11 @@ class SegmentBuffers:
         """How many copies of a loaded tile rotate: one of what is loaded once."""
         segment, depth = self.segment, self.depth_of(view.axes)
         if segment.stream and segment.stream.axis in view.axes:
-            return segment.buffers
+            return segment.run.load_copies
         if depth == 0:
             return 1
-        return segment.buffers if depth == len(segment.loops) else segment.outer_copies
+        innermost = depth == len(segment.loops)
+        return segment.run.load_copies if innermost else segment.outer_copies
 
     def _copies(self) -> int:
         return self.segment.run.inner_copies if self.segment.loops else 1

@@ -17,13 +17,14 @@ from nkigen_lite.tensor_ir.passes.schedule import Arrangement, Port, Segment
 
 _HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
+_WORTH_COPY = 0.01  # and by one copy more of what it loads
+_LOAD_COPIES = (2, 3, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to run a segment: ``piece`` is lowered so, but for the cuts; the model's estimate."""
+    """A way to run a segment, and the model's estimate."""
 
-    piece: Piece
     run: Arrangement
     estimate_ns: float
 
@@ -72,17 +73,32 @@ class Arranger:
         if promising > _HOPELESS * least_ns:
             return None
         best, found = segment.run, piece
-        for way in ways[1:]:
+        for way in ways:
             if way.estimate_ns > _HOPELESS * promising:
                 continue
-            segment.run = way.run
-            tried = self.lower(segment, ports) if way.run.cuts else way.piece
-            if not self.fits(tried, ports):
-                segment.run = replace(way.run, inner_copies=1)
-                tried = self.lower(segment, ports)
-            gained = tried.line.time_ns < (1 - _WORTH) * found.line.time_ns
-            if gained and self.fits(tried, ports):
+            tried = self._tried(segment, ports, way)
+            if tried is not None and tried.line.time_ns < (1 - _WORTH) * found.line.time_ns:
                 best, found = segment.run, tried
+        segment.run = best
+        return found
+
+    def _tried(self, segment: Segment, ports: Sequence[PortInfo], way: _Way) -> Piece | None:
+        """The segment lowered in a way, with as many copies of loaded tiles as it takes to come
+        close to the estimate; None if it does not fit. How it is run is noted in the segment."""
+        best, found = segment.run, None
+        for copies in _LOAD_COPIES:
+            for inner in (way.run.inner_copies, 1):
+                segment.run = replace(way.run, load_copies=copies, inner_copies=inner)
+                tried = self.lower(segment, ports)
+                if self.fits(tried, ports):
+                    break
+            else:
+                break
+            if found is not None and tried.line.time_ns > (1 - _WORTH_COPY) * found.line.time_ns:
+                break
+            best, found = segment.run, tried
+            if found.line.time_ns < (1 + _WORTH) * way.estimate_ns:
+                break
         segment.run = best
         return found
 
@@ -109,7 +125,7 @@ class Arranger:
             for own, stores in piece.busy_of_places(2 * len(steps))
         ]
         return [
-            _Way(piece, replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
+            _Way(replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
             for way, interval in best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
         ]
 
