@@ -32,6 +32,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.reduce import Sides
 from nkigen_lite.tensor_ir.passes.schedule import Impl
 
 METHODS = ("free", "scalar", "both")
+_PIECE = 4096  # elements of a row from which a piece costs little more than its elements
 _SHARED_FROM = 4 * STATS_FREE_MAX  # elements of a row from which two engines gain by sharing it
 
 
@@ -104,16 +105,32 @@ class _Rows:
 
     def summed(self, ranges: Ranges, count: int, dst: Value, *, divide: bool = True) -> None:
         """On ScalarE the mean, and the sum of the squared distances from it or their mean."""
-        b, src = self.b, self.source(ranges)
-        scratch = b.alloc(src.type.shape, DType.BF16, MemorySpace.SBUF, name="squares")
+        b = self.b
         total, negative = self.tile(1, "total", 1), self.tile(1, "negative", 1)
         squares = self.tile(1, "squares_sum", 1) if divide else self.column(dst, 1)
-        b.activation_reduce(scratch, total, src, op="copy")
+        self.add_up(ranges, total, op="copy")
         b.activation(negative, total, op="copy", scale=-1.0 / count)
-        b.activation_reduce(scratch, squares, src, negative, op="square")
+        self.add_up(ranges, squares, negative, op="square")
         b.activation(self.column(dst, 0), total, op="copy", scale=1.0 / count)
         if divide:
             b.activation(self.column(dst, 1), squares, op="copy", scale=1.0 / count)
+
+    def add_up(self, ranges: Ranges, total: Value, *bias: Value, op: str) -> None:
+        """The sum of an activation's results; a long row in pieces, so that these need no room."""
+        b, axis = self.b, self.order[-1]
+        whole = ranges.get(axis, full(axis))
+        pieces = -(-whole.size // _PIECE)
+        size = -(-whole.size // pieces)
+        sums = self.tile(pieces, "sums", 1) if pieces > 1 else total
+        shape = self.source({**ranges, axis: Range(whole.start, size)}).type.shape
+        scratch = b.alloc(shape, DType.BF16, MemorySpace.SBUF, name="scratch")
+        for piece in range(pieces):
+            width = min(size, whole.size - piece * size)
+            src = self.source({**ranges, axis: Range(whole.start + piece * size, width)})
+            part = b.slice(scratch, [*(DimSlice(0, n) for n in shape[:-1]), DimSlice(0, width)])
+            b.activation_reduce(part, self.column(sums, piece), src, *bias, op=op)
+        if pieces > 1:
+            b.activation_reduce(self.tile(pieces, "added", 1), total, sums, op="copy")
 
     # --- runs ------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
     new_buffer,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, load, store
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped
@@ -58,7 +59,26 @@ class SegmentLowering(SegmentBuffers):
             for position, step in enumerate(segment.steps)
             if stays_in_psum(segment, position)
         }
+        leaving = {storage for storage, _ in segment.writes}
+        self.over = {
+            **self._over_loads(segment),
+            **taken_over(segment.steps, segment.impls, leaving),
+        }
         self._nest(0, {})
+
+    def _over_loads(self, segment: Segment) -> dict[Storage, Key]:
+        """Which loaded blocks results take over."""
+        found = taken_over_loads(segment.steps, segment.impls, segment.loops)
+        writers = {s.write.storage: at for at, s in enumerate(segment.steps)}
+        layouts = {
+            storage: read_layout(
+                segment.steps[writers[storage]],
+                segment.impls[writers[storage]],
+                segment.steps[writers[storage]].reads.index(view),
+            )
+            for storage, view in found.items()
+        }
+        return {s: (v.storage, v.coords, layouts[s].name) for s, v in found.items()}
 
     def _nest(self, depth: int, ranges: Ranges) -> None:
         """Everything that belongs at this depth, then the next loop with what is inside it."""
@@ -93,11 +113,12 @@ class SegmentLowering(SegmentBuffers):
             elif ring.first < stage <= ring.last:
                 found = ring.at(self.b, ranges, stage - max(ring.first, ended))
                 if isinstance(key, Storage):
-                    self.local[key] = found
+                    self.local |= dict.fromkeys((key, *self._successors(key)), found)
                 elif len(key) == 2:
                     self.turned[key] = found
                 else:
                     self.blocks[key] = found
+                    self.local |= dict.fromkeys(self._successors(key), found)
         self._loads(depth, ranges)
         self._steps(depth, ranges)
         self.stage = None
@@ -135,7 +156,8 @@ class SegmentLowering(SegmentBuffers):
     ) -> Buffer:
         """The present block of a view, loaded."""
         copies = self._copies_of(view)
-        last = self._last_stage([view]) if self.depth_of(view.axes) == self._innermost else 0
+        held = [view, *self._readings(self._successors(key))]
+        last = self._last_stage(held) if self.depth_of(view.axes) == self._innermost else 0
         if self.stage is not None and last > self.stage:
             buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
         else:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
+from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX, roles
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import STAGE_BYTES, STAGES
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import only_summed
@@ -56,6 +57,8 @@ def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copie
     if shape.stream:
         sizes[shape.stream.axis] = shape.stream.block
     made = {s.write.storage for s in steps[:-1]}
+    over = taken_over(steps, impls, ())
+    over_loads = taken_over_loads(steps, impls, shape.loops)
     outside: dict[tuple[Storage, str], int] = {}
     inside: dict[Storage, int] = {}
     last: dict[Storage, int] = {}
@@ -67,11 +70,15 @@ def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copie
             if storage.kind == "constant":
                 continue
             size = _block_elements(view, layout, sizes) * storage.dtype.itemsize
-            if storage in made and only_summed(steps, storage):
+            root = storage
+            while root in over:
+                root = over[root]
+            if root in over_loads or (storage in made and only_summed(steps, storage)):
                 continue
-            if storage in made and storage.kind == "temp":
-                inside[storage] = max(inside.get(storage, 0), size)
-                last[storage] = number
+            stays = storage in made and storage.kind == "temp"
+            if stays or root is not storage:
+                inside[root] = max(inside.get(root, 0), size * (1 if stays else copies))
+                last[root] = number
             else:
                 key = (storage, layout.name)
                 if view is not step.write and _is_staged(storage, layout):
@@ -127,7 +134,7 @@ def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iter
         if shape is not None:
             found.setdefault(shape)
     shape = _finest_shape(steps, impls)
-    if shape is not None and tile_bytes(steps, impls, shape, 2) <= budget:
+    if shape is not None and tile_bytes(steps, impls, shape, 1) <= budget:
         found.setdefault(shape)
     yield from found
 
