@@ -1,7 +1,7 @@
 """Results that take over the buffer of an operand that nobody needs any more.
 
-An instruction may write the elements that it reads. A chain of elementwise steps over long rows then
-holds one tile instead of one per step.
+An instruction may write the elements that it reads. A chain of elementwise steps over long rows
+then holds one tile instead of one per step.
 """
 
 from __future__ import annotations

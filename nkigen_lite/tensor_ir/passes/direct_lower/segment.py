@@ -59,26 +59,22 @@ class SegmentLowering(SegmentBuffers):
             for position, step in enumerate(segment.steps)
             if stays_in_psum(segment, position)
         }
-        leaving = {storage for storage, _ in segment.writes}
-        self.over = {
-            **self._over_loads(segment),
-            **taken_over(segment.steps, segment.impls, leaving),
-        }
+        self.over = self._taken_over(segment)
         self._nest(0, {})
 
-    def _over_loads(self, segment: Segment) -> dict[Storage, Key]:
-        """Which loaded blocks results take over."""
-        found = taken_over_loads(segment.steps, segment.impls, segment.loops)
-        writers = {s.write.storage: at for at, s in enumerate(segment.steps)}
-        layouts = {
-            storage: read_layout(
-                segment.steps[writers[storage]],
-                segment.impls[writers[storage]],
-                segment.steps[writers[storage]].reads.index(view),
-            )
-            for storage, view in found.items()
-        }
-        return {s: (v.storage, v.coords, layouts[s].name) for s, v in found.items()}
+    def _taken_over(self, segment: Segment) -> dict[Storage, Storage | Key]:
+        """Which results take over which buffers; those that are kept have one of their own."""
+        steps, impls = segment.steps, segment.impls
+        leaving = {storage for storage, _ in segment.writes}
+        kept = {storage for (storage, _), port in segment.writes.items() if not port.streamed}
+        over: dict[Storage, Storage | Key] = {}
+        for step, impl in zip(steps, impls, strict=True):
+            view = taken_over_loads(steps, impls, segment.loops).get(step.write.storage)
+            if view is not None:
+                layout = read_layout(step, impl, step.reads.index(view))
+                over[step.write.storage] = view.storage, view.coords, layout.name
+        over |= taken_over(steps, impls, leaving)
+        return {storage: before for storage, before in over.items() if storage not in kept}
 
     def _nest(self, depth: int, ranges: Ranges) -> None:
         """Everything that belongs at this depth, then the next loop with what is inside it."""
@@ -113,12 +109,13 @@ class SegmentLowering(SegmentBuffers):
             elif ring.first < stage <= ring.last:
                 found = ring.at(self.b, ranges, stage - max(ring.first, ended))
                 if isinstance(key, Storage):
-                    self.local |= dict.fromkeys((key, *self._successors(key)), found)
+                    self.local[key] = found
+                    self._hand_over(key, found)
                 elif len(key) == 2:
                     self.turned[key] = found
                 else:
                     self.blocks[key] = found
-                    self.local |= dict.fromkeys(self._successors(key), found)
+                    self._hand_over(key, found)
         self._loads(depth, ranges)
         self._steps(depth, ranges)
         self.stage = None

@@ -212,6 +212,11 @@ class SegmentBuffers:
                 found.append(after)
         return found
 
+    def _hand_over(self, held: RingKey, buffer: Buffer) -> None:
+        """Note a buffer as that of all that takes it over."""
+        if buffer.value.type.memory is MemorySpace.SBUF:
+            self.local |= dict.fromkeys(self._successors(held), buffer)
+
     def _readings(self, storages: Collection[Storage]) -> list[View]:
         return [v for s in self.segment.steps for v in s.reads if v.storage in storages]
 

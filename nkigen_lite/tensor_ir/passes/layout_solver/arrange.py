@@ -18,13 +18,14 @@ from nkigen_lite.tensor_ir.passes.schedule import Arrangement, Port, Segment
 _HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
 _WORTH_COPY = 0.01  # and by one copy more of what it loads
-_LOAD_COPIES = (2, 3, 4)
+_LOAD_COPIES = (3, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to run a segment, and the model's estimate."""
+    """A way to run a segment, the model's estimate, and the segment lowered so if it is known."""
 
+    piece: Piece | None
     run: Arrangement
     estimate_ns: float
 
@@ -73,34 +74,43 @@ class Arranger:
         if promising > _HOPELESS * least_ns:
             return None
         best, found = segment.run, piece
-        for way in ways:
+        for way in ways[1:]:
             if way.estimate_ns > _HOPELESS * promising:
                 continue
-            tried = self._tried(segment, ports, way)
+            tried = self._tried(segment, ports, way.run, way.piece)
             if tried is not None and tried.line.time_ns < (1 - _WORTH) * found.line.time_ns:
                 best, found = segment.run, tried
         segment.run = best
-        return found
+        return self._with_copies(segment, ports, found)
 
-    def _tried(self, segment: Segment, ports: Sequence[PortInfo], way: _Way) -> Piece | None:
-        """The segment lowered in a way, with as many copies of loaded tiles as it takes to come
-        close to the estimate; None if it does not fit. How it is run is noted in the segment."""
-        best, found = segment.run, None
+    def _tried(
+        self, segment: Segment, ports: Sequence[PortInfo], run: Arrangement, piece: Piece | None
+    ) -> Piece | None:
+        """The segment lowered in a way (``piece`` if that is known), with fewer copies of what it
+        makes if it does not fit otherwise; None if it never does. The way is noted in it."""
+        for inner in (run.inner_copies, 1):
+            segment.run = replace(run, inner_copies=inner)
+            tried = piece if piece and inner == run.inner_copies else self.lower(segment, ports)
+            if self.fits(tried, ports):
+                return tried
+        return None
+
+    def _with_copies(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+        """The segment with more copies of what it loads, where iterations wait for loads."""
+        best, found = segment.run, piece
         for copies in _LOAD_COPIES:
-            for inner in (way.run.inner_copies, 1):
-                segment.run = replace(way.run, load_copies=copies, inner_copies=inner)
-                tried = self.lower(segment, ports)
-                if self.fits(tried, ports):
-                    break
-            else:
+            waits = found.line.time_ns - found.busy_ns > _WORTH * found.line.time_ns
+            if not (waits and self._trips(segment) > copies):
                 break
-            if found is not None and tried.line.time_ns > (1 - _WORTH_COPY) * found.line.time_ns:
+            tried = self._tried(segment, ports, replace(best, load_copies=copies), None)
+            if tried is None or tried.line.time_ns > (1 - _WORTH_COPY) * found.line.time_ns:
                 break
             best, found = segment.run, tried
-            if found.line.time_ns < (1 + _WORTH) * way.estimate_ns:
-                break
         segment.run = best
         return found
+
+    def _trips(self, segment: Segment) -> int:
+        return math.prod(-(-loop.axis.extent // loop.block) for loop in segment.loops)
 
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
@@ -119,13 +129,17 @@ class Arranger:
         """The best cuts of a segment by the model, for engines as they are in ``piece``: none, then
         the best of each number."""
         steps, cuts = segment.steps, cuts_of(segment)
-        trips = math.prod(-(-loop.axis.extent // loop.block) for loop in segment.loops)
+        trips = self._trips(segment)
         busy = [
             (_per_trip(own, trips), _per_trip(stores, trips))
             for own, stores in piece.busy_of_places(2 * len(steps))
         ]
         return [
-            _Way(replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
+            _Way(
+                None if way else piece,
+                replace(segment.run, cuts=way),
+                max(piece.busy_ns, interval * trips),
+            )
             for way, interval in best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
         ]
 
