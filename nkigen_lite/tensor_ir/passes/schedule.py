@@ -71,7 +71,8 @@ class Impl:
         stationary: matmul: which operand is stationary (0 or 1).
         rows: with ``partition`` None, on how many partitions the step is repeated (1 or 128).
         method: reduce: "free" (along the free dimension), "ones" (over partitions, by a product
-            with ones) or "lanes" (over partitions, on GpSimd).
+            with ones) or "lanes" (over partitions, on GpSimd); moments: "free" (on VectorE),
+            "scalar" (on ScalarE) or "both" (a part of each row on either).
     """
 
     partition: Axis | None
@@ -124,6 +125,7 @@ class Arrangement:
         psum_banks: banks that a matmul's result fills before it is taken out at once.
         turns_by_dma: whether a DMA, not the PE array, transposes what is made in the segment and
             read there in another layout.
+        load_copies: of each tile that is loaded in one.
     """
 
     cuts: tuple[int, ...] = ()
@@ -132,6 +134,7 @@ class Arrangement:
     psum_copies: int = 2
     psum_banks: int = 1
     turns_by_dma: bool = False
+    load_copies: int = 2
 
 
 @dataclass(eq=False, slots=True)
@@ -145,8 +148,7 @@ class Segment:
         stream: the loop over a contracted axis inside the last contraction, or None.
         reads, writes: the ports, per storage and layout name.
         stored: storages that the segment stores to HBM.
-        buffers: how many copies of each streamed tile rotate; outer_copies: of those loaded
-            outside the innermost loop.
+        outer_copies: how many copies rotate of tiles that are loaded outside the innermost loop.
         run: how iterations follow each other and who computes.
         hidden: what a mask hides of the scores that all its steps make and use here.
         sampled: only one block of the outermost loop is emitted, the last: to compare ways to run
@@ -161,7 +163,6 @@ class Segment:
     reads: dict[tuple[Storage, str], Port] = field(default_factory=dict)
     writes: dict[tuple[Storage, str], Port] = field(default_factory=dict)
     stored: frozenset[Storage] = frozenset()
-    buffers: int = 2
     outer_copies: int = 2
     run: Arrangement = Arrangement()
     hidden: Hidden | None = None
@@ -268,8 +269,8 @@ def stays_in_psum(segment: Segment, position: int) -> bool:
         if view.storage is made
     ]
     return bool(readers) and all(
-        reader.kind in ("pointwise", "copy", "reduce")
-        and its.method == "free"
+        reader.kind in ("pointwise", "copy", "reduce", "moments")
+        and its.method not in ("ones", "lanes")
         and its.partition == impl.out
         and view.coords == step.write.coords
         for reader, its, view in readers

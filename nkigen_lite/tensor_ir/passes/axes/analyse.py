@@ -14,6 +14,7 @@ from nkigen_lite.tensor_ir.passes.axes.defer import defer_division
 from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.hidden import note_hidden
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
+from nkigen_lite.tensor_ir.passes.axes.moments import merge_moments
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.refine import Link, Node, Refinement, refine
 
@@ -32,7 +33,7 @@ def analyse(graph: Graph, constants: Mapping[str, Array] | None = None) -> Progr
     for op in graph.ops:
         builder.visit(op)
     program = builder.finish()
-    program = fuse_pairs(defer_division(fold_casts(merge_axes(program))))
+    program = fuse_pairs(merge_moments(defer_division(fold_casts(merge_axes(program)))))
     return note_hidden(program, constants or {})
 
 

@@ -132,7 +132,7 @@ class Step:
 
     Attributes:
         name: unique; the written storage's name plus what is done when that is not enough.
-        kind: "pointwise", "reduce", "matmul", "fill", "ramp", "copy" or "hbm_copy".
+        kind: "pointwise", "reduce", "moments", "matmul", "fill", "ramp", "copy" or "hbm_copy".
         op: the tensor_ir op it comes from (None for copies).
         attrs: what the kind needs: "value" of a fill, the regions of an hbm_copy.
         stages: of a pointwise step that computes more than ``op``, its last: all ops in order.
@@ -163,8 +163,14 @@ class Step:
         kept = set(self.write.axes)
         return tuple(a for a in self.axes if a not in kept)
 
+    @property
+    def inseparable(self) -> tuple[Axis, ...]:
+        """Axes that it writes at once, whatever it reads."""
+        read = {a for view in self.reads for a in view.axes}
+        return tuple(a for a in self.write.axes if self.kind == "moments" and a not in read)
+
     def __repr__(self) -> str:
-        what = self.op.opcode if self.op else self.kind
+        what = self.op.opcode if self.op and self.kind != "moments" else self.kind
         what = "+".join(s.opcode for s in self.stages) or what
         return f"{self.write!r} = {what}({', '.join(map(repr, self.reads))})"
 

@@ -33,6 +33,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.matmul import (
     new_psum,
     roles,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.moments import emit_moments
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import Args, emit_pointwise
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
     ALU,
@@ -316,6 +317,20 @@ def reduce(
         )
 
 
+def moments(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    _: int,
+) -> None:
+    """Mean and variance of the rows of the block."""
+    src, at = s.source(step, impl, 0)
+    emit_moments(s.b, step, impl, Sides(src, at, dst, coords), ranges)
+
+
 def fill(
     s: SegmentLowering,
     step: Step,
@@ -348,6 +363,7 @@ EMIT: dict[str, Emit] = {
     "copy": pointwise,
     "matmul": matmul,
     "reduce": reduce,
+    "moments": moments,
     "fill": fill,
     "ramp": ramp,
 }

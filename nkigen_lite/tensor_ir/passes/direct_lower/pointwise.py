@@ -280,16 +280,18 @@ def _of_stage(stage: Stage, args: Args, previous: Value | None, dst: Value) -> A
     return Args(dst, tuple(srcs), tuple(columns), kinds, attrs, sums, args.reduction)
 
 
-def _column_f32(b: Builder, column: Value, sign: float = 1.0) -> Value:
-    """One f32 value per partition, negated with ``sign`` -1."""
-    if sign == 1.0 and column.type.dtype is DType.F32:
+def _column_f32(b: Builder, column: Value) -> Value:
+    """One f32 value per partition."""
+    if column.type.dtype is DType.F32:
         return column
     made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, 2, name="column")
-    if sign == 1.0:
-        b.tensor_copy(made, column)
-    else:
-        b.tensor_scalar_arith(made, column, op0="multiply", imm0=sign)
-    return made
+    return b.tensor_copy(made, column)
+
+
+def _negative(b: Builder, column: Value) -> Value:
+    """A column times -1, by the engine that reads it as a bias: it need not wait for another."""
+    made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, name="column")
+    return b.activation(made, column, op="copy", scale=-1.0)
 
 
 def _as_activation(b: Builder, first: Stage, second: Stage, a: Args) -> bool:
@@ -307,7 +309,7 @@ def _as_activation(b: Builder, first: Stage, second: Stage, a: Args) -> bool:
         if first.opcode in ("add", "sub") and column is not None:
             reverse = first.opcode == "sub" and position == 0
             sign = -1.0 if first.opcode == "sub" and not reverse else 1.0
-            bias = _column_f32(b, column, sign)
+            bias = column if sign == 1.0 else _negative(b, column)
             _activate(b, a, tile, bias, op=second.opcode, scale=-1.0 if reverse else 1.0)
             return True
     return False

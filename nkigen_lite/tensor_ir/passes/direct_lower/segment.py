@@ -18,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     new_buffer,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
+from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped, row_parts
@@ -28,6 +29,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import (
     copy_made_at_once,
+    only_summed,
     reducing_step,
     row_axis,
 )
@@ -67,8 +69,23 @@ class SegmentLowering(SegmentBuffers):
             for position, step in enumerate(segment.steps)
             if stays_in_psum(segment, position)
         }
+        self.over = self._taken_over(segment)
         self._nest(0, {})
         rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
+
+    def _taken_over(self, segment: Segment) -> dict[Storage, Storage | Key]:
+        """Which results take over which buffers; those that are kept have one of their own."""
+        steps, impls = segment.steps, segment.impls
+        leaving = {storage for storage, _ in segment.writes}
+        kept = {storage for (storage, _), port in segment.writes.items() if not port.streamed}
+        over: dict[Storage, Storage | Key] = {}
+        for step, impl in zip(steps, impls, strict=True):
+            view = taken_over_loads(steps, impls, segment.loops).get(step.write.storage)
+            if view is not None:
+                layout = read_layout(step, impl, step.reads.index(view))
+                over[step.write.storage] = view.storage, view.coords, layout.name
+        over |= taken_over(steps, impls, leaving)
+        return {storage: before for storage, before in over.items() if storage not in kept}
 
     def _nest(self, depth: int, ranges: Ranges) -> None:
         """Everything that belongs at this depth, then the next loop with what is inside it."""
@@ -138,10 +155,12 @@ class SegmentLowering(SegmentBuffers):
                 found = ring.at(self.b, ranges, stage - max(ring.first, ended))
                 if isinstance(key, Storage):
                     self.local[key] = found
+                    self._hand_over(key, found)
                 elif len(key) == 2:
                     self.turned[key] = found
                 else:
                     self.blocks[key] = found
+                    self._hand_over(key, found)
         self._loads(depth, ranges)
         self._steps(depth, ranges)
         self.stage = None
@@ -191,7 +210,8 @@ class SegmentLowering(SegmentBuffers):
     ) -> Buffer:
         """The present block of a view, loaded."""
         copies = self._copies_of(view)
-        last = self._last_stage([view]) if self.depth_of(view.axes) == self._innermost else 0
+        held = [view, *self._readings(self._successors(key))]
+        last = self._last_stage(held) if self.depth_of(view.axes) == self._innermost else 0
         if self.stage is not None and last > self.stage:
             buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
         else:
@@ -236,7 +256,10 @@ class SegmentLowering(SegmentBuffers):
             writer = copy_made_at_once(self.segment, position, reader)
         if writer > position:
             self.narrowed.add(self.segment.steps[writer])
-        target, coords = self._target(writer, ranges)
+        if reader is not None and not drains_into and self._is_scratch(position):
+            target, coords = self._scratch(step, impl, ranges)
+        else:
+            target, coords = self._target(writer, ranges)
         if reader is not None and not (drains_into and self._reduce_parts(writer, reader, ranges)):
             self.summed[self.segment.steps[reader]] = self._target(reader, ranges)
         EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
@@ -257,6 +280,21 @@ class SegmentLowering(SegmentBuffers):
         buffer = new_buffer(self.b, "parts", made.axes, layout, DType.F32, parts, copies=2)
         self.partial[self.segment.steps[reader]] = buffer, axis
         return True
+
+    def _is_scratch(self, position: int) -> bool:
+        """Whether nobody reads what a step makes but the sums that it adds up itself."""
+        made = self.segment.steps[position].write.storage
+        crosses = any(storage is made for storage, _ in self.segment.writes)
+        return not crosses and only_summed(self.segment.steps, made)
+
+    def _scratch(self, step: Step, impl: Impl, ranges: Ranges) -> tuple[Buffer, Sequence[Coord]]:
+        """A buffer for results that nobody reads: of a narrow type, and the same every time, as
+        the engine that writes it is the only one to touch it."""
+        storage, layout = step.write.storage, write_layout(step, impl)
+        block = self._in_storage(step, ranges)
+        name = f"{storage.name}_scratch"
+        buffer = new_buffer(self.b, name, storage.axes, layout, DType.BF16, block)
+        return buffer, step.write.coords
 
     def _turn_operands(self, position: int, ranges: Ranges) -> None:
         """Have what was made in the segment in the layouts that the step reads it in."""

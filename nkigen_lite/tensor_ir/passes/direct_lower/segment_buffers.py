@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -80,6 +80,7 @@ class SegmentBuffers:
     narrowed: set[Step] = field(default_factory=set)
     rings: dict[RingKey, Ring] = field(default_factory=dict)
     in_psum: set[Storage] = field(default_factory=set)
+    over: dict[Storage, Storage | Key] = field(default_factory=dict)
     stage: int | None = None
     depths: list[int] = field(default_factory=list)
     plain_to: int | None = None
@@ -221,29 +222,60 @@ class SegmentBuffers:
         """A buffer for what a step writes; for its window alone, if that is a window that leaves
         the segment."""
         storage = step.write.storage
+        before = self._before(storage)
+        if before is not None and before.value.type.memory is MemorySpace.SBUF:
+            self.local[storage] = before
+            return before, step.write.coords
         if alone and not step.write.is_whole:
             view_layout = in_view_axes(step.write, layout)
             buffer = self._block(step.write, view_layout, ranges, self._copies())
             return buffer, [Coord(a) for a in buffer.axes]
-        readings = [v for s in self.segment.steps for v in s.reads if v.storage is storage]
+        held = {storage, *self._successors(storage)}
+        readings = self._readings(held)
         last = self._last_stage(readings)
         if self.stage is not None and last > self.stage:
             own = partial(self._in_storage, step)
-            buffer = self._ring(storage, View.of(storage), layout, ranges, last, 1, own)
+            # One more where it is stored: that takes until after its last stage.
+            copies = 2 if any(made in held for made, _ in self.segment.writes) else 1
+            buffer = self._ring(storage, View.of(storage), layout, ranges, last, copies, own)
         else:
             block = self._in_storage(step, ranges)
             buffer = self._block(View.of(storage), layout, block, self._copies())
         self.local[storage] = buffer
         return buffer, step.write.coords
 
+    def _before(self, storage: Storage) -> Buffer | None:
+        """The buffer that a result takes over, if there is one."""
+        over = self.over.get(storage)
+        if over is None:
+            return None
+        return self.local.get(over) if isinstance(over, Storage) else self.blocks.get(over)
+
+    def _successors(self, held: RingKey) -> list[Storage]:
+        """What takes over the buffer of a result or of a loaded block, one after the other."""
+        found: list[Storage] = []
+        for after, before in self.over.items():
+            if before == held or before in found:
+                found.append(after)
+        return found
+
+    def _hand_over(self, held: RingKey, buffer: Buffer) -> None:
+        """Note a buffer as that of all that takes it over."""
+        if buffer.value.type.memory is MemorySpace.SBUF:
+            self.local |= dict.fromkeys(self._successors(held), buffer)
+
+    def _readings(self, storages: Collection[Storage]) -> list[View]:
+        return [v for s in self.segment.steps for v in s.reads if v.storage in storages]
+
     def _copies_of(self, view: View) -> int:
         """How many copies of a loaded tile rotate: one of what is loaded once."""
         segment, depth = self.segment, self.depth_of(view.axes)
         if segment.stream and segment.stream.axis in view.axes:
-            return segment.buffers
+            return segment.run.load_copies
         if depth == 0:
             return 1
-        return segment.buffers if depth == len(segment.loops) else segment.outer_copies
+        innermost = depth == len(segment.loops)
+        return segment.run.load_copies if innermost else segment.outer_copies
 
     def _copies(self) -> int:
         return self.segment.run.inner_copies if self.segment.loops else 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.hidden import plain_step
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import MAX_FREE_DIMS
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import (
@@ -123,3 +124,14 @@ def copy_made_at_once(segment: Segment, position: int, reader: int) -> int:
     plain = copy.kind == "copy" and copy.write.is_whole and copy.reads[0].is_whole
     same = segment.impls[copies[0]] == segment.impls[position]
     return copies[0] if plain and same and copy.write.storage.dtype.is_float else position
+
+
+def only_summed(steps: Sequence[Step], made: Storage) -> bool:
+    """Whether of an activation's results nothing but their sums over rows is wanted: where these
+    are added up on the way, a narrow buffer does for the results."""
+    readers = [s for s in steps if any(v.storage is made for v in s.reads)]
+    makers = [s for s in steps if s.write.storage is made]
+    if made.kind != "temp" or len(readers) != 1 or len(makers) != 1:
+        return False
+    sums = readers[0].kind == "reduce" and readers[0].op and readers[0].op.attrs["kind"] == "sum"
+    return bool(sums) and is_activation(makers[0]) and made.dtype is DType.F32

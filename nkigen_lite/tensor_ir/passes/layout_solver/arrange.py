@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cost_models import Target
@@ -30,13 +30,15 @@ TENSOR = "tensor"
 _SAMPLED = 4  # blocks of an outermost loop from which on one of them is compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
 _MORE_COPIES = (4, 3)  # of what is on its way through PSUM: the most that there is room for
+_WORTH_COPY = 0.01  # and by one copy more of what it loads
+_LOAD_COPIES = (3, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to run a segment: ``piece`` is lowered so, but for the cuts; the model's estimate."""
+    """A way to run a segment, the model's estimate, and the segment lowered so if it is known."""
 
-    piece: Piece
+    piece: Piece | None
     run: Arrangement
     estimate_ns: float
 
@@ -95,12 +97,14 @@ class Arranger:
         near = [way for way in ways[1:] if way.estimate_ns <= _HOPELESS * promising]
         plain, segment.run = segment.run, self._best_of(segment, ports, sample, near)
         segment.sampled = False
+        best = piece
         if segment.run != plain:
             arranged = self.lower(segment, ports)
             if arranged.line.time_ns < piece.line.time_ns and self.fits(arranged, ports):
-                return arranged
-        segment.run = plain
-        return piece
+                best = arranged
+            else:
+                segment.run = plain
+        return self._with_copies(segment, ports, best)
 
     def _best_of(
         self, segment: Segment, ports: Sequence[PortInfo], plain: Piece, ways: Sequence[_Way]
@@ -108,14 +112,37 @@ class Arranger:
         """The fastest of several ways to run a segment and the present one, ``plain``."""
         best, least_ns = segment.run, plain.line.time_ns if ways else 0.0
         for way in ways:
-            segment.run = way.run
-            tried = self.lower(segment, ports) if way.run.cuts else way.piece
-            if not self.fits(tried, ports) and self._is_wide(tried, ports):
-                segment.run = replace(way.run, inner_copies=1)
-                tried = self.lower(segment, ports)
-            if self.fits(tried, ports) and tried.line.time_ns < (1 - _WORTH) * least_ns:
+            tried = self._tried(segment, ports, way.run, way.piece)
+            if tried is not None and tried.line.time_ns < (1 - _WORTH) * least_ns:
                 best, least_ns = segment.run, tried.line.time_ns
         return best
+
+    def _tried(
+        self, segment: Segment, ports: Sequence[PortInfo], run: Arrangement, piece: Piece | None
+    ) -> Piece | None:
+        """The segment lowered in a way (``piece`` if that is known), with fewer copies of what it
+        makes if it does not fit SBUF otherwise; None if it never fits. The way is noted in it."""
+        segment.run = run
+        tried = piece or self.lower(segment, ports)
+        if self._is_wide(tried, ports):
+            segment.run = replace(run, inner_copies=1)
+            tried = self.lower(segment, ports)
+        return tried if self.fits(tried, ports) else None
+
+    def _with_copies(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+        """The segment with more copies of what it loads, where iterations wait for loads."""
+        best, found = segment.run, piece
+        trips = math.prod(_trips(loop) for loop in segment.loops)
+        for copies in _LOAD_COPIES:
+            waits = found.line.time_ns - found.busy_ns > _WORTH * found.line.time_ns
+            if not (waits and trips > copies):
+                break
+            tried = self._tried(segment, ports, replace(best, load_copies=copies), None)
+            if tried is None or tried.line.time_ns > (1 - _WORTH_COPY) * found.line.time_ns:
+                break
+            best, found = segment.run, tried
+        segment.run = best
+        return found
 
     def _bases(
         self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
@@ -139,7 +166,7 @@ class Arranger:
     def plain(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
         """The segment as it is, with as many copies of what is in PSUM as there is room for at
         once; None if it does not fit the hardware."""
-        piece = self._with_copies(segment, ports, self.lower(segment, ports))
+        piece = self._with_psum_copies(segment, ports, self.lower(segment, ports))
         if piece.busiest != TENSOR and has_long_results(segment):
             plain = segment.run
             segment.run = replace(segment.run, psum_banks=2, psum_copies=PSUM_COPIES)
@@ -147,12 +174,12 @@ class Arranger:
             fits = self._in_flight(wide, PSUM_COPIES) and self.fits(wide, ports)
             if fits and wide.busy_ns < piece.busy_ns:
                 # Fewer instructions, where it is not the PE array that is busiest.
-                piece = self._with_copies(segment, ports, wide)
+                piece = self._with_psum_copies(segment, ports, wide)
             else:
                 segment.run = plain
         return piece if self.fits(piece, [i for i in ports if not i.keepable]) else None
 
-    def _with_copies(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+    def _with_psum_copies(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
         """A piece with more copies of what is in PSUM, or fewer if there is not room for two."""
         wanted = [copies for copies in _MORE_COPIES if self._in_flight(piece, copies)]
         if piece.own.psum_banks > self.limits.psum_banks:
@@ -188,17 +215,25 @@ class Arranger:
         loops = segment.loops[1:] if segment.sampled else segment.loops
         trips = math.prod(_trips(loop) for loop in loops)
         busy = [
-            {engine: ns / trips for engine, ns in own.items()}
-            for own in piece.busy_of_places(2 * len(steps))
+            (_per_trip(own, trips), _per_trip(stores, trips))
+            for own, stores in piece.busy_of_places(2 * len(steps))
         ]
         found = best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
         if trips > 1 and 1 in cuts and all(1 not in way for way, _ in found):
             # The model does not tell what loads gain from a stage of their own.
             found.append(((1,), found[0][1]))
         return [
-            _Way(piece, replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
+            _Way(
+                None if way else piece,
+                replace(segment.run, cuts=way),
+                max(piece.busy_ns, interval * trips),
+            )
             for way, interval in found
         ]
+
+
+def _per_trip(busy: Mapping[str, float], trips: int) -> dict[str, float]:
+    return {engine: ns / trips for engine, ns in busy.items()}
 
 
 def _trips(loop: Loop) -> int:

@@ -25,6 +25,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.pricing import (
     cost_of,
     costs_by_owner,
     counted,
+    is_store,
     psum_in_flight,
 )
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
@@ -88,12 +89,19 @@ class Piece:
         """The time of the busiest resource."""
         return max(self.busy.values(), default=0.0)
 
-    def busy_of_places(self, count: int) -> list[dict[str, float]]:
-        """The busy times of the first ``count`` places among the steps, DMA queues apart."""
-        owners: dict[Op, int | None] = {**self.steps}
+    def busy_of_places(self, count: int) -> list[tuple[dict[str, float], dict[str, float]]]:
+        """The busy times of the first ``count`` places among the steps, DMA queues apart: of what
+        they do, and of triggering the stores of what they have made."""
+        owners: dict[Op, tuple[int, bool] | None] = {
+            op: (place, is_store(op)) for op, place in self.steps.items()
+        }
         costs = costs_by_owner(self.graph, self.target, owners, None)
-        found = [costs.get(place, Cost()).busy for place in range(count)]
-        return [{r: ns for r, ns in busy.items() if r != DMA} for busy in found]
+
+        def busy(place: int, stores: bool) -> dict[str, float]:
+            found = costs.get((place, stores), Cost()).busy
+            return {r: ns for r, ns in found.items() if r != DMA}
+
+        return [(busy(place, False), busy(place, True)) for place in range(count)]
 
     @property
     def unhidden_ns(self) -> float:

@@ -133,8 +133,16 @@ def _impls_after(steps: Sequence[Step], axis: Axis | None) -> list[Impl]:
     if first.kind == "matmul":
         return [i for i in impls_of(first) if i.out is not None]
     if axis is not None:
-        return [Impl(axis)] if axis in first.write.axes else []
-    return [Impl(a) for a in longest(parallel_axes(steps)) if a in first.write.axes]
+        return _on(first, axis)
+    return [i for a in longest(parallel_axes(steps)) for i in _on(first, a)]
+
+
+def _on(step: Step, axis: Axis) -> list[Impl]:
+    """Implementations with an axis on the partitions of what is read and of what is written."""
+    if axis not in step.write.axes:
+        return []
+    found = [i for i in impls_of(step) if step.kind == "moments" and i.partition == axis]
+    return found or [Impl(axis)]
 
 
 def _internal_layouts_agree(

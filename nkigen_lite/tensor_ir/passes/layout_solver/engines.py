@@ -34,6 +34,23 @@ def shared(piece: Piece, places: int) -> tuple[str | None, ...]:
     The assignment is the best one: no other has a lower time of the busiest engine; of those it
     is the first in order, with nothing moved where that does not matter.
     """
+    return tuple(o.engine if o else None for o in _best(piece, places))
+
+
+def relieved(piece: Piece, places: int) -> dict[str, int]:
+    """The segment's own busy times, with its work shared as ``shared`` says; ns, rounded up."""
+    busy = dict(piece.own.busy)
+    options = _options(piece, places)
+    for place, option in enumerate(_best(piece, places)):
+        if option is not None:
+            for sign, taken in ((-1.0, options[place][0]), (1.0, option)):
+                for engine, ns in taken.busy.items():
+                    busy[engine] = busy.get(engine, 0.0) + sign * ns
+    return {name: math.ceil(ns) for name, ns in sorted(busy.items()) if ns > 0}
+
+
+def _best(piece: Piece, places: int) -> list[Option | None]:
+    """The best option per place; None where there is no choice."""
     total = piece.busy
     movable: list[tuple[int, list[Option]]] = []
     for place, options in enumerate(_options(piece, places)):
@@ -43,10 +60,10 @@ def shared(piece: Piece, places: int) -> tuple[str | None, ...]:
                 total[engine] = total.get(engine, 0.0) - ns
     movable.sort(key=lambda item: -max(item[1][0].busy.values()))
     found = _Search([options for _, options in movable], total).best()
-    chosen: list[str | None] = [None] * places
+    chosen: list[Option | None] = [None] * places
     for (place, _), option in zip(movable, found, strict=True):
-        chosen[place] = option.engine
-    return tuple(chosen)
+        chosen[place] = option
+    return chosen
 
 
 class _Search:

@@ -47,8 +47,8 @@ class Figures:
     """What pricing a choice finds, without names: the candidate but for its ports, how it is run
     (see ``Priced``), and per port the layout that it is moved in and the cost of that.
 
-    ``busy``, ``sbuf_bytes`` and per port ``plain`` are what it costs before its steps are cut: by
-    these it is compared with its rivals.
+    ``busy``, its work shared among the engines, ``sbuf_bytes`` and per port ``plain`` are what it
+    costs before its steps are cut: by these it is compared with its rivals.
     """
 
     candidate: solver.Candidate

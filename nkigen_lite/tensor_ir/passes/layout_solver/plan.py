@@ -205,13 +205,17 @@ def _step(segment: Segment, position: int) -> StepPlan:
     place = 2 * position + 1
     return StepPlan(
         writes=repr(step.write),
-        op=" ".join(s.opcode for s in step.stages) or (step.op.opcode if step.op else step.kind),
+        op=" ".join(s.opcode for s in step.stages) or _opcode(step),
         reads=tuple(repr(v) for v in step.reads),
         how=_how(step, impl),
         line=str(step.loc) if step.loc else None,
         stage=sum(cut <= place for cut in run.cuts),
         engine=run.engines[place] if run.engines else None,
     )
+
+
+def _opcode(step: Step) -> str:
+    return step.op.opcode if step.op and step.kind != "moments" else step.kind
 
 
 def _how(step: Step, impl: Impl) -> str:
@@ -224,6 +228,9 @@ def _how(step: Step, impl: Impl) -> str:
     if step.kind == "reduce":
         ways = {"free": "along free", "ones": "over partitions by ones-matmul",
                 "lanes": "over partitions on gpsimd"}  # fmt: skip
+        return f"{ways[impl.method]}, result {made}"
+    if step.kind == "moments":
+        ways = {"free": "on vector", "scalar": "on scalar", "both": "on vector and scalar"}
         return f"{ways[impl.method]}, result {made}"
     return made
 

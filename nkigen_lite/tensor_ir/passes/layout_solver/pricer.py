@@ -15,6 +15,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.arrange import Arranger
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice, can_be_kept
+from nkigen_lite.tensor_ir.passes.layout_solver.engines import relieved
 from nkigen_lite.tensor_ir.passes.layout_solver.memory import (
     Figures,
     Memory,
@@ -115,7 +116,8 @@ class Pricer:
             return None
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
-        if _beaten(piece.own.busy_ns, piece.own.sbuf_bytes, ports, rivals):
+        busy_ns = relieved(piece, 2 * len(segment.steps))
+        if _beaten(busy_ns, piece.own.sbuf_bytes, ports, rivals):
             return None
         plain = tuple(info.cost for info in ports)
         own = piece.own
@@ -125,7 +127,7 @@ class Pricer:
         if arranged is None:
             return None
         priced = self._priced(choice, name, ports, segment, arranged)
-        self.memory.choices[key] = _figures(priced, plain, own.busy_ns, own.sbuf_bytes)
+        self.memory.choices[key] = _figures(priced, plain, busy_ns, own.sbuf_bytes)
         return priced
 
     def _priced(

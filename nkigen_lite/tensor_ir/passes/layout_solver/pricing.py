@@ -73,11 +73,12 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
 def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:
     """The cost of a graph, told apart by who its ops are charged to: ``owners``, or ``rest``.
 
-    An owner's ``sbuf_bytes`` are what is live at once of its buffers; PSUM banks are ``rest``'s.
+    An owner's ``sbuf_bytes`` are what is live of the buffers that it allocates when the most is
+    live of all: those of all owners add up to the graph's.
     """
     costs: dict[O, Cost] = {rest: Cost()}
     accesses = Accesses()
-    peak = _Peak(Limits.of(target), owners, rest, costs)
+    peak = _Peak(Limits.of(target), owners)
     for op, trips, owner in counted(graph, owners, rest):
         row = NKI[op.opcode]
         if not row.engines:
@@ -90,6 +91,9 @@ def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O
             price = instruction_price(target, instruction(op, accesses))
             cost.add(op.attrs["engine"], price.interval_ns, price.latency_ns, trips)
     peak.walk(graph, rest)
+    for owner, most in peak.most_sbuf.items():
+        costs.setdefault(owner, Cost()).sbuf_bytes = most
+    costs[rest].psum_banks = peak.most_banks
     return costs
 
 
@@ -103,6 +107,14 @@ def counted(
             yield from counted(region, owners, here, trips * inner)
         if not op.regions:
             yield op, trips, here
+
+
+def is_store(op: Op) -> bool:
+    """Whether an op takes something from the chip to HBM."""
+    if NKI[op.opcode].engine != DMA:
+        return False
+    dst, src = op.inputs[:2]
+    return dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM
 
 
 def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses) -> None:
@@ -135,30 +147,30 @@ def psum_in_flight(graph: Graph, limits: Limits, copies: int, *, looped: bool = 
 
 @dataclass
 class _Peak(Generic[O]):
-    """Walks a graph and notes, per owner, the most SBUF bytes and PSUM banks live at once of its
-    buffers; of the PSUM banks of others than ``rest``, nothing."""
+    """Walks a graph and notes the most SBUF bytes live at once, by the owners of the buffers, and
+    the most PSUM banks."""
 
     limits: Limits
     owners: Mapping[Op, O]
-    rest: O
-    costs: dict[O, Cost]
-    live: dict[O, tuple[int, int]] = field(default_factory=dict)
+    sbuf: dict[O, int] = field(default_factory=dict)
+    banks: int = 0
+    most_sbuf: dict[O, int] = field(default_factory=dict)
+    most_banks: int = 0
 
     def walk(self, graph: Graph, owner: O) -> None:
         mine: dict[int, tuple[O, int, int]] = {}
         for op in graph.ops:
             here = self.owners.get(op, owner)
             if op.opcode == "alloc":
-                sbuf, banks = self.size(op)
-                mine[id(op.result)] = (here, sbuf, banks)
-                self.change(here, sbuf, banks)
-            elif op.opcode == "dealloc":
-                whose, sbuf, banks = mine.pop(id(op.inputs[0]), (here, 0, 0))
-                self.change(whose, -sbuf, -banks)
+                mine[id(op.result)] = made = (here, *self.size(op))
+                self.change(*made)
+            elif op.opcode == "dealloc" and id(op.inputs[0]) in mine:
+                gone, sbuf, banks = mine.pop(id(op.inputs[0]))
+                self.change(gone, -sbuf, -banks)
             for region in op.regions:
                 self.walk(region, here)
-        for whose, sbuf, banks in mine.values():
-            self.change(whose, -sbuf, -banks)
+        for gone, sbuf, banks in mine.values():
+            self.change(gone, -sbuf, -banks)
 
     def size(self, alloc: Op) -> tuple[int, int]:
         kind, copies = alloc.result.type, alloc.attrs["num_buffers"]
@@ -169,10 +181,8 @@ class _Peak(Generic[O]):
         return 0, self.limits.banks_of(size) * copies if psum else 0
 
     def change(self, owner: O, sbuf: int, banks: int) -> None:
-        whose = owner if sbuf else self.rest
-        bytes_now, banks_now = self.live.get(whose, (0, 0))
-        bytes_now, banks_now = bytes_now + sbuf, banks_now + banks
-        self.live[whose] = bytes_now, banks_now
-        cost = self.costs.setdefault(whose, Cost())
-        cost.sbuf_bytes = max(cost.sbuf_bytes, bytes_now)
-        cost.psum_banks = max(cost.psum_banks, banks_now)
+        self.sbuf[owner] = self.sbuf.get(owner, 0) + sbuf
+        self.banks += banks
+        if sum(self.sbuf.values()) > sum(self.most_sbuf.values()):
+            self.most_sbuf = dict(self.sbuf)
+        self.most_banks = max(self.most_banks, self.banks)
