@@ -221,7 +221,8 @@ def work_of(program: Program) -> Work:
 
     Only what cannot be fused away counts: multiply-accumulates, functions that one engine computes
     (an instruction evaluates one of them per element), and each input and output once. What a mask
-    hides need not be computed, nor need such a mask be read.
+    hides need not be computed, nor need such a mask be read; and what is only copied in HBM takes
+    the queues once, not a load and a store.
     """
     macs: dict[str, int] = {}
     elems = {True: 0, False: 0}
@@ -235,9 +236,9 @@ def work_of(program: Program) -> Work:
                 macs[dtype] = macs.get(dtype, 0) + work
             elif row.engine == "scalar":
                 elems[opcode in _BY_SCALAR] += work
-    loads = sum(_least_bytes(s, program) for s in program.inputs)
+    loads = sum(_least_bytes(s, program, loaded=True) for s in program.inputs)
     return Work(
-        hbm_bytes=compulsory_bytes(program),
+        hbm_bytes=loads + sum(s.size_bytes for s in program.outputs),
         macs=macs,
         scalar_elems=elems[True],
         any_elems=elems[False],
@@ -250,12 +251,14 @@ def compulsory_bytes(program: Program) -> int:
     return sum(_least_bytes(s, program) for s in (*program.inputs, *program.outputs))
 
 
-def _least_bytes(storage: Storage, program: Program) -> int:
+def _least_bytes(storage: Storage, program: Program, *, loaded: bool = False) -> int:
     """What any kernel moves of an input or output: of an input, at least its largest window that
-    some step reads, but nothing of a mask that hides scores."""
+    some step reads (with ``loaded``, other than to copy it in HBM), but nothing of a mask that
+    hides scores."""
     if storage in program.outputs:
         return storage.size_bytes
-    views = [v for s in program.steps for v in s.reads if v.storage is storage and not _hides(s, v)]
+    steps = [s for s in program.steps if not (loaded and s.kind == "hbm_copy")]
+    views = [v for s in steps for v in s.reads if v.storage is storage and not _hides(s, v)]
     elements = (math.prod(axis.extent for axis in view.axes) for view in views)
     return max(elements, default=0) * storage.dtype.itemsize
 
