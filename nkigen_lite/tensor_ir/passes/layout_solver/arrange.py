@@ -77,14 +77,20 @@ class Arranger:
         return piece.own.sbuf_bytes + streamed > self.limits.sbuf_bytes
 
     def arrange(
-        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece, least_ns: float
+        self,
+        segment: Segment,
+        ports: Sequence[PortInfo],
+        piece: Piece,
+        least_ns: float,
+        enough_ns: float,
     ) -> Piece | None:
         """Cut the segment's steps into stages and share its work among the engines, where its
         simulated time is less for it; of many ways those are simulated that a model of engines in
         order finds best. ``piece`` is the segment as it is; the way it is run in the end is noted
         in the segment. Of a nest of loops, one block of the outermost is compared.
 
-        None if the model finds them all much slower than ``least_ns``.
+        Left as it is if the model finds none below ``enough_ns``; None if it finds them all much
+        slower than ``least_ns``.
         """
         segment.sampled = len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED
         sample = self.lower(segment, ports) if segment.sampled else piece
@@ -94,6 +100,9 @@ class Arranger:
         if scale * promising > _HOPELESS * least_ns:
             segment.sampled = False
             return None
+        if scale * promising > enough_ns:
+            segment.sampled = False
+            return piece
         near = [way for way in ways[1:] if way.estimate_ns <= _HOPELESS * promising]
         plain, segment.run = segment.run, self._best_of(segment, ports, sample, near)
         segment.sampled = False

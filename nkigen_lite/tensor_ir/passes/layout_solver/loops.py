@@ -215,14 +215,17 @@ def _stream_shape(
 
 def _joint_shapes(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iterator[Shape]:
     """One index of the batch axes that all steps share, and blocks of the others; in both orders,
-    as iterations of the innermost loop overlap best when there are many."""
+    as iterations of the innermost loop overlap best when there are many. Rows of which a mask hides
+    some columns come first: each block of them is text of its own, so nothing overlaps inside."""
     shared = [a for a in parallel_axes(steps) if all(a in s.axes for s in steps)]
     rows = {a for i in impls for a in (i.partition, i.out) if a} & set(shared)
     batch = [Loop(a, 1) for a in shared if a not in rows]
     blocks = [_blocks(a, _JOINT_BLOCKS) for a in shared if a in rows]
     for chosen in itertools.product(*blocks):
         rows_loops = [loop for loop in chosen if loop]
-        for loops in ([*batch, *rows_loops], [*rows_loops, *batch])[: 2 if rows_loops else 1]:
+        masked = any(s.hidden and s.hidden.rows in rows for s in steps)
+        orders = [[*rows_loops, *batch], [*batch, *rows_loops]]
+        for loops in orders[: 1 if not rows_loops or (masked and batch) else 2]:
             shape = Shape(tuple(loops))
             if tile_bytes(steps, impls, shape, 2) <= budget:
                 yield shape

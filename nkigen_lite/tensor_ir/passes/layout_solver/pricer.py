@@ -123,7 +123,7 @@ class Pricer:
         own = piece.own
         arranged: Piece | None = piece
         if self._least_ns(piece, ports) <= enough_ns:
-            arranged = self._arranged(segment, ports, piece, rivals)
+            arranged = self._arranged(segment, ports, piece, rivals, enough_ns)
         if arranged is None:
             return None
         priced = self._priced(choice, name, ports, segment, arranged)
@@ -151,12 +151,18 @@ class Pricer:
         )
 
     def _arranged(
-        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece, rivals: Sequence[Priced]
+        self,
+        segment: Segment,
+        ports: Sequence[PortInfo],
+        piece: Piece,
+        rivals: Sequence[Priced],
+        enough_ns: float,
     ) -> Piece | None:
         """The segment in the best way to run it; None if a rival is much faster than any."""
         alike = signature(ports)
         times = [r.streamed_ns for r in rivals if signature(r.ports) == alike]
-        return self.arranger.arrange(segment, ports, piece, min(times, default=math.inf))
+        least_ns = min(times, default=math.inf)
+        return self.arranger.arrange(segment, ports, piece, least_ns, enough_ns)
 
     def _least_ns(self, piece: Piece, ports: Sequence[PortInfo]) -> float:
         """What a segment takes at least: its busiest resource without what may be kept in SBUF."""
