@@ -7,6 +7,7 @@ whether the real one accepts a kernel.
 
 from __future__ import annotations
 
+import operator
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,7 +16,7 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from kb_stand_in_moves import MovesIsa
+from kb_stand_in_moves import CollectiveDimension, ExplicitReplicaGroupAttr, MovesIsa
 from nki_stand_in_functions import ARITHMETIC, BITVEC, FUNCTIONS, REDUCTIONS
 from nki_stand_in_tensors import NUMPY_OF, NlDtype, rounded
 
@@ -34,7 +35,7 @@ DTYPES = {**NUMPY_OF}
 class Ds:
     """``nb.ds(start, size)``."""
 
-    def __init__(self, start: int, size: int) -> None:
+    def __init__(self, start: Any, size: int) -> None:
         self.start, self.size = start, size
 
 
@@ -49,9 +50,11 @@ class Tile:
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
-    def __getitem__(self, key: tuple[Ds, ...]) -> Tile:
-        slices = tuple(slice(k.start, k.start + k.size) for k in key)
-        view = self.data[slices]
+    def __getitem__(self, key: tuple[Any, ...]) -> Tile:
+        if not all(isinstance(k, Ds) for k in key):
+            return self.part(self.data[key])
+        starts = [operator.index(k.start) for k in key]
+        view = self.data[tuple(slice(s, s + k.size) for s, k in zip(starts, key, strict=True))]
         assert view.shape == tuple(k.size for k in key), "out of bounds"
         return self.part(view)
 
@@ -118,17 +121,19 @@ class Isa(MovesIsa):
         self.reduce_cmd = Enum("reduce_cmd", ["Idle", "ResetReduce"])
         self.arith_op = Enum("arith_op", ARITH)
         self.bitvec_op = Enum("bitvec_op", BITS)
+        self.dma_compute_reduce_op = Enum("dma_compute_reduce_op", ["Add"])
         self.cross_lane_reduce_arith_op = Enum("lanes", {"Add": "add", "Max": "maximum"})
 
     def __getattribute__(self, name: str) -> Any:
         found = object.__getattribute__(self, name)
-        if not callable(found) or isinstance(found, type):
+        if not callable(found) or isinstance(found, type) or name.startswith("_"):
             return found
 
-        def call(**given: Any) -> None:
-            self.calls.append((name, tuple(given)))
+        def call(*given: Any, **named: Any) -> Any:
+            assert not given or name == "load_register"
+            self.calls.append((name, tuple(named)))
             with np.errstate(all="ignore"):
-                found(**given)
+                return found(*given, **named)
 
         return call
 
@@ -244,9 +249,14 @@ class Compiler:
 @contextmanager
 def kernel_builder() -> Iterator[Any]:
     """Within the block ``import nki.compiler.kernel_builder`` gives the stand-in."""
-    names = ("nki", "nki.compiler", "nki.compiler.kernel_builder")
+    inner = ("nki.compiler._internal", "nki.compiler._internal.dialects")
+    native = f"{inner[-1]}.nisa"
+    names = ("nki", "nki.compiler", "nki.compiler.kernel_builder", *inner, native)
     modules = {name: ModuleType(name) for name in names}
-    builder: Any = modules[names[-1]]
+    builder: Any = modules["nki.compiler.kernel_builder"]
+    objects = {c.__name__: c for c in (ExplicitReplicaGroupAttr, CollectiveDimension)}
+    vars(modules[native]).update(objects)
+    vars(builder).update(if_else=lambda holds, then, otherwise: then() if holds else otherwise())
     vars(builder).update({name: NlDtype(name) for name in NUMPY_OF})
     vars(builder).update(hbm="hbm", sbuf="sbuf", psum="psum", ds=Ds, Tensor=SimpleNamespace)
     vars(builder).update(isa=Isa(), compiler=Compiler())

@@ -16,7 +16,7 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit import kb, kb_registers
 from nkigen_lite.nki_ir.emit.calls import Spelling, Template, nisa, operand
 from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows.table import (
@@ -29,8 +29,6 @@ from nkigen_lite.nki_ir.rows.table import (
     written_operands,
 )
 from nkigen_lite.nki_ir.types import INDEX, REGISTER
-
-_NO_REGISTERS = kb.unknown(kb.REGISTERS)
 
 # --- registers -----------------------------------------------------------------------------------
 
@@ -49,7 +47,6 @@ NKI.define(
         evaluate=None,
         attrs=(Attr("value", int, None),),
         effects=("alloc",),
-        kb=_NO_REGISTERS,
     )
 )
 
@@ -85,6 +82,7 @@ def _register_op(
     evaluate: Callable[..., Array],
     memory: Any,
     nki: Template,
+    kb_call: kb.KbTemplate,
     *,
     least: int = 2,
     attrs: tuple[Attr, ...] = (),
@@ -107,7 +105,7 @@ def _register_op(
             effects=("write 0",),
             memory=memory,
             nki=nki,
-            kb=_NO_REGISTERS,
+            kb=kb_call,
         )
     )
 
@@ -119,6 +117,7 @@ _register_op(
     _move,
     (ONLY_REG,),
     nisa("register_move", dst=operand(0), src=_moved),
+    kb_registers.move,
     least=1,
     attrs=(Attr("value", int, None),),
 )
@@ -129,6 +128,7 @@ _register_op(
     lambda dst, src: src.reshape(dst.shape),
     (ONLY_REG, DMA_SIDE),
     nisa("register_load", dst=operand(0), src=operand(1)),
+    kb_registers.load,
 )
 _register_op(
     "register_store",
@@ -137,6 +137,7 @@ _register_op(
     lambda dst, src: src.reshape(dst.shape),
     (DMA_SIDE, ONLY_REG),
     nisa("register_store", dst=operand(0), src=operand(1)),
+    kb_registers.store,
 )
 
 # --- regions -------------------------------------------------------------------------------------
@@ -181,7 +182,7 @@ def _region_op(
 
 
 # What a register decides.
-_AT_RUN_TIME: dict[str, Any] = {"arity": (1, 1), "memory": (ONLY_REG,), "kb": _NO_REGISTERS}
+_AT_RUN_TIME: dict[str, Any] = {"arity": (1, 1), "memory": (ONLY_REG,)}
 
 _region_op(
     "fori_loop",
@@ -223,6 +224,7 @@ _region_op(
     _dynamic_loop,
     (Attr("step", int, 1), _EXPECTED, Attr("body", Graph)),
     lambda op: {"body": op.attrs["expected_trips"]},
+    kb=kb.Unknown(kb.NOT_UNROLLED),
     **_AT_RUN_TIME,
 )
 
@@ -244,6 +246,7 @@ _region_op(
         Attr("body", Graph),
     ),
     lambda op: {"body": op.attrs["expected_trips"]},
+    kb=kb.Unknown(kb.CARRIED),
     **_AT_RUN_TIME,
 )
 
