@@ -35,7 +35,7 @@ _WIDE = (
     *averages.RULES,
 )
 _MAIN = (*_ANY_FLOAT, *narrow.RULES, *_WIDE)
-RULES = (*rounding.QUOTIENT_RULES, *_MAIN)
+RULES = (*rounding.QUOTIENT_RULES, *rounding.CAST_RULES, *_MAIN)
 
 
 def decompose(graph: Graph) -> int:
@@ -51,6 +51,7 @@ def decompose(graph: Graph) -> int:
         InvalidStage: an op is left that should not be, or the rules do not come to an end.
     """
     count = rewrite(graph, rounding.QUOTIENT_RULES, Builder)
+    count += rewrite(graph, rounding.CAST_RULES, Builder)
     count += rewrite(graph, _MAIN, Builder)
     rewrite(graph, [fold_pointwise], Builder)
     merge_equal_ops(graph)

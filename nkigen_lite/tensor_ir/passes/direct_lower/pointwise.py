@@ -224,6 +224,7 @@ _ARITHMETIC = {
 EMITTERS: dict[str, Emit] = {
     "copy": copy,
     "cast": copy,
+    "near_integer": copy,
     "reciprocal": reciprocal,
     "neg": neg,
     "gelu": gelu,
