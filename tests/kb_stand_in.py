@@ -71,8 +71,8 @@ class Tile:
         item = self.data.itemsize
         strides = [stride * item for stride, _ in pattern]
         shape = [count for _, count in pattern]
-        flat = self.data.reshape(-1)[offset:]
-        return self.part(np.lib.stride_tricks.as_strided(flat, shape, strides))
+        flat = self.data.reshape(-1).view(np.uint8)
+        return self.part(np.ndarray(shape, self.data.dtype, flat, offset * item, strides))
 
     def part(self, data: Array) -> Tile:
         assert not self.released, "used after release"

@@ -37,13 +37,15 @@ OUTPUTS = {
 @nki.jit
 def kernel(x, bias):
     y = nl.ndarray((128, 2, 40), dtype=nl.float16, buffer=nl.shared_hbm)
-    t1 = nl.ndarray((128, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t1, src=x)
-    t2 = nl.ndarray((128, 1, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=bias.reshape((128, 1, 1)))
-    t4 = nl.ndarray((128, 2, 40), dtype=nl.float16, buffer=nl.sbuf)
-    nisa.activation(dst=t4, op=nl.gelu, data=t1, bias=t2.reshape((128, 1)), scale=0.75)
-    nisa.dma_copy(dst=y, src=t4)
+    x_tile = nl.ndarray((128, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.dma_copy(dst=x_tile, src=x)
+    bias_tile = nl.ndarray((128, 1, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=bias_tile, src=bias.reshape((128, 1, 1)))
+    y_tile = nl.ndarray((128, 2, 40), dtype=nl.float16, buffer=nl.sbuf)
+    nisa.activation(
+        dst=y_tile, op=nl.gelu, data=x_tile, bias=bias_tile.reshape((128, 1)), scale=0.75
+    )
+    nisa.dma_copy(dst=y, src=y_tile)
     return y
 
 

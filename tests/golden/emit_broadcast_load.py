@@ -42,29 +42,29 @@ def kernel(row, block):
     wide = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.shared_hbm)
     y = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.shared_hbm)
     third = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.shared_hbm)
-    t2 = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=row.expand_dim(0).broadcast(0, 128))
-    nisa.dma_copy(dst=wide, src=t2)
-    t4 = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t4, src=block.broadcast(0, 128))
-    t7 = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
+    row_tile = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=row_tile, src=row.expand_dim(0).broadcast(0, 128))
+    nisa.dma_copy(dst=wide, src=row_tile)
+    block_tile = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=block_tile, src=block.broadcast(0, 128))
+    y_tile = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
     nisa.tensor_tensor(
-        dst=t7,
-        data1=t4[0:128, 2, 0:60],
-        data2=t2[0:128, 3:4].broadcast(1, 60),
+        dst=y_tile,
+        data1=block_tile[0:128, 2, 0:60],
+        data2=row_tile[0:128, 3:4].broadcast(1, 60),
         op=nl.add,
         engine=nisa.engine.vector,
     )
-    nisa.dma_copy(dst=y, src=t7)
-    t9 = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=y, src=y_tile)
+    third_tile = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
     nisa.tensor_tensor(
-        dst=t9,
-        data1=t4,
-        data2=t7.expand_dim(1).broadcast(1, 5),
+        dst=third_tile,
+        data1=block_tile,
+        data2=y_tile.expand_dim(1).broadcast(1, 5),
         op=nl.subtract,
         engine=nisa.engine.vector,
     )
-    nisa.dma_copy(dst=third, src=t9)
+    nisa.dma_copy(dst=third, src=third_tile)
     return wide, y, third
 
 

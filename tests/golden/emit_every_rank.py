@@ -46,22 +46,27 @@ def kernel(scalar, vector, cube, grid):
     scalar_again = nl.ndarray((), dtype=nl.float32, buffer=nl.shared_hbm)
     vector_again = nl.ndarray((24,), dtype=nl.float32, buffer=nl.shared_hbm)
     last = nl.ndarray((1, 4, 5, 4), dtype=nl.float32, buffer=nl.shared_hbm)
-    t2 = nl.ndarray((1, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=scalar.reshape((1, 1)))
-    t4 = nl.ndarray((24, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t4, src=vector.reshape((24, 1)))
-    t8 = nl.ndarray((4, 4, 5), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t8, src=cube.reshape((6, 4, 10)).permute((1, 0, 2))[0:4, 1:5, 2:7])
-    t11 = nl.ndarray((4, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t11, src=scalar.reshape((1, 1)).broadcast(0, 4))
-    t12 = nl.ndarray((4, 4, 5), dtype=nl.float32, buffer=nl.sbuf)
+    scalar_tile = nl.ndarray((1, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=scalar_tile, src=scalar.reshape((1, 1)))
+    vector_tile = nl.ndarray((24, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=vector_tile, src=vector.reshape((24, 1)))
+    cube_tile = nl.ndarray((4, 4, 5), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=cube_tile, src=cube.reshape((6, 4, 10)).permute((1, 0, 2))[0:4, 1:5, 2:7])
+    scalar_tile_1 = nl.ndarray((4, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=scalar_tile_1, src=scalar.reshape((1, 1)).broadcast(0, 4))
+    last_tile = nl.ndarray((4, 4, 5), dtype=nl.float32, buffer=nl.sbuf)
     nisa.tensor_scalar(
-        dst=t12, data=t8, op0=nl.subtract, operand0=t11, reverse0=True, engine=nisa.engine.vector
+        dst=last_tile,
+        data=cube_tile,
+        op0=nl.subtract,
+        operand0=scalar_tile_1,
+        reverse0=True,
+        engine=nisa.engine.vector,
     )
-    nisa.dma_copy(dst=scalar_again.reshape((1, 1)), src=t2)
-    nisa.dma_copy(dst=vector_again.reshape((24, 1)), src=t4)
-    nisa.dma_copy(dst=t2, src=grid[1, 1].reshape((1, 1)))
-    nisa.dma_copy(dst=last.reshape((4, 5, 4)).permute((2, 0, 1)), src=t12)
+    nisa.dma_copy(dst=scalar_again.reshape((1, 1)), src=scalar_tile)
+    nisa.dma_copy(dst=vector_again.reshape((24, 1)), src=vector_tile)
+    nisa.dma_copy(dst=scalar_tile, src=grid[1, 1].reshape((1, 1)))
+    nisa.dma_copy(dst=last.reshape((4, 5, 4)).permute((2, 0, 1)), src=last_tile)
     return scalar_again, vector_again, last
 
 

@@ -38,16 +38,18 @@ OUTPUTS = {
 def kernel(x):
     small = nl.ndarray((32, 20), dtype=nl.bfloat16, buffer=nl.shared_hbm)
     y = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.shared_hbm)
-    t1 = nl.ndarray((96, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t1, src=x)
-    t2 = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.psum)
-    nisa.nc_transpose(dst=t2, data=t1.reshape((96, 80)), engine=nisa.engine.tensor)
-    t3 = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.sbuf)
-    nisa.tensor_copy(dst=t3, src=t2, engine=nisa.engine.vector)
-    t4 = nl.ndarray((32, 20), dtype=nl.bfloat16, buffer=nl.sbuf)
-    nisa.nc_transpose(dst=t4, data=t1.reshape((96, 80))[32:52, 7:39], engine=nisa.engine.vector)
-    nisa.dma_copy(dst=small, src=t4)
-    nisa.dma_copy(dst=y, src=t3)
+    x_tile = nl.ndarray((96, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.dma_copy(dst=x_tile, src=x)
+    flip = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.psum)
+    nisa.nc_transpose(dst=flip, data=x_tile.reshape((96, 80)), engine=nisa.engine.tensor)
+    y_tile = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.tensor_copy(dst=y_tile, src=flip, engine=nisa.engine.vector)
+    small_tile = nl.ndarray((32, 20), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.nc_transpose(
+        dst=small_tile, data=x_tile.reshape((96, 80))[32:52, 7:39], engine=nisa.engine.vector
+    )
+    nisa.dma_copy(dst=small, src=small_tile)
+    nisa.dma_copy(dst=y, src=y_tile)
     return small, y
 
 

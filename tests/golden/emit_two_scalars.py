@@ -44,47 +44,47 @@ def kernel(x, s, t):
     first = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.shared_hbm)
     second = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.shared_hbm)
     third = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.shared_hbm)
-    t1 = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t1, src=x)
-    t2 = nl.ndarray((32, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=s)
-    t3 = nl.ndarray((32, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t3, src=t)
-    t4 = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
-    t5 = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
-    t6 = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
+    x_tile = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=x_tile, src=x)
+    s_tile = nl.ndarray((32, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=s_tile, src=s)
+    t_tile = nl.ndarray((32, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=t_tile, src=t)
+    first_tile = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
+    second_tile = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
+    third_tile = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
     nisa.tensor_scalar(
-        dst=t4,
-        data=t1,
+        dst=first_tile,
+        data=x_tile,
         op0=nl.subtract,
-        operand0=t2,
+        operand0=s_tile,
         reverse0=True,
         op1=nl.maximum,
-        operand1=t3,
+        operand1=t_tile,
         engine=nisa.engine.vector,
     )
     nisa.tensor_scalar(
-        dst=t5,
-        data=t1,
+        dst=second_tile,
+        data=x_tile,
         op0=nl.multiply,
         operand0=3.0,
         op1=nl.subtract,
-        operand1=t3,
+        operand1=t_tile,
         reverse1=True,
         engine=nisa.engine.vector,
     )
     nisa.tensor_scalar(
-        dst=t6,
-        data=t1,
+        dst=third_tile,
+        data=x_tile,
         op0=nl.multiply,
-        operand0=t2,
+        operand0=s_tile,
         op1=nl.add,
         operand1=-1.5,
         engine=nisa.engine.scalar,
     )
-    nisa.dma_copy(dst=first, src=t4)
-    nisa.dma_copy(dst=second, src=t5)
-    nisa.dma_copy(dst=third, src=t6)
+    nisa.dma_copy(dst=first, src=first_tile)
+    nisa.dma_copy(dst=second, src=second_tile)
+    nisa.dma_copy(dst=third, src=third_tile)
     return first, second, third
 
 

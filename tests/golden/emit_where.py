@@ -41,21 +41,21 @@ OUTPUTS = {
 def kernel(c, a, b):
     mask = nl.ndarray((128, 50), dtype=nl.uint8, buffer=nl.shared_hbm)
     y = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.shared_hbm)
-    t1 = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t1, src=c)
-    t2 = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=a)
-    t3 = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t3, src=b)
+    c_tile = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=c_tile, src=c)
+    a_tile = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=a_tile, src=a)
+    b_tile = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=b_tile, src=b)
     mask_sbuf = nl.ndarray((128, 50), dtype=nl.uint8, buffer=nl.sbuf)
     nisa.tensor_scalar(
-        dst=mask_sbuf, data=t1, op0=nl.greater, operand0=0.25, engine=nisa.engine.vector
+        dst=mask_sbuf, data=c_tile, op0=nl.greater, operand0=0.25, engine=nisa.engine.vector
     )
-    t5 = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.tensor_copy(dst=t5, src=t3, engine=nisa.engine.gpsimd)
-    nisa.tensor_copy_predicated(dst=t5, src=t2, predicate=mask_sbuf)
+    y_tile = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.tensor_copy(dst=y_tile, src=b_tile, engine=nisa.engine.gpsimd)
+    nisa.tensor_copy_predicated(dst=y_tile, src=a_tile, predicate=mask_sbuf)
     nisa.dma_copy(dst=mask, src=mask_sbuf)
-    nisa.dma_copy(dst=y, src=t5)
+    nisa.dma_copy(dst=y, src=y_tile)
     return mask, y
 
 

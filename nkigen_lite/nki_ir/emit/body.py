@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
@@ -11,6 +12,7 @@ from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidInput, NotSupported
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
+from nkigen_lite.nki_ir.emit.hints import tile_name
 from nkigen_lite.nki_ir.emit.literals import Literals
 from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
@@ -102,7 +104,10 @@ class Body:
 
     def alloc(self, op: Op) -> None:
         value = op.result
-        self.names.define(value)
+        hint = None
+        if _UNNAMED.fullmatch(value.name) and value.type.memory in ON_CHIP:
+            hint = tile_name(value, self.names.of, self.spelling.accesses)
+        self.names.define(value, hint)
         self.names.define_before(value, _oldest(value))
         self.rotations[id(value)] = 0, ()
         returned = id(value) in self.returned
@@ -317,6 +322,7 @@ class Body:
         return known
 
 
+_UNNAMED = re.compile(rf"{NKI.prefix}\d+")  # what the builder calls values without a name
 _SILENT = ("dealloc", "fori_loop", "dynamic_loop", "while_loop", "if_else")
 _STATEMENTS: dict[str, Callable[[Body, Op], None]] = {
     "alloc": Body.alloc,
