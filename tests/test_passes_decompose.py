@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pytest
 from graph_strategy import sample_inputs
@@ -233,41 +231,6 @@ def test_integer_formulas_hold_for_casts_that_round_to_nearest(
     monkeypatch.setattr(np, "trunc", np.rint)
     expected, found = before_and_after(opcode, a, d, dtype=DType.I32)
     np.testing.assert_array_equal(found, expected)
-
-
-@pytest.mark.parametrize("dtype", [d for d in DType if d.is_integer], ids=str)
-@pytest.mark.parametrize("rounds", [np.trunc, np.rint])
-def test_casts_to_integers_truncate_however_engines_round(
-    dtype: DType, rounds: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    telling = [
-        np.inf,
-        -np.inf,
-        np.nan,
-        1e30,
-        -1e30,
-        3e9,
-        -3e9,
-        2.0**31,
-        2.0**23 - 0.5,
-        2.0**31 - 128,
-    ]
-    x = np.float32([*telling, *np.arange(-600, 600) / 4])
-    b = Builder()
-    b.set_outputs({"y": b.cast(b.add_input("x", x.shape), dtype)})
-    expected = run(b.graph, {"x": x})["y"]
-    decompose(b.graph)
-    monkeypatch.setattr(np, "trunc", rounds)
-    np.testing.assert_array_equal(run(b.graph, {"x": x})["y"], expected)
-
-
-@pytest.mark.parametrize("whole", ["floor", "sign"])
-def test_casts_of_whole_numbers_stay_as_they_are(whole: str) -> None:
-    b = Builder()
-    x = b.call(whole, b.add_input("x", (4,)))
-    b.set_outputs({"y": b.cast(b.reshape(b.add(x, x), (2, 2)), DType.I32)})
-    decompose(b.graph)
-    assert sum(op.opcode == "near_integer" for op in b.graph.ops) == (whole == "floor")
 
 
 def test_an_op_that_is_left_names_its_source_line(monkeypatch: pytest.MonkeyPatch) -> None:

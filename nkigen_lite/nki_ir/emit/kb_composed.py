@@ -121,14 +121,16 @@ def tensor_reduce(op: Op, tracing: Tracing) -> None:
 def tensor_scalar_reduce(op: Op, tracing: Tracing) -> None:
     """src op0 s, and its reduction over the free dimensions."""
     dst, result, src, *columns = op.inputs
-    reduced = tracing.column(result)
+    reduced, f32 = tracing.column(result), DType.F32
     with temporaries(tracing) as new:
-        made = converted(tracing, new, src, DType.F32)
-        scalar_calls(tracing, made, made, scalar_steps(op, tracing, columns, (0,)))
+        source = tracing.tile(src) if src.type.dtype is f32 else converted(tracing, new, src, f32)
+        made = tracing.tile(dst) if dst.type.dtype is f32 else new(dst.type.shape, f32)
+        scalar_calls(tracing, made, source, scalar_steps(op, tracing, columns, (0,)))
         reduce(tracing, op.attrs["reduce_op"], reduced, made, src.type.rank - 1)
         if op.attrs["negate"]:
             _negate(tracing, reduced)
-        tracing.isa.tensor_copy(dst=tracing.tile(dst), src=made)
+        if dst.type.dtype is not f32:
+            tracing.isa.tensor_copy(dst=tracing.tile(dst), src=made)
 
 
 def tensor_scalar_cumulative(starts: dict[str, float]) -> KbTemplate:
