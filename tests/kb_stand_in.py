@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from types import ModuleType, SimpleNamespace
@@ -19,6 +19,9 @@ import numpy as np
 from kb_stand_in_moves import CollectiveDimension, ExplicitReplicaGroupAttr, MovesIsa
 from nki_stand_in_functions import ARITHMETIC, BITVEC, FUNCTIONS, REDUCTIONS
 from nki_stand_in_tensors import NUMPY_OF, NlDtype, rounded
+
+from nkigen_lite.core.ir import Graph
+from nkigen_lite.nki_ir.emit.calls import NL_DTYPES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -244,6 +247,19 @@ class Compiler:
         assert not tile.released, "released twice"
         tile.released = True
         self.live.remove(tile)
+
+
+def kb_tiles(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Tile]:
+    """Tensors in HBM for a kernel's inputs; zeros for those without an array, its outputs."""
+    tiles = {}
+    for value in graph.inputs:
+        array = inputs.get(value.name)
+        if array is None:
+            array = np.zeros(value.type.shape, value.type.dtype.np)
+        stored = array.view(np.uint8) if array.dtype == np.bool_ else array
+        dtype = NlDtype(NL_DTYPES[value.type.dtype])
+        tiles[value.name] = Tile(np.array(stored), dtype, "hbm")
+    return tiles
 
 
 @contextmanager

@@ -12,7 +12,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 from emit_agreement import assert_legal
-from nki_stand_in import stand_in
+from nki_stand_in import run_emitted, stand_in
 from test_emit_examples import assert_reads_well
 
 import nkigen_lite
@@ -247,3 +247,14 @@ def a_function_with_a_name_that_fills_most_of_a_line(x: np.ndarray) -> np.ndarra
 def test_long_names_leave_the_file_formatted() -> None:
     name = "a_function_with_a_name_that_fills_most_of_a_line"
     assert_reads_well(compiled(globals()[name], "8x16").emit())
+
+
+def counted(x: np.ndarray) -> np.ndarray:
+    return (x * 10).astype(np.int32)
+
+
+@pytest.mark.parametrize("rounding", ["truncate", "nearest"])
+def test_casts_to_integers_truncate_whichever_way_engines_round(rounding: str) -> None:
+    x = np.linspace(-3, 3, 128, dtype=np.float32).reshape(8, 16)
+    (made,) = run_emitted(compiled(counted, "8x16").emit(), [x], rounding=rounding)
+    np.testing.assert_array_equal(made, counted(x))

@@ -12,7 +12,7 @@ import pytest
 import test_emit_kernels as by_hand
 import test_emit_text as goldens
 from emit_agreement import made_inside, sample_inputs
-from kb_stand_in import Tile, kernel_builder
+from kb_stand_in import Tile, kb_tiles, kernel_builder
 from nki_stand_in_tensors import NlDtype
 from test_emit_tile_ops import built, values
 from tile_ops import CASES, IDS
@@ -22,7 +22,6 @@ from nkigen_lite.core.dtypes import DType, epsilon
 from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.errors import InvalidInput, NotSupported, VendorMissing
 from nkigen_lite.nki_ir import Builder, ds, run, ts
-from nkigen_lite.nki_ir.emit.calls import NL_DTYPES
 from nkigen_lite.nki_ir.emit.kb import Unknown
 from nkigen_lite.nki_ir.emit_to_kb import build_kb_kernel
 from nkigen_lite.nki_ir.rows import NKI, TileOpDef
@@ -63,21 +62,16 @@ EXAMPLES = {
 }
 
 
-def as_tile(array: Array, dtype: DType) -> Tile:
-    stored = array.view(np.uint8) if array.dtype == np.bool_ else array
-    return Tile(np.array(stored), NlDtype(NL_DTYPES[dtype]), "hbm")
-
-
 def assert_agrees(graph: Graph, inputs: Mapping[str, Array] | None = None) -> Any:
     """What the Kernel Builder is made to do computes what the interpreter does; the builder."""
     given = dict(sample_inputs(graph) if inputs is None else inputs)
-    given |= {
+    tiles = kb_tiles(graph, given)
+    buffers = {
         v.name: np.zeros(v.type.shape, v.type.dtype.np)
         for v in graph.inputs
         if v.name in made_inside(graph)
     }
-    tiles = {v.name: as_tile(given[v.name], v.type.dtype) for v in graph.inputs}
-    wanted = run(graph, {name: array.copy() for name, array in given.items()})
+    wanted = run(graph, {**{name: array.copy() for name, array in given.items()}, **buffers})
     with kernel_builder() as builder:
         build_kb_kernel(graph)(**tiles)
     for name, value in graph.outputs.items():
