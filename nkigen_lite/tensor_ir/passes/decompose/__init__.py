@@ -12,6 +12,7 @@ from nkigen_lite.tensor_ir.passes.cse import merge_equal_ops
 from nkigen_lite.tensor_ir.passes.decompose import (
     averages,
     division,
+    integers,
     narrow,
     powers,
     rounding,
@@ -33,6 +34,7 @@ _WIDE = (
     *rounding.RULES,
     *trigonometry.RULES,
     *averages.RULES,
+    *integers.RULES,
 )
 _MAIN = (*_ANY_FLOAT, *narrow.RULES, *_WIDE)
 RULES = (*rounding.QUOTIENT_RULES, *rounding.CAST_RULES, *_MAIN)
