@@ -77,6 +77,19 @@ def larger_of_both_signs(b: Builder, op: Op) -> Value | None:
     return b.maximum(x, b.neg(x)) if x.type.dtype is DType.I32 else None
 
 
+@rule("iota")
+def truth_of_a_ramp(b: Builder, op: Op) -> Value | None:
+    """GpSimd counts in int32, and NKI keeps bool in uint8, where 2 would stay 2.
+
+    %y: <3xbool> = iota() {shape=(3,), dim=0, dtype=bool}
+    -->
+    %i: <3xi32> = iota() {shape=(3,), dim=0, dtype=i32}
+    %y: <3xbool> = cast(%i) {dtype=bool}
+    """
+    shape, dim, dtype = (op.attrs[name] for name in ("shape", "dim", "dtype"))
+    return b.cast(b.iota(shape, dim, DType.I32), dtype) if dtype is DType.BOOL else None
+
+
 def _against_zero(b: Builder, op: Op, opcode: str, value: Value) -> Value:
     """No integer but zero becomes zero in float32."""
     return b.emit(opcode, [value, b.full((), 0, value.type.dtype)], **op.attrs).result
