@@ -236,6 +236,7 @@ ARITHMETIC = {
 EMITTERS: dict[str, Emit] = {
     "copy": copy,
     "cast": copy,
+    "near_integer": copy,
     "reciprocal": reciprocal,
     "neg": neg,
     "gelu": gelu,
