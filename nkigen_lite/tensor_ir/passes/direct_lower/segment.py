@@ -300,16 +300,16 @@ class SegmentLowering(SegmentBuffers):
         """Have what was made in the segment in the layouts that the step reads it in."""
         step, impl = self.segment.steps[position], self.segment.impls[position]
         for operand, view in enumerate(step.reads):
-            made, wanted = self.local.get(view.storage), read_layout(step, impl, operand)
+            made, wanted = self._made(view.storage), read_layout(step, impl, operand)
             key = view.storage, wanted.name
             if made is None or made.layout.name == wanted.name or key in self.turned:
                 continue
-            block = {a: Range(made.origin[a], made.sizes[a]) for a in made.axes}
+            block = self._in_storage(self._maker(view.storage), ranges)
+            block = {a: block.get(a, Range(made.origin[a], made.sizes[a])) for a in made.axes}
             whole = View.of(view.storage)
             last = self._stage_of(2 * position + 1)
             if self.stage is not None and last > self.stage:
-                maker = next(s for s in self.segment.steps if s.write.storage is view.storage)
-                own = partial(self._in_storage, maker)
+                own = partial(self._in_storage, self._maker(view.storage))
                 target = self._ring(key, whole, wanted, ranges, last, 1, own)
             else:
                 target = self._block(whole, wanted, block, self._copies(), "turned")
@@ -318,6 +318,16 @@ class SegmentLowering(SegmentBuffers):
                 turn_by_dma(self.b, made, target, block)
             else:
                 convert(self.b, made, target, block, in_turn=self._taking_turns(2 * position))
+
+    def _maker(self, storage: Storage) -> Step:
+        return next(s for s in self.segment.steps if s.write.storage is storage)
+
+    def _made(self, storage: Storage) -> Buffer | None:
+        """The buffer of what is made in the segment: that of the present block, or a kept one."""
+        for step, impl in zip(self.segment.steps, self.segment.impls, strict=True):
+            if step.write.storage is storage and storage not in self.local:
+                return self.kept.get((storage, write_layout(step, impl).name))
+        return self.local.get(storage)
 
     def _store(
         self, step: Step, impl: Impl, target: Buffer, coords: Sequence[Coord], ranges: Ranges
