@@ -10,8 +10,8 @@ SHELL := /bin/sh
 VENV := .venv
 PY := $(VENV)/bin/python
 READY := $(VENV)/.ready
-TYPED := benchmarks/measured benchmarks/validate.py benchmarks/simulate_speed.py \
-	benchmarks/command.py benchmarks/lowered.py benchmarks/ranking.py
+TYPED := benchmarks/measured $(addprefix benchmarks/,command.py lowered.py peers.py ranking.py run.py \
+	simulate_speed.py small.py validate.py)
 LINTED := nkigen_lite solver cost_models tests examples $(wildcard benchmarks)
 
 .DEFAULT_GOAL := help

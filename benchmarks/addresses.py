@@ -19,7 +19,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import nkigen_lite
-from benchmarks.command import parser_of, run
+from benchmarks.command import add_target, parser_of, run, table_of
 from benchmarks.kernels import Kernel, kernels
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.simulate import simulate_kernel
@@ -91,18 +91,16 @@ def row(figures: Figures) -> tuple[str, ...]:
 
 def table(found: Sequence[Figures]) -> Table:
     """The kernels, one line each."""
-    made = Table(title="SBUF bytes per partition and simulated time")
-    for name in COLUMNS:
-        made.add_column(name, justify="left" if name == "kernel" else "right")
+    made = table_of("SBUF bytes per partition and simulated time", COLUMNS)
     for figures in found:
         made.add_row(*row(figures))
     return made
 
 
 def main() -> int:
-    """Run the benchmark; 0, or 1 if a name selects nothing."""
+    """Run the benchmark; 0, or 2 if nothing is selected."""
     parser = parser_of(__doc__, "kernel", 10.0)
-    parser.add_argument("--target", default="trn2")
+    add_target(parser)
     options = parser.parse_args()
     return run(
         options,

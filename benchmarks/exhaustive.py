@@ -8,7 +8,7 @@ with little SBUF; and again with one byte less of SBUF than the optimum of the f
 answer is compared with dynamic programming (`solver.frontier`) and, where there are no more plans
 than `--plans`, with all of them one by one (`solver.brute`). Ops such as `power` are decomposed
 into dozens; where that leaves more plans to tell apart than `--width`, the problem is solved with
-fewer candidates for each run of ops. Exit code 1 if an answer differs.
+fewer candidates for each run of ops. Exit code 1 if an answer differs, 2 if nothing is selected.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from graph_strategy import Case, graphs
 
 import solver
-from benchmarks.command import Say, console, parser_of, run
+from benchmarks.command import Say, console, parser_of, run, table_of
 from cost_models import Target, load_target
 from nkigen_lite.core import DType, Graph
 from nkigen_lite.core.ir import clone
@@ -50,6 +50,10 @@ SIZES = (256, 4096)
 
 LITTLE_SBUF = 1024
 DTYPES = (*(DType.F32,) * 4, *(DType.BF16,) * 2, *(d for d in DType if d.is_float), DType.BOOL)
+COLUMNS = (
+    *("ops", "problems", "agree", "infeasible", "one by one", "cut", "candidates"),
+    *("solver s", "exhaustive s"),
+)
 MANY = 10**9
 KEPT = (3, 1)
 """To how many candidates for the same ops problems are cut that are too large."""
@@ -237,11 +241,7 @@ def failures(found: Sequence[Found]) -> list[str]:
 def table(found: Sequence[Found]) -> Table:
     """Problems by how many ops they have once the compiler has decomposed them."""
     compared = [each for each in found if not each.skipped]
-    made = Table(title="problems of random graphs: CP-SAT against exhaustive search")
-    for name in ("ops", "problems", "agree", "infeasible", "one by one", "cut", "candidates"):
-        made.add_column(name, justify="right")
-    made.add_column("solver s", justify="right")
-    made.add_column("exhaustive s", justify="right")
+    made = table_of("problems of random graphs: CP-SAT against exhaustive search", COLUMNS, text=())
     for low, high in (*((n, n) for n in range(1, 9)), (9, 16), (17, 32), (33, 10**6), (1, 10**6)):
         some = [each for each in compared if low <= each.ops <= high]
         if not some:

@@ -8,14 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from attention import attention
 from gelu_linear import gelu_linear
 from layernorm import layernorm
+from matmul import matmul
 from mlp_swiglu import mlp_swiglu
-from qwen3_layer import make_weights, qwen3_layer
+from qwen3_layer import qwen3_layer, shapes_of
 from rmsnorm import rmsnorm
 from rope import rope
 from softmax import softmax
@@ -23,25 +22,20 @@ from softmax import softmax
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A function over numpy arrays and the shapes it is compiled for."""
+    """A function over numpy arrays and what it is compiled for: shapes, and static arguments."""
 
     name: str
     function: Callable[..., Any]
-    specs: tuple[str, ...]
-
-
-def _product(a: Any, b: Any) -> Any:
-    return a @ b
+    specs: tuple[Any, ...]
 
 
 def _layer(dtype: str, seq: int) -> Kernel:
-    weights = make_weights(0, np.float32, 1, seq)
-    specs = tuple("x".join(map(str, w.shape)) + f":{dtype}" for w in weights.values())
+    specs = tuple("x".join(map(str, s)) + f":{dtype}" for s in shapes_of(1, seq).values())
     return Kernel(f"qwen3_layer {dtype} s{seq}", qwen3_layer, specs)
 
 
 def _matmul(m: int, k: int, n: int, dtype: str) -> Kernel:
-    return Kernel(f"matmul {dtype} {m}x{k}x{n}", _product, (f"{m}x{k}:{dtype}", f"{k}x{n}:{dtype}"))
+    return Kernel(f"matmul {dtype} {m}x{k}x{n}", matmul, (f"{m}x{k}:{dtype}", f"{k}x{n}:{dtype}"))
 
 
 def _rows(function: Callable[..., Any], shape: tuple[int, int], dtype: str, vectors: int) -> Kernel:

@@ -6,8 +6,8 @@ Of each kernel, random legal plans and those that the solver ranks first are low
 Two targets: the rank correlation (Spearman) of predicted and simulated times of the random plans,
 and how much faster the best of the ranked plans is than the first. `error` is how far predictions
 are off, `far` the share of plans for which that is more than 15 %. `--parts` says for which steps
-of the random plans, and shows the plan that is predicted worst. Exit code 1 if a target is missed.
-Nothing is measured.
+of the random plans, and shows the plan that is predicted worst. Exit code 1 if a target is missed,
+2 if nothing is selected. Nothing is measured.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 import solver
-from benchmarks.command import Say, console, parser_of, run
+from benchmarks.command import Say, add_target, console, parser_of, run, table_of
 from benchmarks.kernels import Kernel
 from benchmarks.lowered import Asked, Part, Tried, ask, attempt, parts
 from benchmarks.measured.compare import spearman
@@ -43,6 +43,10 @@ MOST_BEHIND = 0.03
 """Targets: the rank correlation over random plans; how much slower the first of the ranked plans
 may be than the best of them."""
 
+COLUMNS = (
+    *("kernel", "ops", "candidates", "plans", "left out", "simulated us", "rank", "error", "far"),
+    *("ranked", "first us", "best us", "behind", "s"),
+)
 FAR = 0.15
 HEAD = 64
 
@@ -204,11 +208,7 @@ def failures(found: Sequence[Figures]) -> list[str]:
 
 def table(found: Sequence[Figures]) -> Table:
     """A kernel per line."""
-    made = Table(title="predicted and simulated times, not measured")
-    made.add_column("kernel", no_wrap=True)
-    columns = ("ops", "candidates", "plans", "left out", "simulated us", "rank", "error", "far")
-    for name in (*columns, "ranked", "first us", "best us", "behind", "s"):
-        made.add_column(name, justify="right")
+    made = table_of("predicted and simulated times, not measured", COLUMNS)
     for figures in found:
         times = [plan.simulated_us for plan in figures.random]
         errors = [plan.error for plan in figures.random]
@@ -232,10 +232,10 @@ def table(found: Sequence[Figures]) -> Table:
 
 def show_parts(figures: Figures) -> None:
     """Print which steps are predicted wrongly."""
-    made = Table(title=f"{figures.kernel}: steps of {len(figures.random)} random plans")
-    made.add_column("kind", no_wrap=True)
-    for name in ("steps", "predicted us", "simulated us", "ratio", "wrong by us"):
-        made.add_column(name, justify="right")
+    made = table_of(
+        f"{figures.kernel}: steps of {len(figures.random)} random plans",
+        ("kind", "steps", "predicted us", "simulated us", "ratio", "wrong by us"),
+    )
     for kind in figures.kinds:
         times = kind.predicted_us, kind.simulated_us
         ratio = f"{times[0] / times[1]:.2f}" if times[1] else "-"
@@ -246,10 +246,11 @@ def show_parts(figures: Figures) -> None:
             ratio,
             f"{kind.wrong_us:,.1f}",
         )
-    worst = Table(title=f"{figures.kernel}: the plan predicted worst")
-    worst.add_column("step", no_wrap=True)
-    for name in ("predicted us", "simulated us", "overhead us", "early us", "busy us"):
-        worst.add_column(name, justify="right" if name != "busy us" else "left")
+    worst = table_of(
+        f"{figures.kernel}: the plan predicted worst",
+        ("step", "predicted us", "simulated us", "overhead us", "early us", "busy us"),
+        text=(0, 5),
+    )
     for part in figures.worst_parts:
         shares = part.predicted_us, part.simulated_us, part.overhead_us, part.early_us
         busy = ", ".join(f"{name} {us:.1f}" for name, us in part.busy_us.items())
@@ -261,7 +262,7 @@ def show_parts(figures: Figures) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the benchmark; see the module's text for the exit code."""
     parser = parser_of(__doc__, "kernel", 60.0)
-    parser.add_argument("--target", default="trn2")
+    add_target(parser)
     parser.add_argument("--plans", type=int, default=50, help="random plans per kernel")
     parser.add_argument("--ranked", type=int, default=10, help="ranked plans per kernel")
     parser.add_argument("--seed", type=int, default=0, help="of random plans and the solver")

@@ -18,12 +18,16 @@ from pathlib import Path
 from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from benchmarks.command import parser_of, run
+from benchmarks.command import parser_of, run, table_of
 from benchmarks.stacks import load
 from solver import Problem, check, solve
 from solver.repeat import repeat
 from solver.synthetic import layered_problem
 
+COLUMNS = (
+    *("problem", "ops", "candidates", "variables", "pieces", "rounds", "solves", "status", "gap"),
+    *("µs", "/greedy", "s", "est s"),
+)
 LAYER = (46, 52)
 """Where a layer of `layers2-bf16-128` begins that can be repeated, and its number of ops: from one
 gate projection to the next."""
@@ -87,11 +91,7 @@ def measure(name: str, problem: Problem, time_limit: float, processes: int) -> R
 
 def table(runs: Sequence[Run]) -> Table:
     """The runs, one line each."""
-    made = Table(title="variables: of the largest model; s: wall time of this machine")
-    columns = ("ops", "candidates", "variables", "pieces", "rounds", "solves", "status", "gap")
-    made.add_column("problem", no_wrap=True)
-    for name in (*columns, "µs", "/greedy", "s", "est s"):
-        made.add_column(name, justify="right")
+    made = table_of("variables: of the largest model; s: wall time of this machine", COLUMNS)
     for each in runs:
         made.add_row(
             each.problem,
@@ -108,7 +108,7 @@ def table(runs: Sequence[Run]) -> Table:
 
 
 def main() -> int:
-    """Run the benchmark; 0, or 1 if a name selects nothing."""
+    """Run the benchmark; 0, or 2 if nothing is selected."""
     parser = parser_of(__doc__, "problem", 60.0)
     parser.add_argument("--processes", type=int, default=2)
     options = parser.parse_args()

@@ -76,18 +76,14 @@ def qwen3_layer(
     return x + _linear(gated, w_down)
 
 
-def make_weights(
-    seed: int, dtype: DTypeLike, batch: int = 1, seq: int = 128, *, sizes: Sizes = QWEN3_0_6B
-) -> dict[str, Array]:
-    """Random arguments for `qwen3_layer`, by parameter name and in the order of its parameters.
-
-    `x` is (batch, seq, hidden), standard normal. Matrices have standard deviation
-    1 / sqrt(rows), so that products keep the scale of their input; norm weights lie near one.
-    The same seed gives the same values in every dtype, up to its rounding.
-    """
+def shapes_of(
+    batch: int = 1, seq: int = 128, *, sizes: Sizes = QWEN3_0_6B
+) -> dict[str, tuple[int, ...]]:
+    """Of the arguments of `qwen3_layer`, by name and in the order of its parameters."""
     q_width = sizes.heads * sizes.head_dim
     kv_width = sizes.kv_heads * sizes.head_dim
-    shapes: dict[str, tuple[int, ...]] = {
+    return {
+        "x": (batch, seq, sizes.hidden),
         "wq": (sizes.hidden, q_width),
         "wk": (sizes.hidden, kv_width),
         "wv": (sizes.hidden, kv_width),
@@ -100,11 +96,27 @@ def make_weights(
         "w_up": (sizes.hidden, sizes.ffn),
         "w_down": (sizes.ffn, sizes.hidden),
     }
+
+
+def make_weights(
+    seed: int, dtype: DTypeLike, batch: int = 1, seq: int = 128, *, sizes: Sizes = QWEN3_0_6B
+) -> dict[str, Array]:
+    """Random arguments for `qwen3_layer`, by parameter name and in the order of its parameters.
+
+    `x` is (batch, seq, hidden), standard normal. Matrices have standard deviation
+    1 / sqrt(rows), so that products keep the scale of their input; norm weights lie near one.
+    The same seed gives the same values in every dtype, up to its rounding.
+    """
     rng = np.random.default_rng(seed)
-    arrays: dict[str, Array] = {"x": rng.standard_normal((batch, seq, sizes.hidden))}
-    for name, shape in shapes.items():
-        drawn = rng.standard_normal(shape)
-        arrays[name] = 1.0 + 0.1 * drawn if len(shape) == 1 else drawn / np.sqrt(shape[0])
+    arrays = {
+        name: rng.standard_normal(shape)
+        for name, shape in shapes_of(batch, seq, sizes=sizes).items()
+    }
+    for name, drawn in arrays.items():
+        if drawn.ndim == 1:
+            arrays[name] = 1.0 + 0.1 * drawn
+        elif drawn.ndim == 2:
+            arrays[name] = drawn / np.sqrt(drawn.shape[0])
     return {name: array.astype(dtype) for name, array in arrays.items()}
 
 

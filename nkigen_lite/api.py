@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -22,7 +22,7 @@ from nkigen_lite.emission import form_of
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.frontend import Kernel, Traced, arguments
 from nkigen_lite.frontend.tracing import trace_bound
-from nkigen_lite.nki_ir.allocation import Allocation
+from nkigen_lite.nki_ir.allocation import Allocation, starts_of
 from nkigen_lite.nki_ir.checked import Order, run_checked
 from nkigen_lite.nki_ir.emit_nki import Form, emit_nki
 from nkigen_lite.nki_ir.interpret import run as run_kernel
@@ -136,15 +136,28 @@ class Compiled:
         """The report as text of that many columns; ``full`` shortens no table."""
         return report_text(self.report, self.plan, self.target, width=width, full=full)
 
-    def emit(self, form: str = "nki") -> str:
+    def emit(self, form: str = "nki", *, direct_alloc: bool = False) -> str:
         """The kernel as source text; ``form`` is "nki".
+
+        Args:
+            form: of the text.
+            direct_alloc: write the address of every tile in SBUF and PSUM, as ``allocation`` has
+                it, instead of leaving that to NKI's allocator.
 
         Raises:
             InvalidInput: there is no such form.
         """
         if form != "nki":
             raise InvalidInput(f"emit: form is {form!r} but must be 'nki'")
-        return emit_nki(self.nki, self.form)
+        if not direct_alloc:
+            return emit_nki(self.nki, self.form)
+        sbuf, psum = self.allocation.sbuf, self.allocation.psum
+        said = (
+            "Tiles are at the addresses of the plan, which reach up to byte "
+            f"{sbuf.top} of SBUF and {psum.top} of PSUM."
+        )
+        presented = replace(self.form, header=(*self.form.header, said))
+        return emit_nki(self.nki, presented, addresses=starts_of(self.nki, self.allocation))
 
 
 def compile(
@@ -192,7 +205,13 @@ def compile(
     graph = clone(traced.graph)
     trace_s = perf_counter() - start
     lowered = lower(
-        graph, hardware, time_limit=time_limit, seed=seed, constraints=constraints, watch=watch
+        graph,
+        hardware,
+        time_limit=time_limit,
+        seed=seed,
+        constants=traced.constants,
+        constraints=constraints,
+        watch=watch,
     )
     report = make_report(lowered, hardware, trace_s)
     plan = lowered.solved.plan
@@ -243,7 +262,9 @@ def _profile(target: Any) -> str | os.PathLike[str]:
     return target
 
 
-def write_outputs(compiled: Compiled, folder: str | os.PathLike[str]) -> list[Path]:
+def write_outputs(
+    compiled: Compiled, folder: str | os.PathLike[str], *, direct_alloc: bool = False
+) -> list[Path]:
     """Write a compiled kernel into a folder, which is made if need be; the paths written.
 
     ``kernel.py`` is its source, ``plan.json`` and ``report.json`` are what was chosen and what it
@@ -251,12 +272,17 @@ def write_outputs(compiled: Compiled, folder: str | os.PathLike[str]) -> list[Pa
     the solver was asked and answered, for ``nkigen-lite why``. Bound constants, if it has any, are
     in ``constants.npz``, where narrow floats are float32, which holds them exactly.
 
+    Args:
+        compiled: the kernel.
+        folder: where to write.
+        direct_alloc: write the addresses of tiles into ``kernel.py``, as ``emit`` does.
+
     Raises:
         InvalidInput: the folder cannot be written.
     """
     where = Path(folder)
     texts = {
-        "kernel.py": compiled.emit("nki"),
+        "kernel.py": compiled.emit("nki", direct_alloc=direct_alloc),
         "plan.json": compiled.plan.to_json() + "\n",
         "report.json": compiled.report.to_json() + "\n",
         "problem.json": compiled.problem.to_json() + "\n",

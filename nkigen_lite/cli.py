@@ -187,6 +187,11 @@ def _compile_options(parser: argparse.ArgumentParser) -> None:
         metavar="OUT",
         help="write kernel.py, plan.json, report.json and what `why` reads into this folder",
     )
+    parser.add_argument(
+        "--direct-alloc",
+        action="store_true",
+        help="write the planned address of every tile into kernel.py; else NKI's allocator decides",
+    )
     parser.add_argument("--full", action="store_true", help="print long tables in full")
     how = parser.add_mutually_exclusive_group()
     how.add_argument("--json", action="store_true", help="print report.json instead of text")

@@ -16,6 +16,7 @@ from nkigen_lite.frontend import Traced
 from nkigen_lite.frontend.reference import NotSelfContained, reference_lines
 from nkigen_lite.frontend.variables import variable_names
 from nkigen_lite.nki_ir.emit.host import Host, Spec
+from nkigen_lite.nki_ir.emit.names import readable
 from nkigen_lite.nki_ir.emit_nki import Form
 from nkigen_lite.report.agreement import dtypes_of, tolerance
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
@@ -62,7 +63,7 @@ def part_line(segment: SegmentPlan, names: Mapping[str, str]) -> str:
     lines = dict.fromkeys(os.path.basename(s.line) for s in segment.steps if s.line)
     where = f" [{', '.join(lines)}]" if lines else ""
     text = f"{segment.ns / 1000:.1f} us: {told}{'; '.join(steps)}{where}"
-    return re.sub(r"\bv\d+(?:_\d+)?\b", lambda m: names.get(m[0], m[0]), text)
+    return re.sub(r"\bv\d+(?:_\w+)?\b", lambda m: readable(m[0], names), text)
 
 
 def _step_text(step: StepPlan, kind: str) -> str:

@@ -77,6 +77,15 @@ def kernel_builder() -> ModuleType:
     return _import("nki.compiler.kernel_builder")
 
 
+def kernel_builder_objects() -> ModuleType:
+    """The vendor's module of native objects: groups of ranks, dimensions of collectives.
+
+    Raises:
+        VendorMissing: it cannot be imported.
+    """
+    return _import("nki.compiler._internal.dialects.nisa")
+
+
 def _import(name: str) -> ModuleType:
     try:
         return importlib.import_module(name)

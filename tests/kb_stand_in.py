@@ -7,17 +7,21 @@ whether the real one accepts a kernel.
 
 from __future__ import annotations
 
+import operator
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from enum import Enum
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
-from kb_stand_in_moves import MovesIsa
+from kb_stand_in_moves import CollectiveDimension, ExplicitReplicaGroupAttr, MovesIsa
 from nki_stand_in_functions import ARITHMETIC, BITVEC, FUNCTIONS, REDUCTIONS
 from nki_stand_in_tensors import NUMPY_OF, NlDtype, rounded
+
+from nkigen_lite.core.ir import Graph
+from nkigen_lite.nki_ir.emit.calls import NL_DTYPES
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -34,7 +38,7 @@ DTYPES = {**NUMPY_OF}
 class Ds:
     """``nb.ds(start, size)``."""
 
-    def __init__(self, start: int, size: int) -> None:
+    def __init__(self, start: Any, size: int) -> None:
         self.start, self.size = start, size
 
 
@@ -49,9 +53,11 @@ class Tile:
     def shape(self) -> tuple[int, ...]:
         return self.data.shape
 
-    def __getitem__(self, key: tuple[Ds, ...]) -> Tile:
-        slices = tuple(slice(k.start, k.start + k.size) for k in key)
-        view = self.data[slices]
+    def __getitem__(self, key: tuple[Any, ...]) -> Tile:
+        if not all(isinstance(k, Ds) for k in key):
+            return self.part(self.data[key])
+        starts = [operator.index(k.start) for k in key]
+        view = self.data[tuple(slice(s, s + k.size) for s, k in zip(starts, key, strict=True))]
         assert view.shape == tuple(k.size for k in key), "out of bounds"
         return self.part(view)
 
@@ -68,8 +74,8 @@ class Tile:
         item = self.data.itemsize
         strides = [stride * item for stride, _ in pattern]
         shape = [count for _, count in pattern]
-        flat = self.data.reshape(-1)[offset:]
-        return self.part(np.lib.stride_tricks.as_strided(flat, shape, strides))
+        flat = self.data.reshape(-1).view(np.uint8)
+        return self.part(np.ndarray(shape, self.data.dtype, flat, offset * item, strides))
 
     def part(self, data: Array) -> Tile:
         assert not self.released, "used after release"
@@ -118,17 +124,19 @@ class Isa(MovesIsa):
         self.reduce_cmd = Enum("reduce_cmd", ["Idle", "ResetReduce"])
         self.arith_op = Enum("arith_op", ARITH)
         self.bitvec_op = Enum("bitvec_op", BITS)
+        self.dma_compute_reduce_op = Enum("dma_compute_reduce_op", ["Add"])
         self.cross_lane_reduce_arith_op = Enum("lanes", {"Add": "add", "Max": "maximum"})
 
     def __getattribute__(self, name: str) -> Any:
         found = object.__getattribute__(self, name)
-        if not callable(found) or isinstance(found, type):
+        if not callable(found) or isinstance(found, type) or name.startswith("_"):
             return found
 
-        def call(**given: Any) -> None:
-            self.calls.append((name, tuple(given)))
+        def call(*given: Any, **named: Any) -> Any:
+            assert not given or name == "load_register"
+            self.calls.append((name, tuple(named)))
             with np.errstate(all="ignore"):
-                found(**given)
+                return found(*given, **named)
 
         return call
 
@@ -241,12 +249,30 @@ class Compiler:
         self.live.remove(tile)
 
 
+def kb_tiles(graph: Graph, inputs: Mapping[str, Array]) -> dict[str, Tile]:
+    """Tensors in HBM for a kernel's inputs; zeros for those without an array, its outputs."""
+    tiles = {}
+    for value in graph.inputs:
+        array = inputs.get(value.name)
+        if array is None:
+            array = np.zeros(value.type.shape, value.type.dtype.np)
+        stored = array.view(np.uint8) if array.dtype == np.bool_ else array
+        dtype = NlDtype(NL_DTYPES[value.type.dtype])
+        tiles[value.name] = Tile(np.array(stored), dtype, "hbm")
+    return tiles
+
+
 @contextmanager
 def kernel_builder() -> Iterator[Any]:
     """Within the block ``import nki.compiler.kernel_builder`` gives the stand-in."""
-    names = ("nki", "nki.compiler", "nki.compiler.kernel_builder")
+    inner = ("nki.compiler._internal", "nki.compiler._internal.dialects")
+    native = f"{inner[-1]}.nisa"
+    names = ("nki", "nki.compiler", "nki.compiler.kernel_builder", *inner, native)
     modules = {name: ModuleType(name) for name in names}
-    builder: Any = modules[names[-1]]
+    builder: Any = modules["nki.compiler.kernel_builder"]
+    objects = {c.__name__: c for c in (ExplicitReplicaGroupAttr, CollectiveDimension)}
+    vars(modules[native]).update(objects)
+    vars(builder).update(if_else=lambda holds, then, otherwise: then() if holds else otherwise())
     vars(builder).update({name: NlDtype(name) for name in NUMPY_OF})
     vars(builder).update(hbm="hbm", sbuf="sbuf", psum="psum", ds=Ds, Tensor=SimpleNamespace)
     vars(builder).update(isa=Isa(), compiler=Compiler())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,41 @@ def _in_place(data: Any, values: Any, order: Any, missing: int) -> Any:
     return found
 
 
+class Register:
+    """A number that is known when the kernel runs."""
+
+    def __init__(self, value: int) -> None:
+        self.value = value
+
+    def __add__(self, number: int) -> Register:
+        assert type(number) is int
+        return Register(self.value + number)
+
+    def __lt__(self, other: Register) -> bool:
+        return self.value < other.value
+
+    def __index__(self) -> int:
+        return self.value
+
+
+class ExplicitReplicaGroupAttr:
+    """Groups of ranks."""
+
+    def __init__(self, groups: list[list[int]]) -> None:
+        self.groups = groups
+
+    @classmethod
+    def get(cls, groups: list[list[int]]) -> ExplicitReplicaGroupAttr:
+        return cls(groups)
+
+
+class CollectiveDimension(Enum):
+    """Dimensions that collectives join or split."""
+
+    DIM_0 = 0
+    DIM_1 = 1
+
+
 class MovesIsa:
     """Instructions with the keywords that nkipy's ``emit_to_kb`` gives them."""
 
@@ -42,6 +78,36 @@ class MovesIsa:
             state = ARITHMETIC[op0.value](a[:, at], state).astype(np.float32)
             state = made[:, at] = ARITHMETIC[op1.value](state, b[:, at]).astype(np.float32)
         dst.write(made)
+
+    def load_register(self, element: Tile) -> Register:
+        assert element.dtype in ("int32", "uint32")
+        assert element.memspace == "sbuf"
+        return Register(int(element.read().reshape(-1)[0]))
+
+    def all_reduce(self, *, dsts: list[Tile], srcs: list[Tile], replica_group: Any,
+                   reduce_op: Any) -> None:  # fmt: skip
+        assert reduce_op.name == "Add"
+        self._alone(dsts, srcs, replica_group)
+
+    def all_gather(self, *, dsts: list[Tile], srcs: list[Tile], replica_group: Any,
+                   cc_dim: Any) -> None:  # fmt: skip
+        assert isinstance(cc_dim, CollectiveDimension)
+        self._alone(dsts, srcs, replica_group)
+
+    all_to_all = all_gather
+
+    def reduce_scatter(self, *, dsts: list[Tile], srcs: list[Tile], replica_group: Any,
+                       cc_dim: Any, reduce_op: Any) -> None:  # fmt: skip
+        assert reduce_op.name == "Add"
+        assert isinstance(cc_dim, CollectiveDimension)
+        self._alone(dsts, srcs, replica_group)
+
+    def _alone(self, dsts: list[Tile], srcs: list[Tile], replica_group: Any) -> None:
+        """Of one rank only: every collective is a copy."""
+        assert isinstance(replica_group, ExplicitReplicaGroupAttr)
+        assert replica_group.groups == [[0]]
+        (dst,), (src,) = dsts, srcs
+        dst.data[...] = src.data
 
     def max8(self, *, dst: Tile, src: Tile) -> None:
         dst.write(np.sort(_rows(src), axis=1)[:, ::-1][:, :8])

@@ -12,6 +12,7 @@ from __future__ import annotations
 import ast
 import inspect
 import json
+import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -117,13 +118,14 @@ def run_emitted(
 def check_subset(source: str) -> None:
     """Raise IllegalKernel unless every kernel keeps to the Python that NKI's parser takes.
 
-    Functions that are not handed to ``nki.jit`` run on the host, where all of Python is allowed.
+    Functions that ``nki.jit`` is not applied to run on the host, where all of Python is allowed.
     """
     tree = ast.parse(source)
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
-    kernels = [ast.unparse(c.args[0]) for c in calls if ast.unparse(c.func) == "nki.jit"]
+    handed = [ast.unparse(c.args[0]) for c in calls if ast.unparse(c.func) == "nki.jit"]
     for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
-        if function.name not in kernels:
+        decorated = any(ast.unparse(d) == "nki.jit" for d in function.decorator_list)
+        if not decorated and function.name not in handed:
             continue
         require(not function.args.kwonlyargs and not function.args.defaults, "plain parameters")
         for statement in function.body:
@@ -162,7 +164,9 @@ def _modules(rounding: str) -> dict[str, ModuleType]:
     vars(language).update({n: NlDtype(n) for n in DOCUMENTED["language"]["dtypes"]})
     vars(language).update({n: Token(n) for n in DOCUMENTED["language"]["tokens"]})
     vars(language).update(MemoryRegion.__members__, hbm=MemoryRegion.private_hbm)
-    vars(language).update(ds=Ds, ndarray=_ndarray, fori_loop=_fori_loop, while_loop=_while_loop)
+    vars(language).update(
+        ds=Ds, ndarray=Buffers().ndarray, fori_loop=_fori_loop, while_loop=_while_loop
+    )
     return {"nki": nki, "nki.isa": isa, "nki.language": language}
 
 
@@ -216,19 +220,39 @@ def _while_loop(init: Register, body_fun: Callable[..., Any]) -> None:
         require(isinstance(register, Register), "a loop's body returns its next register")
 
 
-def _ndarray(
-    shape: tuple[int, ...],
-    dtype: Any,
-    buffer: Any = MemoryRegion.sbuf,
-    name: str = "",
-    address: Any = None,
-) -> Tensor:
-    require(isinstance(dtype, NlDtype), f"ndarray of dtype {dtype!r}")
-    require(isinstance(buffer, MemoryRegion), f"ndarray in {buffer!r}")
-    require(all(type(n) is int and n > 0 for n in shape), f"ndarray of shape {shape}")
-    made = Tensor.new(shape, dtype, buffer)
-    if buffer not in HBM:
-        require(len(shape) >= 2 and shape[0] <= PARTITIONS, f"{made} on chip")
-        limit = PSUM_BYTES if buffer is MemoryRegion.psum else SBUF_BYTES
-        require(made.free_size * made.data.itemsize <= limit, f"{made} has too many bytes")
-    return made
+class Buffers:
+    """``nl.ndarray``. Tiles with an address share the bytes that lie there, one array a memory."""
+
+    def __init__(self) -> None:
+        self.limits = {MemoryRegion.sbuf: SBUF_BYTES, MemoryRegion.psum: PSUM_BYTES}
+        self.memories: dict[MemoryRegion, Array] = {}
+
+    def ndarray(
+        self,
+        shape: tuple[int, ...],
+        dtype: Any,
+        buffer: Any = MemoryRegion.sbuf,
+        name: str = "",
+        address: Any = None,
+    ) -> Tensor:
+        require(isinstance(dtype, NlDtype), f"ndarray of dtype {dtype!r}")
+        require(isinstance(buffer, MemoryRegion), f"ndarray in {buffer!r}")
+        require(all(type(n) is int and n > 0 for n in shape), f"ndarray of shape {shape}")
+        if buffer not in HBM:
+            size, what = math.prod(shape[1:]) * dtype.numpy.itemsize, f"{buffer.name} {shape}"
+            require(len(shape) >= 2 and shape[0] <= PARTITIONS, f"{what} on chip")
+            require(size <= self.limits[buffer], f"{what} has too many bytes")
+            if address is not None:
+                return Tensor.new(shape, dtype, buffer, self.at(buffer, address, shape[0], size))
+        require(address is None, f"{buffer.name} has no address {address}")
+        return Tensor.new(shape, dtype, buffer)
+
+    def at(self, region: MemoryRegion, address: Any, rows: int, size: int) -> Array:
+        """So many bytes in so many partitions, from a (partition, byte) on."""
+        first, byte = address
+        limit = self.limits[region]
+        require(type(first) is int and type(byte) is int, f"address {address}")
+        require(0 <= first <= PARTITIONS - rows and 0 <= byte <= limit - size, f"at {address}")
+        if region not in self.memories:
+            self.memories[region] = np.zeros((PARTITIONS, limit), np.uint8)
+        return self.memories[region][first : first + rows, byte : byte + size]

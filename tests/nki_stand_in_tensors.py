@@ -97,11 +97,25 @@ class Tensor:
         self.home = home
 
     @classmethod
-    def new(cls, shape: tuple[int, ...], dtype: NlDtype, region: MemoryRegion) -> Tensor:
-        """A buffer that nothing has been written to: NaN where the type has one."""
-        data = np.zeros(shape, dtype.numpy)
-        if not dtype.is_integer:
-            data[...] = np.nan
+    def new(
+        cls,
+        shape: tuple[int, ...],
+        dtype: NlDtype,
+        region: MemoryRegion,
+        within: Array | None = None,
+    ) -> Tensor:
+        """A buffer that nothing has been written to: NaN where the type has one.
+
+        ``within`` are bytes (partitions, bytes) of a memory that it shares with other buffers;
+        there it begins with whatever those left.
+        """
+        if within is not None:
+            data = within.view(dtype.numpy).reshape(shape)
+            assert np.shares_memory(data, within)
+        else:
+            data = np.zeros(shape, dtype.numpy)
+            if not dtype.is_integer:
+                data[...] = np.nan
         masks = (np.zeros(shape, bool), np.zeros(shape, bool))
         return cls((data, *masks), dtype, region, data)
 
@@ -189,23 +203,21 @@ class Tensor:
         require(self.data is self.home, "ap is of a whole tensor")
         return Indirect(self, pattern, offset, scalar_offset, vector_offset, indirect_dim)
 
-    def offset(self) -> int:
-        """Elements from the start of the buffer."""
-        start = self.home.__array_interface__["data"][0]
+    def start(self) -> tuple[int, int]:
+        """The partition of the buffer, and the byte in it, where the view begins."""
+        first = self.home.__array_interface__["data"][0]
         here: int = self.data.__array_interface__["data"][0]
-        return (here - start) // self.data.itemsize
+        return divmod(here - first, self.home.strides[0])
 
     def free_offset_bytes(self) -> tuple[int, int]:
         """First and last byte in a partition that the view touches."""
-        item = self.data.itemsize
-        per_partition = self.home[0].size
-        first = self.offset() % per_partition
+        _, first = self.start()
         pairs = zip(self.shape[1:], self.data.strides[1:], strict=True)
-        last = first + sum((n - 1) * s // item for n, s in pairs)
-        return first * item, (last + 1) * item - 1
+        last = first + sum((n - 1) * s for n, s in pairs)
+        return first, last + self.data.itemsize - 1
 
     def start_partition(self) -> int:
-        return self.offset() // self.home[0].size
+        return self.start()[0]
 
     def free_dims(self) -> int:
         """Free dimensions left after merging neighbours that one stride serves."""

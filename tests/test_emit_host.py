@@ -12,7 +12,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 from emit_agreement import assert_legal
-from nki_stand_in import stand_in
+from nki_stand_in import run_emitted, stand_in
+from test_emit_examples import assert_reads_well
 
 import nkigen_lite
 from nkigen_lite.api import Compiled
@@ -92,8 +93,8 @@ def test_program_says_what_to_install_where_the_vendor_package_is_missing(
 ) -> None:
     done = program(masked, tmp_path, vendor=ABSENT)
     assert done.returncode == 2
-    assert "causal: the package nki is not installed" in done.stderr
-    assert "pip install nki" in done.stderr
+    assert "causal: No module named 'nki'. Kernels need the package nki" in done.stderr
+    assert 'pip install "nki>=0.4,<0.7"' in done.stderr
     assert done.stdout == ""
 
 
@@ -169,7 +170,7 @@ def test_calling_without_the_vendor_package_raises(
     monkeypatch.setitem(sys.modules, "nki", None)
     namespace: dict[str, Any] = {"__name__": "emitted"}
     exec(compile(masked, "<emitted>", "exec"), namespace)
-    with pytest.raises(ModuleNotFoundError, match="causal: the package nki is not installed"):
+    with pytest.raises(ModuleNotFoundError, match=r"causal: .*nki.* Kernels need the package nki"):
         namespace["run_causal"](np.zeros((64, 64), np.float32))
 
 
@@ -205,3 +206,55 @@ def test_torch_tensors_pass_the_checks_by_their_own_names() -> None:
     np.testing.assert_array_equal(names["run_limited"](TorchLike(x)), x)
     with pytest.raises(TypeError, match="element type float32 but must have bfloat16"):
         names["run_limited"](TorchLike(x.astype(np.float32)))
+
+
+def awkward(simulate: Any, tuple: Any, nl: Any, prepared: Any, np_: Any, awkward: Any) -> Any:
+    return simulate + tuple + nl + prepared + np_ + awkward
+
+
+def test_arguments_named_like_what_the_file_uses_get_another_name(capsys: Capture) -> None:
+    text = compiled(awkward, *["8x16"] * 6).emit()
+    assert_legal(text)
+    assert "def run_awkward(simulate_, tuple_, nl_, prepared_, np_, awkward_, simul" in text
+    assert loaded(text)["main"]([]) == 0
+    assert "awkward is a parameter's name and that of what it uses" in capsys.readouterr().out
+
+
+def cached(k: np.ndarray, output: np.ndarray) -> dict[str, np.ndarray]:
+    return {"k": k + output, "output": output * k}
+
+
+def test_results_named_like_arguments_get_another_name(capsys: Capture) -> None:
+    kernel = compiled(cached, "8x16", "8x16")
+    x = np.ones((8, 16), np.float32)
+    assert kernel(x, x).keys() == {"k", "output"}
+    assert loaded(kernel.emit())["main"]([]) == 0
+    assert "k_result: agrees with numpy" in capsys.readouterr().out
+
+
+def test_constants_are_unpacked_once(masked: str) -> None:
+    names = loaded(masked)
+    x = np.zeros((64, 64), np.float32)
+    names["run_causal"](x)
+    names["PACKED"].clear()
+    names["run_causal"](x)
+
+
+def a_function_with_a_name_that_fills_most_of_a_line(x: np.ndarray) -> np.ndarray:
+    return np.exp(x)
+
+
+def test_long_names_leave_the_file_formatted() -> None:
+    name = "a_function_with_a_name_that_fills_most_of_a_line"
+    assert_reads_well(compiled(globals()[name], "8x16").emit())
+
+
+def counted(x: np.ndarray) -> np.ndarray:
+    return (x * 10).astype(np.int32)
+
+
+@pytest.mark.parametrize("rounding", ["truncate", "nearest"])
+def test_casts_to_integers_truncate_whichever_way_engines_round(rounding: str) -> None:
+    x = np.linspace(-3, 3, 128, dtype=np.float32).reshape(8, 16)
+    (made,) = run_emitted(compiled(counted, "8x16").emit(), [x], rounding=rounding)
+    np.testing.assert_array_equal(made, counted(x))

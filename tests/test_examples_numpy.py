@@ -15,6 +15,8 @@ import ml_dtypes
 import numpy as np
 import pytest
 
+from examples.llama3_layer import LLAMA3_8B, llama3_layer
+from examples.llama3_layer import Sizes as LlamaSizes
 from examples.qwen3_layer import QWEN3_0_6B, Sizes, make_weights, qwen3_layer
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
@@ -167,6 +169,46 @@ def test_qwen3_layer_agrees_with_its_float64_reference(
     _assert_near(got, expected, tolerance)
 
 
+def _llama3(w: dict[str, np.ndarray], dim: int) -> np.ndarray:
+    """The layer for each sequence, a head at a time."""
+    heads, kv_heads = w["wq"].shape[1] // dim, w["wk"].shape[1] // dim
+    out = []
+    for x in w["x"]:
+        h = _rms_rows(x, w["input_norm"], 1e-5)
+        attended = []
+        for head in range(heads):
+            own = slice(head * dim, (head + 1) * dim)
+            kv = slice(head * kv_heads // heads * dim, (head * kv_heads // heads + 1) * dim)
+            q, k = _rope_heads(h @ w["wq"][:, own], 5e5), _rope_heads(h @ w["wk"][:, kv], 5e5)
+            attended.append(_causal_head(q, k, h @ w["wv"][:, kv]))
+        x = x + np.concatenate(attended, axis=-1) @ w["wo"]
+        h = _rms_rows(x, w["post_norm"], 1e-5)
+        out.append(x + (_silu(h @ w["w_gate"]) * (h @ w["w_up"])) @ w["w_down"])
+    return np.stack(out)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("f32", 2e-6), ("bf16", 1.6e-2)])
+def test_llama3_layer_agrees_with_its_float64_reference(precision: str, tolerance: float) -> None:
+    sizes = LlamaSizes(hidden=48, heads=6, kv_heads=2, head_dim=16, ffn=80)
+    rng = np.random.default_rng(9)
+    arguments = {}
+    for name, shape in sizes.shapes(2, 24).items():
+        drawn = rng.standard_normal(shape)
+        scaled = {1: 1.0 + 0.1 * drawn, 2: drawn * shape[0] ** -0.5, 3: drawn}[len(shape)]
+        arguments[name] = scaled.astype(DTYPES[precision])
+    got = llama3_layer(*arguments.values(), 16)
+    assert got.dtype == DTYPES[precision]
+    wide = {name: a.astype(np.float64) for name, a in arguments.items()}
+    _assert_near(got, _llama3(wide, 16), tolerance)
+
+
+def test_a_shard_of_llama3_has_an_eighth_of_the_heads_and_of_the_feed_forward_size() -> None:
+    shapes = LLAMA3_8B.shard(8).shapes(1, 128)
+    assert shapes["wq"] == (4096, 512)
+    assert shapes["wk"] == (4096, 128)
+    assert shapes["w_down"] == (1792, 4096)
+
+
 def test_qwen3_layer_does_not_see_later_positions() -> None:
     arguments = make_weights(5, np.float32, seq=12, sizes=SMALL)
     before = qwen3_layer(**arguments)
@@ -224,7 +266,10 @@ def _kernel_files() -> list[Path]:
 
 
 def test_every_example_kernel_has_a_reference_here() -> None:
-    assert {path.stem for path in _kernel_files()} == {c.name for c in CASES} | {"qwen3_layer"}
+    assert {path.stem for path in _kernel_files()} == {c.name for c in CASES} | {
+        "llama3_layer",
+        "qwen3_layer",
+    }
 
 
 @pytest.mark.parametrize("path", _kernel_files(), ids=lambda path: path.stem)

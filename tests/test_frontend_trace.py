@@ -188,7 +188,7 @@ def test_returned_concrete_arrays_are_outputs() -> None:
     _, got, zeros = traced.run(ones(4))
     np.testing.assert_array_equal(got, table)
     np.testing.assert_array_equal(zeros, np.zeros((2, 2)))
-    assert list(traced.constants) == ["const_0"]
+    assert list(traced.constants) == ["table"]
 
 
 @pytest.mark.parametrize(
@@ -215,9 +215,9 @@ def test_concrete_arrays_become_bound_inputs_shared_by_contents() -> None:
         return x * table + np.cos(np.arange(4.0)) - table.astype(BF16) * x
 
     traced = trace(f, ["4:f32"])
-    assert list(traced.constants) == ["const_0", "const_1"]
-    assert [v.name for v in traced.graph.inputs] == ["x", "const_0", "const_1"]
-    assert traced.constants["const_0"].dtype == np.dtype(F32)
+    assert list(traced.constants) == ["table", "const_1"]
+    assert [v.name for v in traced.graph.inputs] == ["x", "table", "const_1"]
+    assert traced.constants["table"].dtype == np.dtype(F32)
     x = np.arange(4, dtype=F32)
     np.testing.assert_allclose(traced.run(x), f(x), rtol=1e-6)
 
@@ -228,7 +228,18 @@ def test_bound_arrays_are_copies() -> None:
     table[0] = 100.0
     np.testing.assert_array_equal(traced.run(ones(3)), [1, 2, 4])
     with pytest.raises(ValueError, match="read-only"):
-        traced.constants["const_0"][0] = 5.0
+        traced.constants["table"][0] = 5.0
+
+
+def test_bound_arrays_have_the_names_of_their_variables_or_numbers() -> None:
+    v1 = np.array([1.0, 5.0])
+
+    def f(x: Any, mask: Any) -> Any:
+        rows = np.array([2.0, 3.0])
+        return x * rows.astype(F32) + np.array([7.0, 8.0]) + v1 * mask
+
+    traced = trace(f, ["2:f32", "2:f32"])
+    assert list(traced.constants) == ["rows", "const_1", "const_2"]
 
 
 def test_scalars_and_uniform_arrays_become_constants() -> None:

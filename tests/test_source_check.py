@@ -248,7 +248,7 @@ BROKEN = {
         "kernels use the nki",
     ),
     "unknown shapes": (MATMUL, "INPUTS = {", "SHAPES = {", "the file must define INPUTS"),
-    "no kernel": (MATMUL, "nki.jit(matmul_bias)", "matmul_bias", "nothing in the file is given to"),
+    "no kernel": (MATMUL, "@nki.jit\n", "", "nothing in the file is given to"),
     "no python": (MATMUL, "return y", "return return y", "syntax error"),
 }
 

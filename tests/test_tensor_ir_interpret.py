@@ -70,6 +70,7 @@ MEANINGS: list[tuple[str, list[Any], dict[str, Any], list[float]]] = [
     ("less_equal", [[1, 2], [1, 1]], {}, [1, 0]),
     ("where", [[1, 0, 0.5], [1, 2, 3], [4, 5, 6]], {}, [1, 5, 3]),
     ("cast", [[1.5]], {"dtype": F32}, [1.5]),
+    ("near_integer", [[1.5, -2.5]], {"dtype": I32}, [1, -2]),
     ("constant", [], {"value": 3, "shape": (2,)}, [3, 3]),
     ("iota", [], {"shape": (2, 3), "dim": 1}, [0, 1, 2, 0, 1, 2]),
     ("iota", [], {"shape": (2, 3), "dim": 0, "dtype": F32}, [0, 0, 0, 1, 1, 1]),
@@ -175,8 +176,10 @@ def test_every_result_is_rounded_to_its_declared_dtype(dtype: DType) -> None:
 def test_narrow_floats_compute_in_float32_and_round_once(row: Any, dtype: DType) -> None:
     arrays = [round_to(np.array([0.75, 1.5]), dtype), round_to(np.array([1.25, 0.5]), dtype)]
     arrays = arrays[: row.arity[0]]
-    wide = np.array(compute(row.name, [a.astype(np.float32) for a in arrays], F32), np.float32)
-    assert compute(row.name, arrays, dtype) == round_to(wide, dtype).tolist()
+    given = {"dtype": I32} if row.name == "near_integer" else {}
+    inputs = [a.astype(np.float32) for a in arrays]
+    wide = np.array(compute(row.name, inputs, F32, **given), np.float32)
+    assert compute(row.name, arrays, dtype, **given) == round_to(wide, dtype).tolist()
 
 
 def test_constants_are_rounded_to_their_dtype() -> None:

@@ -107,7 +107,10 @@ CASES = {
     "broadcast_to": _broadcast_to,
     "slice": _slice,
     "concat": _concat,
-    "cast": lambda row: (((shape,), {"dtype": DType.I8}) for shape in SHAPES),
+    **dict.fromkeys(
+        ("cast", "near_integer"),
+        lambda row: (((shape,), {"dtype": DType.I8}) for shape in SHAPES),
+    ),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import sys
+import tomllib
 from pathlib import Path
 from types import ModuleType
 
@@ -106,3 +107,11 @@ def test_check_command_says_what_is_missing_for_simulating(run: Run) -> None:
     code, _, err = run("check", str(GOLDEN), "--simulate")
     assert code == 1
     assert "nki: not installed: install the AWS Neuron SDK" in err
+
+
+def test_the_extra_the_file_and_the_check_ask_for_the_same_versions() -> None:
+    least, below = (".".join(map(str, version)) for version in (vendor.LEAST, vendor.BELOW))
+    project = tomllib.loads((GOLDEN.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    wanted = f"nki>={least},<{below}"
+    assert wanted in project["project"]["optional-dependencies"]["neuron"]
+    assert f'pip install "{wanted}"' in GOLDEN.read_text(encoding="utf-8")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 from cost_models import Target
 from nkigen_lite.api import Compiled, Watch, load_constraints, write_outputs
@@ -10,6 +11,7 @@ from nkigen_lite.api import compile as compile_function
 from nkigen_lite.commands import terminal
 from nkigen_lite.commands.arguments import Request, request, target_of
 from nkigen_lite.commands.stages import ALL, STAGES, doing_after
+from nkigen_lite.errors import InvalidInput
 from nkigen_lite.report.tables import encodable
 from nkigen_lite.report.text import report_text
 
@@ -30,11 +32,15 @@ def compiled(args: argparse.Namespace, wanted: Request, target: Target, watch: W
 
 def compile_command(args: argparse.Namespace) -> int:
     """Compile, write the files that ``-o`` asks for, and print the report."""
+    if args.direct_alloc and not args.output:
+        raise InvalidInput("--direct-alloc writes addresses into kernel.py, so give -o OUT")
     with terminal.stdout_is_clean(args.json), terminal.progress(STAGES["trace"]) as progress:
         wanted = request(args.function, args.arg, args.static)
         target = target_of(args.target, args.set)
         kernel = compiled(args, wanted, target, lambda stage, _: progress(doing_after(stage)))
-    written = write_outputs(kernel, args.output) if args.output else []
+    written: list[Path] = []
+    if args.output:
+        written = write_outputs(kernel, args.output, direct_alloc=args.direct_alloc)
     if args.json:
         terminal.write(kernel.report.to_json() + "\n")
     elif not args.quiet:

@@ -33,18 +33,22 @@ class Location:
         return f"{self.file}:{self.line}"
 
 
-def caller_location() -> Location | None:
-    """The innermost stack frame outside nkigen_lite and numpy, or None if there is none."""
+def user_frames() -> list[FrameType]:
+    """The stack frames of the user's program, innermost first: outside nkigen_lite and numpy."""
     frame: FrameType | None = sys._getframe(1)
-    users: list[tuple[str, int]] = []
+    users: list[FrameType] = []
     while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_NOT_THE_USER):
-            users.append((name, frame.f_lineno))
+        if not frame.f_code.co_filename.startswith(_NOT_THE_USER):
+            users.append(frame)
         elif users:
             break  # what called the user's program is not part of it
         frame = frame.f_back
+    return users
+
+
+def caller_location() -> Location | None:
+    """The innermost stack frame outside nkigen_lite and numpy, or None if there is none."""
     found: Location | None = None
-    for file, line in reversed(users):
-        found = Location(file, line, found)
+    for frame in reversed(user_frames()):
+        found = Location(frame.f_code.co_filename, frame.f_lineno, found)
     return found

@@ -15,6 +15,7 @@ from nkigen_lite.core.ir import Value
 from nkigen_lite.core.location import caller_location
 from nkigen_lite.errors import InvalidInput, TraceError
 from nkigen_lite.frontend.array import TracedArray
+from nkigen_lite.frontend.bound_names import variable_of
 from nkigen_lite.frontend.promotion import (
     Kind,
     check_range,
@@ -167,18 +168,19 @@ class Recorder:
         ramp = _ramp_dim(rounded)
         if ramp is not None:
             return self.op("iota", shape=shape, dim=ramp, dtype=dtype)
-        return TracedArray(self, self._bind(rounded, dtype))
+        return TracedArray(self, self._bind(rounded, dtype, variable_of(array, rounded, dtype)))
 
-    def _bind(self, array: Array, dtype: DType) -> Value:
-        """The graph input that holds ``array``; equal arrays share one."""
+    def _bind(self, array: Array, dtype: DType, wanted: str | None) -> Value:
+        """The graph input that holds ``array``, called as it wants; equal arrays share one."""
         contents = np.ascontiguousarray(array).reshape(array.shape)
         key = dtype, contents.shape, hashlib.sha256(contents.tobytes()).digest()
         if key not in self._bound:
             taken = {value.name for value in self.builder.graph.inputs}
             number = len(self.constants)
-            while f"const_{number}" in taken:
+            name = wanted or f"const_{number}"
+            while name in taken:
+                name = f"{wanted or 'const'}_{number}"
                 number += 1
-            name = f"const_{number}"
             self._bound[key] = self.builder.add_input(name, contents.shape, dtype)
             self.constants[name] = contents.copy()
             self.constants[name].flags.writeable = False

@@ -39,7 +39,11 @@ def reference_lines(
             functions of the same kind.
     """
     lines: list[str] = []
-    _embed(function, lines, set())
+    defined: set[str] = set()
+    _embed(function, lines, defined)
+    for name in bound.arguments:
+        if name in defined:
+            raise NotSelfContained(f"{name} is a parameter's name and that of what it uses")
     given = [
         f"{name}={_argument(name, tree)}" if _by_keyword(bound, name) else _argument(name, tree)
         for name, tree in bound.arguments.items()

@@ -86,7 +86,7 @@ def trace(
     Returns:
         The graph and what it takes to run it. One array returned is the output ``"output"``; the
         arrays of a tuple or list are ``"output_0"``, ``"output_1"``, …; those of a dict go by
-        their keys.
+        their keys; what has the name of an input is ``"<name>_result"``.
 
     Raises:
         InvalidInput: a spec is malformed, missing or left over, or two have one name.
@@ -157,9 +157,18 @@ class _Outputs:
         if not isinstance(leaf, (TracedArray, np.ndarray)):
             hint = "; is a return statement missing?" if leaf is None else ""
             raise self.error(f"{name!r} is {leaf!r} but must be an array{hint}")
+        array = self.recorder.lift(leaf)
+        name = self.free(name)
         if name in self.found:
             raise self.error(f"two arrays would both be the output {name!r}; rename one")
-        self.found[name] = self.recorder.lift(leaf)
+        self.found[name] = array
+        return name
+
+    def free(self, name: str) -> str:
+        """The name, or a longer one if an input, or a buffer for an output, would share it."""
+        taken = {value.name for value in self.recorder.builder.graph.inputs}
+        while name in taken or f"{name}_out" in taken:
+            name += "_result"
         return name
 
     def error(self, text: str) -> TraceError:

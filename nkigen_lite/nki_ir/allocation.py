@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, TypeVar
 
-from nkigen_lite.core.ir import Graph, Value
+from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.lifetimes import Lifetime, lifetimes
 
@@ -189,6 +189,16 @@ def places_of(kernel: Graph, allocation: Allocation) -> Mapping[Value, Place]:
             f"@{kernel.name}"
         )
     return {life.value: place for life, place in zip(lives, allocation.places, strict=True)}
+
+
+def starts_of(kernel: Graph, allocation: Allocation) -> dict[Op, tuple[int, ...]]:
+    """The first byte of each copy of a buffer, by the ``alloc`` op that makes it.
+
+    Raises:
+        InvalidInput: it is the allocation of another kernel.
+    """
+    places = places_of(kernel, allocation)
+    return {value.producer: place.offsets for value, place in places.items() if value.producer}
 
 
 def _shape_of(life: Lifetime) -> tuple[str, int, int, int]:

@@ -18,7 +18,7 @@ from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.emit.body import Body, shortened
 from nkigen_lite.nki_ir.emit.calls import nl_dtype
-from nkigen_lite.nki_ir.emit.host import Host, Spec, host_text, import_lines, specs_text
+from nkigen_lite.nki_ir.emit.host import HOST_USES, Host, Spec, host_text, import_lines, specs_text
 from nkigen_lite.nki_ir.emit.literals import Literals
 from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
@@ -28,23 +28,11 @@ __all__ = ["Form", "emit_nki", "identifier"]
 # What the file defines beside the kernel.
 _MODULE_NAMES = frozenset(
     {
-        *(
-            "nki",
-            "ncc",
-            "nisa",
-            "nl",
-            "np",
-            "sys",
-            "zlib",
-            "base64",
-            "ml_dtypes",
-            "Path",
-            "range",
-            "float",
-        ),
-        *("agrees", "bound_constants", "finished", "main", "of_kind", "prepared", "random_array"),
-        *("reference", "ARGUMENTS", "INPUTS", "MISSING", "OUTPUTS", "PACKED", "RESULTS", "STORED"),
-        *("TOLERANCES", "INF", "NAN"),
+        *("nki", "ncc", "nisa", "nl", "np", "sys", "zlib", "base64", "ml_dtypes", "Path"),
+        *("SimpleNamespace", "range", "float", "INF", "NAN"),
+        *("agrees", "bound_constants", "constants", "finished", "main", "missing", "of_kind"),
+        *("prepared", "random_array", "reference"),
+        *("ARGUMENTS", "BOUND", "INPUTS", "OUTPUTS", "PACKED", "RESULTS", "STORED", "TOLERANCES"),
     }
 )
 _PLAN = "Plan: predicted time of each part, its loops (axis by block), what it computes."
@@ -54,8 +42,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 """
 _COLLECTIVES = "    import nki.collectives as ncc\n"
 
@@ -80,7 +70,7 @@ class Form:
 
 
 def emit_nki(
-    graph: Graph, form: Form | None = None, *, addresses: Mapping[Op, int] | None = None
+    graph: Graph, form: Form | None = None, *, addresses: Mapping[Op, Sequence[int]] | None = None
 ) -> str:
     """The kernel as the text of a Python module that defines a function of the graph's name.
 
@@ -92,8 +82,8 @@ def emit_nki(
     Args:
         graph: a kernel.
         form: how to present it.
-        addresses: byte in each partition at which a tile begins, by the ``alloc`` op that makes
-            it. Its copies (``num_buffers``) lie side by side from there on.
+        addresses: bytes in each partition at which the copies (``num_buffers``) of a tile begin,
+            by the ``alloc`` op that makes it. Tiles without an entry are placed by NKI.
 
     Raises:
         InvalidOp: the graph is not sound, or has no outputs.
@@ -107,7 +97,7 @@ def emit_nki(
 
 
 class _Module:
-    def __init__(self, graph: Graph, form: Form, addresses: Mapping[Op, int]) -> None:
+    def __init__(self, graph: Graph, form: Form, addresses: Mapping[Op, Sequence[int]]) -> None:
         self.graph = graph
         self.form = form
         self.addresses = addresses
@@ -127,7 +117,8 @@ class _Module:
         constants += self.literals.lines()
         inputs = {names.of[id(v)]: _spec(v) for v in self.parameters}
         outputs = {identifier(name): _spec(v) for name, v in self.graph.outputs.items()}
-        host = self.form.host or _plain_host(inputs, outputs)
+        called = {v.name: names.of[id(v)] for v in self.parameters}
+        host = (self.form.host or _plain_host(inputs, outputs)).renamed(called)
         blocks = [
             "\n".join([*self.docstring(inputs, outputs)]),
             "from __future__ import annotations",
@@ -140,15 +131,14 @@ class _Module:
         ]
         head = "\n\n".join(block.strip("\n") for block in blocks if block)
         signature = "\n".join(self.signature(names))
-        jit = f"if nki:\n    {self.function} = nki.jit({self.function})"
         rest = host_text(self.function, host)
-        return "\n\n\n".join([head, f"{signature}\n{body}", jit, rest])
+        return "\n\n\n".join([head, f"@nki.jit\n{signature}\n{body}", rest])
 
     def body(self) -> tuple[Names, list[str]]:
         """The names of values, and the lines of the kernel's body."""
         names = Names({self.function}, self.form.names)
         for value in self.parameters:
-            names.define(value, value.name)
+            names.define(value, identifier(value.name, {self.function, *_MODULE_NAMES, *HOST_USES}))
         body = Body(
             names,
             self.literals,

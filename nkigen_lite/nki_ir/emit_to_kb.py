@@ -6,7 +6,7 @@ windows, else access patterns. Instructions come from the ``kb`` fields of the o
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidInput, NotSupported
 from nkigen_lite.nki_ir.access import Access, Accesses, merge_dims, whole
 from nkigen_lite.nki_ir.emit.calls import NL_DTYPES
+from nkigen_lite.nki_ir.emit.kb import Unknown
 from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows import NKI
 from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, Affine, MemorySpace, TileType
@@ -33,9 +34,12 @@ def build_kb_kernel(graph: Graph) -> Callable[..., None]:
 
     Raises:
         InvalidOp: the graph is not sound.
+        NotSupported: no known calls amount to an op of it. Forms of ops without a known call are
+            refused likewise, when the kernel is traced.
         VendorMissing: the Kernel Builder is not installed.
     """
     graph.check()
+    _refuse_unknown(graph)
     builder = vendor.kernel_builder()
 
     def kernel(**tensors: Any) -> None:
@@ -49,6 +53,18 @@ def build_kb_kernel(graph: Graph) -> Callable[..., None]:
     kernel.__name__ = kernel.__qualname__ = graph.name
     kernel.__annotations__ = {value.name: builder.Tensor for value in graph.inputs}
     return kernel
+
+
+def _refuse_unknown(graph: Graph) -> None:
+    """Name all ops of the graph that the Kernel Builder has no call for, in one message."""
+    found: dict[str, str] = {}
+    for op in graph.walk():
+        row = NKI[op.opcode]
+        if isinstance(row.kb, Unknown):
+            found.setdefault(op.opcode, row.kb.why)
+    if found:
+        reasons = "; ".join(f"{name}: {why}" for name, why in found.items())
+        raise NotSupported(f"emit_to_kb: @{graph.name}: {reasons}")
 
 
 class _Nameless:
@@ -76,6 +92,7 @@ class _Walk:
         self.turns: dict[int, list[Any]] = {}
         self.rotating: list[dict[Op, Any]] = [{}]
         self.identities: dict[tuple[int, DType], Any] = {}
+        self.registers: list[Any] = []
 
     # --- ops ------------------------------------------------------------------------------------
 
@@ -130,10 +147,22 @@ class _Walk:
 
     def if_else(self, op: Op) -> None:
         """An index is known here, so that only the region that it chooses is issued."""
-        if op.inputs[0].type != INDEX:
-            self.instruction(op)
-        else:
-            self.block(op.attrs["then" if self.index(op.inputs[0]) else "otherwise"])
+        condition, then, otherwise = op.inputs[0], op.attrs["then"], op.attrs["otherwise"]
+        if condition.type == INDEX:
+            self.block(then if self.index(condition) else otherwise)
+            return
+        zero = self.scratch((1, 1), DType.I32)
+        self.isa.memset(dst=zero, value=0)
+        holds = self.loaded(zero) < self.loaded(self.register(condition))
+        self.builder.if_else(holds, lambda: self.block(then), lambda: self.block(otherwise))
+        self.release(zero)
+
+    def register_alloc(self, op: Op) -> None:
+        """A tile of one number; it lives to the end."""
+        made = self.tiles[id(op.result)] = self.scratch((1, 1), DType.I32)
+        self.registers.append(made)
+        if op.attrs["value"] is not None:
+            self.isa.memset(dst=made, value=op.attrs["value"])
 
     def dealloc(self, op: Op) -> None:
         """The end of a tile's life; of a rotating one, its loop's end is that."""
@@ -157,7 +186,7 @@ class _Walk:
 
     def finish(self) -> None:
         """Release what lives to the end."""
-        for tile in self.identities.values():
+        for tile in (*self.identities.values(), *self.registers):
             self.release(tile)
 
     # --- tiles ----------------------------------------------------------------------------------
@@ -171,8 +200,8 @@ class _Walk:
     def release(self, tile: Any) -> None:
         self.builder.compiler.release(tile)
 
-    def scratch(self, like: Value, dtype: DType) -> Any:
-        return self.new(TileType(like.type.shape, dtype, MemorySpace.SBUF))
+    def scratch(self, shape: Sequence[int], dtype: DType) -> Any:
+        return self.new(TileType(tuple(shape), dtype, MemorySpace.SBUF))
 
     def identity(self, size: int, dtype: DType) -> Any:
         """Ones where column and partition are equal; made once and kept to the end."""
@@ -220,6 +249,34 @@ class _Walk:
         offset = self.number(access.offset)
         root = self.tiles[id(access.root)]
         return root.ap(pattern, offset, vector_offset=self.tile(indices))
+
+    def block_at(self, op: Op, table: Value, where: Value, size: int) -> Any:
+        access = self.accesses.of(table)
+        starts = self.starts(access, whole(access.root), 0, self.number(access.offset))
+        if starts is None:
+            raise NotSupported(
+                f"emit_to_kb: {op.opcode}: %{table.name} is a view that moves dimensions but must "
+                "be a window of its buffer, of which a block of rows is taken"
+            )
+        held = self.register(where) if where.type.memory is MemorySpace.REG else self.column(where)
+        first = self.loaded(held)
+        windows = [(start, extent) for start, (extent, _) in zip(starts, access.dims, strict=True)]
+        start, dim = starts[op.attrs["dim"]], op.attrs["dim"]
+        windows[dim] = (first + start if start else first, size)
+        return self.tiles[id(access.root)][tuple(self.builder.ds(*window) for window in windows)]
+
+    def register(self, value: Value) -> Any:
+        return self.tiles[id(value)]
+
+    def loaded(self, tile: Any) -> Any:
+        return self.isa.load_register(tile[0:1, 0])
+
+    def groups(self, ranks: Sequence[Sequence[int]]) -> Any:
+        groups = [list(group) for group in ranks]
+        return vendor.kernel_builder_objects().ExplicitReplicaGroupAttr.get(groups)
+
+    def dimension(self, number: int) -> Any:
+        return getattr(vendor.kernel_builder_objects().CollectiveDimension, f"DIM_{number}")
 
     def index(self, value: Value) -> int:
         return self.indices[id(value)]
@@ -278,4 +335,5 @@ _STATEMENTS: dict[str, Callable[[_Walk, Op], None]] = {
     "rotate": _Walk.rotate,
     "fori_loop": _Walk.loop,
     "if_else": _Walk.if_else,
+    "register_alloc": _Walk.register_alloc,
 }

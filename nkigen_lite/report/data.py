@@ -7,17 +7,17 @@ event simulator predicts for the lowered kernel.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import solver
 from cost_models import Target, Work, bounds
 from nkigen_lite.core.ir import Graph
-from nkigen_lite.core.registry import OpDef
 from nkigen_lite.nki_ir.allocation import Allocation, Usage
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.report.timeline import TimelineReport, report_of
-from nkigen_lite.tensor_ir.passes.axes import Program, Step
+from nkigen_lite.tensor_ir.passes.axes import Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.layout_solver import cost_of
 from nkigen_lite.tensor_ir.passes.lower_to_nki import Lowered
 from nkigen_lite.tensor_ir.rows import TENSOR
@@ -70,7 +70,8 @@ class CompileReport:
         greedy_us: predicted time of the per-op plan through HBM; None if it does not fit.
         engines: predicted busy microseconds of the lowered kernel per engine and ``dma`` (the
             queues). ``sync`` triggers loads; ``scalar`` includes the stores it triggers.
-        hbm_bytes: moved by the lowered kernel's DMAs; compulsory_bytes: each input and output once.
+        hbm_bytes: moved by the lowered kernel's DMAs; compulsory_bytes: each input and output once,
+            without masks that hide scores, which need not be read.
         instructions, dmas: executed, DMAs included in instructions.
         ir_ops: ops in the text of the kernel, loops not multiplied out.
         peak_sbuf_bytes: per partition; peak_psum_banks.
@@ -140,8 +141,7 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
     answer = solved.report
     assert answer.objective_ns is not None
     cost = cost_of(solved.kernel, target)
-    compulsory = sum(s.size_bytes for s in (*lowered.program.inputs, *lowered.program.outputs))
-    roof = bounds(target, work_of(lowered.program, compulsory))
+    roof = bounds(target, work_of(lowered.program))
     greedy = _greedy(answer.greedy)
     simulated = report_of(simulate_kernel(solved.kernel, target))
     return CompileReport(
@@ -159,7 +159,7 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
         greedy_us=greedy.predicted_us if greedy else None,
         engines={name: round(ns / 1000, 3) for name, ns in sorted(cost.busy.items())},
         hbm_bytes=cost.hbm_bytes,
-        compulsory_bytes=compulsory,
+        compulsory_bytes=compulsory_bytes(lowered.program),
         instructions=cost.instructions,
         dmas=cost.dmas,
         ir_ops=sum(1 for _ in solved.kernel.walk()),
@@ -209,28 +209,70 @@ def _greedy(terms: solver.Terms | None) -> GreedyReport | None:
     )
 
 
-def work_of(program: Program, compulsory: int) -> Work:
+_BY_SCALAR = frozenset(
+    {"exp", "log", "tanh", "gelu", "sigmoid", "silu", "sin", "cos", "arctan", "erf"}
+)
+"""Functions that ScalarE alone evaluates, by its tables: no other engine has an instruction that is
+one of them, or that they could be made of."""
+
+
+def work_of(program: Program) -> Work:
     """The work that any kernel for the program has to do.
 
     Only what cannot be fused away counts: multiply-accumulates, functions that one engine computes
-    (an instruction evaluates one of them per element), and each input and output once.
+    (an instruction evaluates one of them per element), and each input and output once. What a mask
+    hides need not be computed, nor need such a mask be read; and what is only copied in HBM takes
+    the queues once, not a load and a store.
     """
     macs: dict[str, int] = {}
-    elems = 0
+    elems = {True: 0, False: 0}
     for step in program.steps:
-        row = _row(step)
-        if row is None:
-            continue
-        work = row.work(a.extent for a in step.axes)
-        if row.engine == "tensor":
-            dtype = step.reads[0].storage.dtype.value
-            macs[dtype] = macs.get(dtype, 0) + work
-        elif row.engine == "scalar":
-            elems += work
-    loads = sum(s.size_bytes for s in program.inputs)
-    return Work(hbm_bytes=compulsory, macs=macs, any_elems=elems, hbm_load_bytes=loads)
+        share = step.hidden.seen_share if step.hidden else 1.0
+        for opcode in _opcodes(step):
+            row = TENSOR[opcode]
+            work = math.floor(share * row.work(a.extent for a in step.axes))
+            if row.engine == "tensor":
+                dtype = step.reads[0].storage.dtype.value
+                macs[dtype] = macs.get(dtype, 0) + work
+            elif row.engine == "scalar":
+                elems[opcode in _BY_SCALAR] += work
+    loads = sum(_least_bytes(s, program, loaded=True) for s in program.inputs)
+    return Work(
+        hbm_bytes=loads + sum(s.size_bytes for s in program.outputs),
+        macs=macs,
+        scalar_elems=elems[True],
+        any_elems=elems[False],
+        hbm_load_bytes=loads,
+    )
 
 
-def _row(step: Step) -> OpDef | None:
-    """The row of the op that a step computes; None for copies and fills."""
-    return TENSOR[step.op.opcode] if step.op and step.kind in ("pointwise", "matmul") else None
+def compulsory_bytes(program: Program) -> int:
+    """The bytes of outputs and of what is read of inputs, each once."""
+    return sum(_least_bytes(s, program) for s in (*program.inputs, *program.outputs))
+
+
+def _least_bytes(storage: Storage, program: Program, *, loaded: bool = False) -> int:
+    """What any kernel moves of an input or output: of an input, at least its largest window that
+    some step reads (with ``loaded``, other than to copy it in HBM), but nothing of a mask that
+    hides scores."""
+    if storage in program.outputs:
+        return storage.size_bytes
+    steps = [s for s in program.steps if not (loaded and s.kind == "hbm_copy")]
+    views = [v for s in steps for v in s.reads if v.storage is storage and not _hides(s, v)]
+    elements = (math.prod(axis.extent for axis in view.axes) for view in views)
+    return max(elements, default=0) * storage.dtype.itemsize
+
+
+def _hides(step: Step, view: View) -> bool:
+    """Whether a reading is that of a mask which hides scores."""
+    hidden = step.hidden
+    if hidden is None or hidden.mask is not step:
+        return False
+    return view.storage.axes == (hidden.rows, hidden.cols)
+
+
+def _opcodes(step: Step) -> list[str]:
+    """The ops that a step computes; none for copies and fills."""
+    if step.op is None or step.kind not in ("pointwise", "matmul"):
+        return []
+    return [stage.opcode for stage in step.stages] or [step.op.opcode]

@@ -163,9 +163,13 @@ def _subscript(node: Any) -> Evaluate:
 
     def evaluate(env: Env) -> Any:
         view = base(env)
+        given = tuple(key(env) for key in keys)
+        if isinstance(view, tuple) and len(given) == 1 and type(given[0]) is int:
+            require(0 <= given[0] < len(view), f"{view} has no number {given[0]}")
+            return view[given[0]]
         if not isinstance(view, View):
             raise Illegal(f"{view!r} is subscripted but must be a tensor")
-        return view.subscript(tuple(key(env) for key in keys))
+        return view.subscript(given)
 
     return evaluate
 

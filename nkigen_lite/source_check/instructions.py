@@ -77,6 +77,23 @@ def _only(*names: str, place: str = SBUF) -> dict[str, tuple[str, ...]]:
     return dict.fromkeys(names, (place,))
 
 
+def _activation(sums: Check) -> Instruction:
+    """A function of a scaled and shifted tile; ``sums`` is what holds of its accumulated sum."""
+    return Instruction(
+        ("data", "bias", "scale"),
+        ("dst", "reduce_res"),
+        engines=("scalar",),
+        checks=(
+            operation("op", legal=("activations",)),
+            same_elements("dst", "data"),
+            per_partition("scale"),
+            per_partition("bias", dtype=None),
+            check_bias,
+            sums,
+        ),
+    )
+
+
 _TWO_SCALARS = per_partition("operand0", "operand1")
 
 INSTRUCTIONS: dict[str, Instruction] = {
@@ -171,32 +188,8 @@ INSTRUCTIONS: dict[str, Instruction] = {
             one_psum("data", "operand1"),
         ),
     ),
-    "activation": Instruction(
-        ("data", "bias", "scale"),
-        ("dst", "reduce_res"),
-        engines=("scalar",),
-        checks=(
-            operation("op", legal=("activations",)),
-            same_elements("dst", "data"),
-            per_partition("scale"),
-            per_partition("bias", dtype=None),
-            check_bias,
-            check_activation,
-        ),
-    ),
-    "activation_reduce": Instruction(
-        ("data", "bias", "scale"),
-        ("dst", "reduce_res"),
-        engines=("scalar",),
-        checks=(
-            operation("op", legal=("activations",)),
-            same_elements("dst", "data"),
-            per_partition("scale"),
-            per_partition("bias", dtype=None),
-            check_bias,
-            check_accumulated_sum,
-        ),
-    ),
+    "activation": _activation(check_activation),
+    "activation_reduce": _activation(check_accumulated_sum),
     "reciprocal": Instruction(("data",), checks=(same_elements("dst", "data"),)),
     "exponential": Instruction(
         ("src", "max_value"),

@@ -19,8 +19,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 # What the kernel takes and returns, in HBM: shapes and element types.
 INPUTS = {
@@ -32,20 +34,19 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def kernel(x, bias):
     y = nl.ndarray((128, 2, 40), dtype=nl.float16, buffer=nl.shared_hbm)
-    t1 = nl.ndarray((128, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t1, src=x)
-    t2 = nl.ndarray((128, 1, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=bias.reshape((128, 1, 1)))
-    t4 = nl.ndarray((128, 2, 40), dtype=nl.float16, buffer=nl.sbuf)
-    nisa.activation(dst=t4, op=nl.gelu, data=t1, bias=t2.reshape((128, 1)), scale=0.75)
-    nisa.dma_copy(dst=y, src=t4)
+    x_tile = nl.ndarray((128, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.dma_copy(dst=x_tile, src=x)
+    bias_tile = nl.ndarray((128, 1, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=bias_tile, src=bias.reshape((128, 1, 1)))
+    y_tile = nl.ndarray((128, 2, 40), dtype=nl.float16, buffer=nl.sbuf)
+    nisa.activation(
+        dst=y_tile, op=nl.gelu, data=x_tile, bias=bias_tile.reshape((128, 1)), scale=0.75
+    )
+    nisa.dma_copy(dst=y, src=y_tile)
     return y
-
-
-if nki:
-    kernel = nki.jit(kernel)
 
 
 # What callers give and get: shapes, and element types as numpy and torch name them.
@@ -56,10 +57,6 @@ ARGUMENTS = {
 RESULTS = {
     "y": ((128, 2, 40), "float16"),
 }
-MISSING = (
-    "kernel: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_kernel(x, bias, simulate=False):
@@ -67,17 +64,29 @@ def run_kernel(x, bias, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "x": x,
         "bias": bias,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(kernel) if simulate else kernel
+    execute = kernel
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"kernel: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -117,8 +126,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}

@@ -20,8 +20,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 # What the kernel takes and returns, in HBM: shapes and element types.
 INPUTS = {
@@ -35,38 +37,35 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def kernel(row, block):
     wide = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.shared_hbm)
     y = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.shared_hbm)
     third = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.shared_hbm)
-    t2 = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=row.expand_dim(0).broadcast(0, 128))
-    nisa.dma_copy(dst=wide, src=t2)
-    t4 = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t4, src=block.broadcast(0, 128))
-    t7 = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
+    row_tile = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=row_tile, src=row.expand_dim(0).broadcast(0, 128))
+    nisa.dma_copy(dst=wide, src=row_tile)
+    block_tile = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=block_tile, src=block.broadcast(0, 128))
+    y_tile = nl.ndarray((128, 60), dtype=nl.float32, buffer=nl.sbuf)
     nisa.tensor_tensor(
-        dst=t7,
-        data1=t4[0:128, 2, 0:60],
-        data2=t2[0:128, 3:4].broadcast(1, 60),
+        dst=y_tile,
+        data1=block_tile[0:128, 2, 0:60],
+        data2=row_tile[0:128, 3:4].broadcast(1, 60),
         op=nl.add,
         engine=nisa.engine.vector,
     )
-    nisa.dma_copy(dst=y, src=t7)
-    t9 = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=y, src=y_tile)
+    third_tile = nl.ndarray((128, 5, 60), dtype=nl.float32, buffer=nl.sbuf)
     nisa.tensor_tensor(
-        dst=t9,
-        data1=t4,
-        data2=t7.expand_dim(1).broadcast(1, 5),
+        dst=third_tile,
+        data1=block_tile,
+        data2=y_tile.expand_dim(1).broadcast(1, 5),
         op=nl.subtract,
         engine=nisa.engine.vector,
     )
-    nisa.dma_copy(dst=third, src=t9)
+    nisa.dma_copy(dst=third, src=third_tile)
     return wide, y, third
-
-
-if nki:
-    kernel = nki.jit(kernel)
 
 
 # What callers give and get: shapes, and element types as numpy and torch name them.
@@ -79,10 +78,6 @@ RESULTS = {
     "y": ((128, 60), "float32"),
     "third": ((128, 5, 60), "float32"),
 }
-MISSING = (
-    "kernel: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_kernel(row, block, simulate=False):
@@ -90,17 +85,29 @@ def run_kernel(row, block, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "row": row,
         "block": block,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(kernel) if simulate else kernel
+    execute = kernel
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"kernel: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -140,8 +147,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}

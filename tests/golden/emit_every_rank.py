@@ -22,8 +22,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 # What the kernel takes and returns, in HBM: shapes and element types.
 INPUTS = {
@@ -39,31 +41,33 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def kernel(scalar, vector, cube, grid):
     scalar_again = nl.ndarray((), dtype=nl.float32, buffer=nl.shared_hbm)
     vector_again = nl.ndarray((24,), dtype=nl.float32, buffer=nl.shared_hbm)
     last = nl.ndarray((1, 4, 5, 4), dtype=nl.float32, buffer=nl.shared_hbm)
-    t2 = nl.ndarray((1, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=scalar.reshape((1, 1)))
-    t4 = nl.ndarray((24, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t4, src=vector.reshape((24, 1)))
-    t8 = nl.ndarray((4, 4, 5), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t8, src=cube.reshape((6, 4, 10)).permute((1, 0, 2))[0:4, 1:5, 2:7])
-    t11 = nl.ndarray((4, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t11, src=scalar.reshape((1, 1)).broadcast(0, 4))
-    t12 = nl.ndarray((4, 4, 5), dtype=nl.float32, buffer=nl.sbuf)
+    scalar_tile = nl.ndarray((1, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=scalar_tile, src=scalar.reshape((1, 1)))
+    vector_tile = nl.ndarray((24, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=vector_tile, src=vector.reshape((24, 1)))
+    cube_tile = nl.ndarray((4, 4, 5), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=cube_tile, src=cube.reshape((6, 4, 10)).permute((1, 0, 2))[0:4, 1:5, 2:7])
+    scalar_tile_1 = nl.ndarray((4, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=scalar_tile_1, src=scalar.reshape((1, 1)).broadcast(0, 4))
+    last_tile = nl.ndarray((4, 4, 5), dtype=nl.float32, buffer=nl.sbuf)
     nisa.tensor_scalar(
-        dst=t12, data=t8, op0=nl.subtract, operand0=t11, reverse0=True, engine=nisa.engine.vector
+        dst=last_tile,
+        data=cube_tile,
+        op0=nl.subtract,
+        operand0=scalar_tile_1,
+        reverse0=True,
+        engine=nisa.engine.vector,
     )
-    nisa.dma_copy(dst=scalar_again.reshape((1, 1)), src=t2)
-    nisa.dma_copy(dst=vector_again.reshape((24, 1)), src=t4)
-    nisa.dma_copy(dst=t2, src=grid[1, 1].reshape((1, 1)))
-    nisa.dma_copy(dst=last.reshape((4, 5, 4)).permute((2, 0, 1)), src=t12)
+    nisa.dma_copy(dst=scalar_again.reshape((1, 1)), src=scalar_tile)
+    nisa.dma_copy(dst=vector_again.reshape((24, 1)), src=vector_tile)
+    nisa.dma_copy(dst=scalar_tile, src=grid[1, 1].reshape((1, 1)))
+    nisa.dma_copy(dst=last.reshape((4, 5, 4)).permute((2, 0, 1)), src=last_tile)
     return scalar_again, vector_again, last
-
-
-if nki:
-    kernel = nki.jit(kernel)
 
 
 # What callers give and get: shapes, and element types as numpy and torch name them.
@@ -78,10 +82,6 @@ RESULTS = {
     "vector_again": ((24,), "float32"),
     "last": ((1, 4, 5, 4), "float32"),
 }
-MISSING = (
-    "kernel: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_kernel(scalar, vector, cube, grid, simulate=False):
@@ -89,8 +89,8 @@ def run_kernel(scalar, vector, cube, grid, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "scalar": scalar,
         "vector": vector,
@@ -98,10 +98,22 @@ def run_kernel(scalar, vector, cube, grid, simulate=False):
         "grid": grid,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(kernel) if simulate else kernel
+    execute = kernel
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"kernel: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -141,8 +153,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}

@@ -21,8 +21,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 INF = float("inf")
 
@@ -37,6 +39,7 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def masked_softmax(scores, mask, row_scale):
     probs = nl.ndarray((200, 300), dtype=nl.float32, buffer=nl.shared_hbm)
     for row in range(0, 128, 128):
@@ -89,10 +92,6 @@ def masked_softmax(scores, mask, row_scale):
     return probs
 
 
-if nki:
-    masked_softmax = nki.jit(masked_softmax)
-
-
 # What callers give and get: shapes, and element types as numpy and torch name them.
 ARGUMENTS = {
     "scores": ((200, 300), "float32"),
@@ -102,10 +101,6 @@ ARGUMENTS = {
 RESULTS = {
     "probs": ((200, 300), "float32"),
 }
-MISSING = (
-    "masked_softmax: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_masked_softmax(scores, mask, row_scale, simulate=False):
@@ -113,18 +108,30 @@ def run_masked_softmax(scores, mask, row_scale, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "scores": scores,
         "mask": mask,
         "row_scale": row_scale,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(masked_softmax) if simulate else masked_softmax
+    execute = masked_softmax
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"masked_softmax: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -164,8 +171,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}

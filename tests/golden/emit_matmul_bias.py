@@ -25,8 +25,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 # What the kernel takes and returns, in HBM: shapes and element types.
 INPUTS = {
@@ -39,6 +41,7 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def matmul_bias(aT, b, bias):
     y = nl.ndarray((256, 512), dtype=nl.bfloat16, buffer=nl.shared_hbm)
     # 1. 3.0 us: over m by 128, sum over k by 128: out = silu(matmul(aT, b) + bias)
@@ -58,10 +61,6 @@ def matmul_bias(aT, b, bias):
     return y
 
 
-if nki:
-    matmul_bias = nki.jit(matmul_bias)
-
-
 # What callers give and get: shapes, and element types as numpy and torch name them.
 ARGUMENTS = {
     "aT": ((512, 256), "bfloat16"),
@@ -75,10 +74,6 @@ RESULTS = {
 TOLERANCES = {
     "y": 0.03125,
 }
-MISSING = (
-    "matmul_bias: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_matmul_bias(aT, b, bias, simulate=False):
@@ -86,18 +81,30 @@ def run_matmul_bias(aT, b, bias, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "aT": aT,
         "b": b,
         "bias": bias,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(matmul_bias) if simulate else matmul_bias
+    execute = matmul_bias
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"matmul_bias: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -160,8 +167,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}
@@ -171,7 +178,7 @@ def main(options):
     print(f"matmul_bias: ran {where}")
     made = made if isinstance(made, tuple) else (made,)
     with np.errstate(all="ignore"):
-        wanted = reference(**given)
+        wanted = reference(*given.values())
     return 0 if all([*map(agrees, RESULTS, made, wanted)]) else 1
 
 

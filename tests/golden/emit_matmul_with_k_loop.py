@@ -19,8 +19,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 # What the kernel takes and returns, in HBM: shapes and element types.
 INPUTS = {
@@ -32,6 +34,7 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def matmul(aT, b):
     y = nl.ndarray((192, 640), dtype=nl.float32, buffer=nl.shared_hbm)
     for m in range(3):
@@ -68,10 +71,6 @@ def matmul(aT, b):
     return y
 
 
-if nki:
-    matmul = nki.jit(matmul)
-
-
 # What callers give and get: shapes, and element types as numpy and torch name them.
 ARGUMENTS = {
     "aT": ((320, 192), "bfloat16"),
@@ -80,10 +79,6 @@ ARGUMENTS = {
 RESULTS = {
     "y": ((192, 640), "float32"),
 }
-MISSING = (
-    "matmul: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_matmul(aT, b, simulate=False):
@@ -91,17 +86,29 @@ def run_matmul(aT, b, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "aT": aT,
         "b": b,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(matmul) if simulate else matmul
+    execute = matmul
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"matmul: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -141,8 +148,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}

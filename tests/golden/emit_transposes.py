@@ -19,8 +19,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 # What the kernel takes and returns, in HBM: shapes and element types.
 INPUTS = {
@@ -32,24 +34,23 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def kernel(x):
     small = nl.ndarray((32, 20), dtype=nl.bfloat16, buffer=nl.shared_hbm)
     y = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.shared_hbm)
-    t1 = nl.ndarray((96, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t1, src=x)
-    t2 = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.psum)
-    nisa.nc_transpose(dst=t2, data=t1.reshape((96, 80)), engine=nisa.engine.tensor)
-    t3 = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.sbuf)
-    nisa.tensor_copy(dst=t3, src=t2, engine=nisa.engine.vector)
-    t4 = nl.ndarray((32, 20), dtype=nl.bfloat16, buffer=nl.sbuf)
-    nisa.nc_transpose(dst=t4, data=t1.reshape((96, 80))[32:52, 7:39], engine=nisa.engine.vector)
-    nisa.dma_copy(dst=small, src=t4)
-    nisa.dma_copy(dst=y, src=t3)
+    x_tile = nl.ndarray((96, 2, 40), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.dma_copy(dst=x_tile, src=x)
+    flip = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.psum)
+    nisa.nc_transpose(dst=flip, data=x_tile.reshape((96, 80)), engine=nisa.engine.tensor)
+    y_tile = nl.ndarray((80, 96), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.tensor_copy(dst=y_tile, src=flip, engine=nisa.engine.vector)
+    small_tile = nl.ndarray((32, 20), dtype=nl.bfloat16, buffer=nl.sbuf)
+    nisa.nc_transpose(
+        dst=small_tile, data=x_tile.reshape((96, 80))[32:52, 7:39], engine=nisa.engine.vector
+    )
+    nisa.dma_copy(dst=small, src=small_tile)
+    nisa.dma_copy(dst=y, src=y_tile)
     return small, y
-
-
-if nki:
-    kernel = nki.jit(kernel)
 
 
 # What callers give and get: shapes, and element types as numpy and torch name them.
@@ -60,10 +61,6 @@ RESULTS = {
     "small": ((32, 20), "bfloat16"),
     "y": ((80, 96), "bfloat16"),
 }
-MISSING = (
-    "kernel: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_kernel(x, simulate=False):
@@ -71,16 +68,28 @@ def run_kernel(x, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "x": x,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(kernel) if simulate else kernel
+    execute = kernel
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"kernel: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -120,8 +129,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}

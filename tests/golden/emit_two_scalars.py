@@ -21,8 +21,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 # What the kernel takes and returns, in HBM: shapes and element types.
 INPUTS = {
@@ -37,56 +39,53 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def kernel(x, s, t):
     first = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.shared_hbm)
     second = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.shared_hbm)
     third = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.shared_hbm)
-    t1 = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t1, src=x)
-    t2 = nl.ndarray((32, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=s)
-    t3 = nl.ndarray((32, 1), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t3, src=t)
-    t4 = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
-    t5 = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
-    t6 = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
+    x_tile = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=x_tile, src=x)
+    s_tile = nl.ndarray((32, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=s_tile, src=s)
+    t_tile = nl.ndarray((32, 1), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=t_tile, src=t)
+    first_tile = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
+    second_tile = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
+    third_tile = nl.ndarray((32, 2, 7), dtype=nl.float32, buffer=nl.sbuf)
     nisa.tensor_scalar(
-        dst=t4,
-        data=t1,
+        dst=first_tile,
+        data=x_tile,
         op0=nl.subtract,
-        operand0=t2,
+        operand0=s_tile,
         reverse0=True,
         op1=nl.maximum,
-        operand1=t3,
+        operand1=t_tile,
         engine=nisa.engine.vector,
     )
     nisa.tensor_scalar(
-        dst=t5,
-        data=t1,
+        dst=second_tile,
+        data=x_tile,
         op0=nl.multiply,
         operand0=3.0,
         op1=nl.subtract,
-        operand1=t3,
+        operand1=t_tile,
         reverse1=True,
         engine=nisa.engine.vector,
     )
     nisa.tensor_scalar(
-        dst=t6,
-        data=t1,
+        dst=third_tile,
+        data=x_tile,
         op0=nl.multiply,
-        operand0=t2,
+        operand0=s_tile,
         op1=nl.add,
         operand1=-1.5,
         engine=nisa.engine.scalar,
     )
-    nisa.dma_copy(dst=first, src=t4)
-    nisa.dma_copy(dst=second, src=t5)
-    nisa.dma_copy(dst=third, src=t6)
+    nisa.dma_copy(dst=first, src=first_tile)
+    nisa.dma_copy(dst=second, src=second_tile)
+    nisa.dma_copy(dst=third, src=third_tile)
     return first, second, third
-
-
-if nki:
-    kernel = nki.jit(kernel)
 
 
 # What callers give and get: shapes, and element types as numpy and torch name them.
@@ -100,10 +99,6 @@ RESULTS = {
     "second": ((32, 2, 7), "float32"),
     "third": ((32, 2, 7), "float32"),
 }
-MISSING = (
-    "kernel: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_kernel(x, s, t, simulate=False):
@@ -111,18 +106,30 @@ def run_kernel(x, s, t, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "x": x,
         "s": s,
         "t": t,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(kernel) if simulate else kernel
+    execute = kernel
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"kernel: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -162,8 +169,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}

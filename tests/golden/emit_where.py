@@ -20,8 +20,10 @@ try:
     import nki
     import nki.isa as nisa
     import nki.language as nl
-except ModuleNotFoundError:  # without the vendor package this file can be read, but not run
-    nki = nisa = nl = None
+except ModuleNotFoundError as error:  # without the vendor package this file only can be read
+    from types import SimpleNamespace
+
+    nki, nisa, nl = SimpleNamespace(jit=lambda kernel: kernel, error=str(error)), None, None
 
 # What the kernel takes and returns, in HBM: shapes and element types.
 INPUTS = {
@@ -35,29 +37,26 @@ OUTPUTS = {
 }
 
 
+@nki.jit
 def kernel(c, a, b):
     mask = nl.ndarray((128, 50), dtype=nl.uint8, buffer=nl.shared_hbm)
     y = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.shared_hbm)
-    t1 = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t1, src=c)
-    t2 = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t2, src=a)
-    t3 = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.dma_copy(dst=t3, src=b)
+    c_tile = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=c_tile, src=c)
+    a_tile = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=a_tile, src=a)
+    b_tile = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.dma_copy(dst=b_tile, src=b)
     mask_sbuf = nl.ndarray((128, 50), dtype=nl.uint8, buffer=nl.sbuf)
     nisa.tensor_scalar(
-        dst=mask_sbuf, data=t1, op0=nl.greater, operand0=0.25, engine=nisa.engine.vector
+        dst=mask_sbuf, data=c_tile, op0=nl.greater, operand0=0.25, engine=nisa.engine.vector
     )
-    t5 = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
-    nisa.tensor_copy(dst=t5, src=t3, engine=nisa.engine.gpsimd)
-    nisa.tensor_copy_predicated(dst=t5, src=t2, predicate=mask_sbuf)
+    y_tile = nl.ndarray((128, 50), dtype=nl.float32, buffer=nl.sbuf)
+    nisa.tensor_copy(dst=y_tile, src=b_tile, engine=nisa.engine.gpsimd)
+    nisa.tensor_copy_predicated(dst=y_tile, src=a_tile, predicate=mask_sbuf)
     nisa.dma_copy(dst=mask, src=mask_sbuf)
-    nisa.dma_copy(dst=y, src=t5)
+    nisa.dma_copy(dst=y, src=y_tile)
     return mask, y
-
-
-if nki:
-    kernel = nki.jit(kernel)
 
 
 # What callers give and get: shapes, and element types as numpy and torch name them.
@@ -70,10 +69,6 @@ RESULTS = {
     "mask": ((128, 50), "uint8"),
     "y": ((128, 50), "float32"),
 }
-MISSING = (
-    "kernel: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
 
 
 def run_kernel(c, a, b, simulate=False):
@@ -81,18 +76,30 @@ def run_kernel(c, a, b, simulate=False):
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
     given = {
         "c": c,
         "a": a,
         "b": b,
     }
     arrays = {name: prepared(name, array) for name, array in given.items()}
-    execute = nki.simulate(kernel) if simulate else kernel
+    execute = kernel
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
+
+
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"kernel: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
 
 
 def prepared(name, array):
@@ -132,8 +139,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidInput, NotSupported
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
+from nkigen_lite.nki_ir.emit.hints import tile_name
 from nkigen_lite.nki_ir.emit.literals import Literals
 from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
@@ -58,7 +61,7 @@ class Body:
         returned: ids of the buffers that the kernel returns.
         parts: a line for each segment of the plan, for comments.
         comments: whether to name source lines where no segment says it.
-        addresses: byte in each partition where a tile begins, by the ``alloc`` op.
+        addresses: byte in each partition where each copy of a tile begins, by the ``alloc`` op.
     """
 
     def __init__(
@@ -69,7 +72,7 @@ class Body:
         returned: set[int],
         parts: Sequence[str] = (),
         comments: bool = True,
-        addresses: Mapping[Op, int] | None = None,
+        addresses: Mapping[Op, Sequence[int]] | None = None,
     ) -> None:
         self.names = names
         self.literals = literals
@@ -101,7 +104,10 @@ class Body:
 
     def alloc(self, op: Op) -> None:
         value = op.result
-        self.names.define(value)
+        hint = None
+        if _UNNAMED.fullmatch(value.name) and value.type.memory in ON_CHIP:
+            hint = tile_name(value, self.names.of, self.spelling.accesses)
+        self.names.define(value, hint)
         self.names.define_before(value, _oldest(value))
         self.rotations[id(value)] = 0, ()
         returned = id(value) in self.returned
@@ -123,24 +129,27 @@ class Body:
         self.lines += wrapped(call("nl.ndarray", items), self.level, f"{name} = ")
 
     def address(self, op: Op) -> Expr | None:
-        """``(0, byte)``; copies of a rotating buffer lie side by side and take turns in a loop.
+        """``(0, byte)``; the copies of a rotating buffer take turns in a loop.
 
         Raises:
-            InvalidInput: the address is not one that a tile on chip can have.
+            InvalidInput: the addresses are not ones that the tile can have.
         """
-        byte = self.addresses.get(op)
-        if byte is None:
+        starts = self.addresses.get(op)
+        if starts is None:
             return None
-        kind = op.result.type
-        if kind.memory not in ON_CHIP or byte < 0 or byte % kind.dtype.itemsize:
+        kind, copies = op.result.type, op.attrs["num_buffers"]
+        if kind.memory not in ON_CHIP or any(n < 0 or n % kind.dtype.itemsize for n in starts):
             raise InvalidInput(
-                f"emit_nki: address of %{op.result.name}, {kind}, is {byte} but must be a byte on "
-                f"chip, a multiple of {kind.dtype.itemsize}"
+                f"emit_nki: address of %{op.result.name}, {kind}, is {_listed(starts)} but must be "
+                f"a byte on chip, a multiple of {kind.dtype.itemsize}"
             )
-        copies = op.attrs["num_buffers"]
+        if len(starts) != copies:
+            raise InvalidInput(
+                f"emit_nki: %{op.result.name} has {len(starts)} addresses but {copies} copies"
+            )
         if copies == 1 or not self.loops or self.loops[-1] is None or _is_rotated(op.result):
-            return Expr(f"(0, {byte})")
-        return Expr(f"(0, {byte} + {self.loops[-1]} % {copies} * {kind.partition_bytes})")
+            return Expr(f"(0, {starts[0]})")
+        return Expr(f"(0, {_byte_of(starts, f'{self.loops[-1]} % {copies}')})")
 
     def rotate(self, op: Op) -> None:
         """A new tile under the buffer's name; those before it keep names as well."""
@@ -154,11 +163,12 @@ class Body:
             self.lines.append("    " * self.level + f"{names[by]} = {names[by - 1]}")
         address = self.address(alloc)
         if address is not None:
+            starts = self.addresses[alloc]
             taken = " + ".join([*(_times(index, n) for index, n in terms), f"{turns + 1}"])
-            copies = alloc.attrs["num_buffers"]
-            turn = f"({taken}) % {copies}" if terms else f"{(turns + 1) % copies}"
-            size = buffer.type.partition_bytes
-            address = Expr(f"(0, {self.addresses[alloc]} + {turn} * {size})")
+            if terms:
+                address = Expr(f"(0, {_byte_of(starts, f'({taken}) % {len(starts)}')})")
+            else:
+                address = Expr(f"(0, {starts[(turns + 1) % len(starts)]})")
         self.buffer(buffer, _BUFFERS[alloc.attrs["memory"]], address)
 
     # --- regions --------------------------------------------------------------------------------
@@ -312,6 +322,7 @@ class Body:
         return known
 
 
+_UNNAMED = re.compile(rf"{NKI.prefix}\d+")  # what the builder calls values without a name
 _SILENT = ("dealloc", "fori_loop", "dynamic_loop", "while_loop", "if_else")
 _STATEMENTS: dict[str, Callable[[Body, Op], None]] = {
     "alloc": Body.alloc,
@@ -341,6 +352,21 @@ def _rotations(graph: Graph) -> Counter[int]:
             for body, trips in regions_of(op):
                 found.update({buffer: trips * n for buffer, n in _rotations(body).items()})
     return found
+
+
+def _byte_of(starts: Sequence[int], turn: str) -> str:
+    """The byte at which the copy number ``turn`` begins, as an expression."""
+    steps = {later - before for before, later in pairwise(starts)}
+    if len(steps) != 1:
+        return f"{tuple(starts)}[{turn}]"
+    (step,) = steps
+    if starts[0] == 0:
+        return f"{turn} * {step}"
+    return f"{starts[0]} {'-' if step < 0 else '+'} {turn} * {abs(step)}"
+
+
+def _listed(starts: Sequence[int]) -> str:
+    return ", ".join(map(str, starts))
 
 
 def _times(index: str, factor: int) -> str:

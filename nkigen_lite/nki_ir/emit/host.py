@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import zlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from textwrap import wrap
 from typing import Any
 
@@ -18,6 +18,11 @@ Spec = tuple[tuple[int, ...], str]
 
 EMBEDDED_MAX = 32 * 1024
 """Bytes of compressed constants that a file carries itself; larger ones stay in constants.npz."""
+
+HOST_USES = frozenset(
+    {"simulate", "isinstance", "iter", "len", "map", "next", "tuple", "ModuleNotFoundError"}
+)
+"""Names that ``run_<kernel>`` uses beside those of the module, which no argument can have."""
 
 _PACKED_WIDTH = 84  # characters of packed data in a line
 _NARROW = ("bfloat16", "float8_e4m3", "float8_e4m3fn", "float8_e5m2")
@@ -36,6 +41,7 @@ class Host:
         no_reference: why there is none.
         tolerances: by result, how far it may be from the reference: of the largest magnitude, or
             absolute for integers.
+        parameters: of the reference: what it calls the arguments, in their order.
     """
 
     arguments: Mapping[str, Spec]
@@ -44,6 +50,16 @@ class Host:
     reference: tuple[str, ...] = ()
     no_reference: str = "no numpy function is known"
     tolerances: Mapping[str, float] = field(default_factory=dict)
+    parameters: tuple[str, ...] = ()
+
+    def renamed(self, names: Mapping[str, str]) -> Host:
+        """The same with arguments and constants by other names; the reference keeps its own."""
+        return replace(
+            self,
+            arguments={names.get(n, n): spec for n, spec in self.arguments.items()},
+            constants={names.get(n, n): array for n, array in self.constants.items()},
+            parameters=tuple(self.arguments),
+        )
 
     def packed(self) -> dict[str, bytes] | None:
         """The constants as compressed bytes, or None if those are too many for a source file."""
@@ -85,15 +101,17 @@ def host_text(kernel: str, host: Host) -> str:
 def _parts(kernel: str, host: Host) -> Iterator[str]:
     yield "".join(_data(host))
     yield _run(kernel, host)
+    yield templates.MISSING
     yield templates.CHECKS
     if host.constants:
         yield templates.STORED_CONSTANTS if host.packed() is None else templates.CONSTANTS
+        yield templates.BOUND
         yield templates.OF_KIND
     if host.reference:
         yield _reference(host)
         yield templates.AGREES
     yield templates.RANDOM
-    yield templates.MAIN_BEGINNING + _comparison(host)
+    yield templates.MAIN_BEGINNING + _execution(kernel, host)
     yield templates.MAIN_END
 
 
@@ -107,7 +125,6 @@ def _data(host: Host) -> Iterator[str]:
         yield "".join(["TOLERANCES = {\n", *entries, "}\n"])
     if host.constants:
         yield from _constants(host)
-    yield templates.MISSING
 
 
 def _constants(host: Host) -> Iterator[str]:
@@ -139,7 +156,7 @@ def _run(kernel: str, host: Host) -> str:
 
 
 def _reference(host: Host) -> str:
-    head = wrapped(call("reference", [Expr(name) for name in host.arguments]), 0, "def ", ":")
+    head = wrapped(call("reference", [Expr(name) for name in host.parameters]), 0, "def ", ":")
     return "\n".join(
         [
             *head,
@@ -152,8 +169,13 @@ def _reference(host: Host) -> str:
     )
 
 
-def _comparison(host: Host) -> str:
+def _execution(kernel: str, host: Host) -> str:
+    """The rest of the main program: run, say so, compare."""
+    given = [Expr("**given"), Expr("simulate=simulate")]
+    before = "made = " if host.reference else ""
+    lines = wrapped(call(f"run_{kernel}", given), 1, before)
+    lines += wrapped(call("print", [Expr(f'f"{kernel}: ran {{where}}"')]), 1)
     if host.reference:
-        return templates.MAIN_COMPARES
-    said = wrapped(call("print", [Expr(f'"not compared with numpy: {host.no_reference}"')]), 1)
-    return templates.MAIN_ONLY_RUNS + "\n".join([*said, "    return 0\n"])
+        return "\n".join([*lines, templates.MAIN_COMPARES])
+    lines += wrapped(call("print", [Expr(f'"not compared with numpy: {host.no_reference}"')]), 1)
+    return "\n".join([*lines, "    return 0\n"])

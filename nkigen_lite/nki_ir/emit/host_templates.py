@@ -1,19 +1,23 @@
 """Source text of the host part of an emitted file; ``KERNEL`` stands for the kernel's name."""
 
-MISSING = """\
-MISSING = (
-    "KERNEL: the package nki is not installed. It comes with the AWS Neuron SDK: "
-    "follow the SDK's setup guide to add the vendor's package index, then run: pip install nki"
-)
-"""
+MISSING = '''\
+def missing():
+    """What to do where the vendor package is not there."""
+    return (
+        f"KERNEL: {nki.error}. "
+        "Kernels need the package nki of the AWS Neuron SDK, 0.4 to 0.6 (nki 0.0.1 on PyPI is an "
+        "empty placeholder): follow the setup guide of the SDK to add its package index, then run: "
+        'pip install "nki>=0.4,<0.7"'
+    )
+'''
 
 RUN_BEGINNING = '''\
     """The kernel on numpy or torch arrays: one result, or a tuple in the order of RESULTS.
 
     With simulate it runs on the vendor's CPU simulator, else on the device.
     """
-    if nki is None:
-        raise ModuleNotFoundError(MISSING)
+    if nl is None:
+        raise ModuleNotFoundError(missing())
 '''
 
 RUN_CONSTANTS = """\
@@ -21,7 +25,9 @@ RUN_CONSTANTS = """\
 """
 
 RUN_END = """\
-    execute = nki.simulate(KERNEL) if simulate else KERNEL
+    execute = KERNEL
+    if simulate:
+        execute = nki.simulate(execute)
     made = execute(*[arrays[name] for name in INPUTS])
     results = tuple(map(finished, RESULTS, made if isinstance(made, tuple) else (made,)))
     return results[0] if len(results) == 1 else results
@@ -52,36 +58,44 @@ def finished(name, array):
 '''
 
 CONSTANTS = '''\
-def bound_constants(like):
-    """Arrays that the function brought along, of the kind of like: numpy's or torch's."""
-    arrays = {}
+def constants():
+    """Arrays that the function brought along, unpacked."""
     for name, packed in PACKED.items():
-        shape, dtype = INPUTS[name]
-        flat = np.frombuffer(zlib.decompress(base64.b64decode("".join(packed))), dtype)
-        arrays[name] = flat.reshape(shape)
-    return {name: of_kind(array, like) for name, array in arrays.items()}
+        flat = np.frombuffer(zlib.decompress(base64.b64decode("".join(packed))), INPUTS[name][1])
+        yield name, flat.reshape(INPUTS[name][0])
 '''
 
 STORED_CONSTANTS = '''\
-def bound_constants(like):
-    """Arrays that the function brought along, of the kind of like: numpy's or torch's."""
+def constants():
+    """Arrays that the function brought along, from the file."""
     with np.load(Path(__file__).parent / "constants.npz") as stored:
-        arrays = {name: stored[name].astype(INPUTS[name][1]) for name in STORED}
-    arrays = {name: array.reshape(INPUTS[name][0]) for name, array in arrays.items()}
-    return {name: of_kind(array, like) for name, array in arrays.items()}
+        for name in STORED:
+            yield name, stored[name].astype(INPUTS[name][1]).reshape(INPUTS[name][0])
+'''
+
+BOUND = '''\
+BOUND = {}
+
+
+def bound_constants(like):
+    """The constants beside an argument: numpy arrays, or tensors on its device; made once."""
+    device = None if like is None or isinstance(like, np.ndarray) else like.device
+    if device not in BOUND:
+        BOUND[device] = {name: of_kind(array, device) for name, array in constants()}
+    return BOUND[device]
 '''
 
 OF_KIND = '''\
-def of_kind(array, like):
-    """A numpy array as it is, or as a torch tensor beside another one."""
-    if like is None or isinstance(like, np.ndarray):
+def of_kind(array, device):
+    """A numpy array as it is, or as a torch tensor on a device."""
+    if device is None:
         return array
     import torch
 
     dtype = getattr(torch, str(array.dtype))
     bits = {1: np.int8, 2: np.int16}.get(array.itemsize)  # torch takes no narrow floats of numpy's
     tensor = torch.from_numpy(array.copy() if bits is None else array.view(bits).copy())
-    return (tensor if bits is None else tensor.view(dtype)).to(like.device)
+    return (tensor if bits is None else tensor.view(dtype)).to(device)
 '''
 
 RANDOM = '''\
@@ -113,8 +127,8 @@ def main(options):
 
     Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
     """
-    if nki is None:
-        print(MISSING, file=sys.stderr)
+    if nl is None:
+        print(missing(), file=sys.stderr)
         return 2
     rng = np.random.default_rng(0)
     given = {name: random_array(rng, *spec) for name, spec in ARGUMENTS.items()}
@@ -123,17 +137,10 @@ def main(options):
 '''
 
 MAIN_COMPARES = """\
-    made = run_KERNEL(**given, simulate=simulate)
-    print(f"KERNEL: ran {where}")
     made = made if isinstance(made, tuple) else (made,)
     with np.errstate(all="ignore"):
-        wanted = reference(**given)
+        wanted = reference(*given.values())
     return 0 if all([*map(agrees, RESULTS, made, wanted)]) else 1
-"""
-
-MAIN_ONLY_RUNS = """\
-    run_KERNEL(**given, simulate=simulate)
-    print(f"KERNEL: ran {where}")
 """
 
 MAIN_END = """\

@@ -7,7 +7,9 @@ publishes no signatures of ``nki.compiler.kernel_builder``; the calls are those 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from nkigen_lite.core.dtypes import DType
@@ -40,7 +42,7 @@ _MIRRORED = {
     "less": "greater",
     "less_equal": "greater_equal",
 }
-_ORDERED = frozenset({"power"})
+_ORDERED = frozenset({"power", "subtract"})
 
 
 class Tracing(Protocol):
@@ -71,12 +73,32 @@ class Tracing(Protocol):
         """The rows of a table in HBM whose numbers a tile of shape (P, 1) holds."""
         ...
 
+    def block_at(self, op: Op, table: Value, where: Value, size: int) -> Any:
+        """``size`` rows of a table in HBM from an offset on, a register or a tile of one number."""
+        ...
+
+    def register(self, value: Value) -> Any:
+        """The tile of one number that stands for a register."""
+        ...
+
+    def loaded(self, tile: Any) -> Any:
+        """What a tile of one number holds, as a value of the Kernel Builder."""
+        ...
+
+    def groups(self, ranks: Sequence[Sequence[int]]) -> Any:
+        """Groups of ranks, as an object of the vendor's compiler."""
+        ...
+
+    def dimension(self, number: int) -> Any:
+        """The dimension that a collective joins or splits, as an object of the same."""
+        ...
+
     def index(self, value: Value) -> int:
         """The present value of a loop's index."""
         ...
 
-    def scratch(self, like: Value, dtype: DType) -> Any:
-        """A new tile in SBUF of a value's shape; the op that asks for it must release it."""
+    def scratch(self, shape: Sequence[int], dtype: DType) -> Any:
+        """A new tile in SBUF; the op that asks for it must release it."""
         ...
 
     def release(self, tile: Any) -> None:
@@ -90,6 +112,11 @@ class Tracing(Protocol):
 
 KbTemplate = Callable[[Op, Tracing], None]
 KbArgument = Callable[[Op, Tracing], Any]
+ScalarStep = tuple[Any, Any]
+"""An operation and its operand, a number or a column; or an activation function and None."""
+
+UNARY = ("abs", "rsqrt")
+"""Steps of tensor_scalar that take no operand: in the Kernel Builder, activations."""
 
 LEFT_OUT = object()
 """What an argument maker returns to leave its keyword out."""
@@ -106,20 +133,19 @@ def kb(function: str, **arguments: KbArgument) -> KbTemplate:
     return call
 
 
-def unknown(why: str) -> KbTemplate:
-    """An op for which no call of the Kernel Builder is known."""
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """An op that no known calls of the Kernel Builder amount to, and why."""
 
-    def refuse(op: Op, tracing: Tracing) -> None:
-        raise NotSupported(f"emit_to_kb: {op.opcode}: {why}")
+    why: str
 
-    return refuse
+    def __call__(self, op: Op, tracing: Tracing) -> None:
+        raise NotSupported(f"emit_to_kb: {op.opcode}: {self.why}")
 
 
 NO_CALL = "no call of the Kernel Builder is known for it"
-NOT_ALL_KEYWORDS = "the keywords of its call are not all known"
-NATIVE_GROUPS = "its groups of ranks are objects that only the vendor's compiler makes"
-REGISTERS = "the Kernel Builder's registers are values, which nothing writes again"
-ONE_OFFSET = "how a block of rows is found from one offset is not known"
+CARRIED = "how the Kernel Builder's loop carries values is not known"
+NOT_UNROLLED = "the Kernel Builder unrolls loops, which needs a known number of trips"
 
 
 def only(template: KbTemplate, **attrs: Any) -> KbTemplate:
@@ -221,7 +247,7 @@ def copy(op: Op, tracing: Tracing) -> None:
     dst, src = op.inputs
     if dst.type.dtype is DType.BOOL and src.type.dtype is not DType.BOOL:
         differs = tracing.isa.arith_op.IsNE
-        _in_f32(op, tracing, lambda to, of: _scalar_calls(tracing, to, of, [(differs, 0.0)]))
+        _in_f32(op, tracing, lambda to, of: scalar_calls(tracing, to, of, [(differs, 0.0)]))
     else:
         tracing.isa.tensor_copy(dst=tracing.tile(dst), src=tracing.tile(src))
 
@@ -250,56 +276,89 @@ def accumulates(op: Op, tracing: Tracing) -> bool:
 
 def tensor_scalar(op: Op, tracing: Tracing) -> None:
     """(x op0 s0) op1 s1, in float32 tiles: others go through scratch tiles."""
-    waiting = [tracing.column(value) for value in op.inputs[2:]]
-    steps: list[tuple[Any, Any]] = []
-    for number in (0, 1):
-        if op.attrs[f"op{number}"] is not None:
-            enum_member(op, tracing, "arith_op", op.attrs[f"op{number}"], ARITH_OPS)
+    steps = scalar_steps(op, tracing, op.inputs[2:])
+    _in_f32(op, tracing, lambda to, of: scalar_calls(tracing, to, of, steps))
+
+
+def scalar_steps(
+    op: Op, tracing: Tracing, columns: Sequence[Value], numbers: Sequence[int] = (0, 1)
+) -> list[ScalarStep]:
+    """The steps ``op0`` and, if there is one, ``op1``, with numbers or columns as operands."""
+    waiting = [tracing.column(value) for value in columns]
+    steps: list[ScalarStep] = []
+    for number in numbers:
+        name = op.attrs[f"op{number}"]
+        if name in UNARY:
+            steps.append((getattr(tracing.isa.activation_function, name), None))
+        elif name is not None:
             imm = op.attrs[f"imm{number}"]
             steps += _step(op, tracing, number, waiting.pop(0) if imm is None else imm)
-    _in_f32(op, tracing, lambda to, of: _scalar_calls(tracing, to, of, steps))
+    return steps
 
 
-def _step(op: Op, tracing: Tracing, number: int, operand: Any) -> list[tuple[Any, Any]]:
+def _step(op: Op, tracing: Tracing, number: int, operand: Any) -> list[ScalarStep]:
     """One step as (operation, operand) pairs; ``s - x`` is ``x * -1 + s``."""
     name, isa = op.attrs[f"op{number}"], tracing.isa
-    if op.attrs[f"reverse{number}"]:
+    if op.attrs.get(f"reverse{number}"):
         if name == "subtract":
             return [(isa.arith_op.Multiply, -1.0), (isa.arith_op.Add, operand)]
-        name = _other_way_round(op, name)
+        name = other_way_round(op, name)
+    if name == "abs_max" and isinstance(operand, float):
+        return [(isa.activation_function.abs, None), (isa.arith_op.Max, abs(operand))]
     return [(enum_member(op, tracing, "arith_op", name, ARITH_OPS), operand)]
 
 
-def _other_way_round(op: Op, name: str) -> str:
+def other_way_round(op: Op, name: str) -> str:
     """The function that is ``name`` with its operands changed."""
     if name in _ORDERED:
         raise NotSupported(f"emit_to_kb: {op.opcode}: no call is known for a reversed {name}")
     return _MIRRORED.get(name, name)
 
 
-def _scalar_calls(tracing: Tracing, dst: Any, src: Any, steps: list[tuple[Any, Any]]) -> None:
-    """The steps one after the other, two in a call."""
-    for start in range(0, len(steps), 2):
-        given: dict[str, Any] = {}
-        for number, (operation, operand) in enumerate(steps[start : start + 2]):
-            given |= {f"op{number}": operation, f"operand{number}": operand}
-        tracing.isa.tensor_scalar_arith(dst=dst, src=dst if start else src, **given)
+def scalar_calls(tracing: Tracing, dst: Any, src: Any, steps: Sequence[ScalarStep]) -> None:
+    """The steps one after the other on float32 tiles, two in a call unless one is an activation."""
+    waiting = list(steps)
+    while waiting:
+        operation, operand = waiting.pop(0)
+        if operand is None:
+            tracing.isa.activation(dst=dst, src=src, bias=0.0, scale=1.0, op=operation)
+        else:
+            more = {}
+            if waiting and waiting[0][1] is not None:
+                more = dict(zip(("op1", "operand1"), waiting.pop(0), strict=True))
+            tracing.isa.tensor_scalar_arith(
+                dst=dst, src=src, op0=operation, operand0=operand, **more
+            )
+        src = dst
+
+
+@contextmanager
+def temporaries(tracing: Tracing) -> Iterator[Callable[[Sequence[int], DType], Any]]:
+    """Within the block, makes scratch tiles that are released at its end."""
+    made: list[Any] = []
+
+    def new(shape: Sequence[int], dtype: DType) -> Any:
+        made.append(tracing.scratch(shape, dtype))
+        return made[-1]
+
+    yield new
+    for tile in made:
+        tracing.release(tile)
 
 
 def _in_f32(op: Op, tracing: Tracing, call: Callable[[Any, Any], None]) -> None:
     """``call(dst, src)`` on float32 tiles; others are copied from and to scratch tiles."""
     dst, src = op.inputs[:2]
-    made = [tracing.scratch(v, DType.F32) for v in (dst, src) if v.type.dtype is not DType.F32]
-    tiles = iter(made)
-    target = tracing.tile(dst) if dst.type.dtype is DType.F32 else next(tiles)
-    source = tracing.tile(src) if src.type.dtype is DType.F32 else next(tiles)
-    if src.type.dtype is not DType.F32:
-        tracing.isa.tensor_copy(dst=source, src=tracing.tile(src))
-    call(target, source)
-    if dst.type.dtype is not DType.F32:
-        tracing.isa.tensor_copy(dst=tracing.tile(dst), src=target)
-    for scratch in made:
-        tracing.release(scratch)
+    with temporaries(tracing) as new:
+        tiles = [
+            tracing.tile(v) if v.type.dtype is DType.F32 else new(v.type.shape, DType.F32)
+            for v in (dst, src)
+        ]
+        if src.type.dtype is not DType.F32:
+            tracing.isa.tensor_copy(dst=tiles[1], src=tracing.tile(src))
+        call(*tiles)
+        if dst.type.dtype is not DType.F32:
+            tracing.isa.tensor_copy(dst=tracing.tile(dst), src=tiles[0])
 
 
 def scalar_tensor_tensor(op: Op, tracing: Tracing) -> None:
@@ -309,13 +368,13 @@ def scalar_tensor_tensor(op: Op, tracing: Tracing) -> None:
     scalar = tracing.column(op.inputs[3]) if imm is None else imm
     negated = op.attrs["reverse1"] and second == "subtract"
     if op.attrs["reverse1"] and not negated:
-        second = _other_way_round(op, second)
+        second = other_way_round(op, second)
     steps = _step(op, tracing, 0, scalar)
     between = None
     if len(steps) > 1:
-        between = tracing.scratch(op.inputs[1], DType.F32)
+        between = tracing.scratch(op.inputs[1].type.shape, DType.F32)
         tracing.isa.tensor_copy(dst=between, src=x)
-        _scalar_calls(tracing, between, between, steps[:-1])
+        scalar_calls(tracing, between, between, steps[:-1])
     first, operand = steps[-1]
     tracing.isa.scalar_tensor_tensor_arith(
         dst=dst,

@@ -39,7 +39,7 @@ class Names:
 
     def define(self, value: Value, wanted: str | None = None) -> str:
         """Give the value a name: ``wanted`` or its own, with a number if that is taken."""
-        base = identifier(wanted or self.readable(value.name))
+        base = identifier(wanted or readable(value.name, self.shown))
         if value.type.memory in ON_CHIP and base in self.in_hbm:
             base += f"_{value.type.memory}"  # the copy on chip of a tensor in HBM
         name = self.fresh(base)
@@ -64,11 +64,12 @@ class Names:
         self.scopes[-1].add(name)
         return name
 
-    def readable(self, name: str) -> str:
-        """The name with the longest beginning that people have a name for replaced."""
-        parts = name.split("_")
-        for count in range(len(parts), 0, -1):
-            beginning = "_".join(parts[:count])
-            if beginning in self.shown:
-                return self.shown[beginning] + name[len(beginning) :]
-        return name
+
+def readable(name: str, shown: Mapping[str, str]) -> str:
+    """The name with the longest beginning that people have a name for replaced."""
+    parts = name.split("_")
+    for count in range(len(parts), 0, -1):
+        beginning = "_".join(parts[:count])
+        if beginning in shown:
+            return shown[beginning] + name[len(beginning) :]
+    return name

@@ -14,8 +14,8 @@ from nkigen_lite.core.dtypes import Array, DType
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ACTIVATIONS
 from nkigen_lite.core.registry import Attr, Attrs, Types
-from nkigen_lite.errors import InvalidOp, NotSupported
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.errors import InvalidOp
+from nkigen_lite.nki_ir.emit import kb_composed
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -108,17 +108,6 @@ def _scale(op: Op, spelling: Spelling) -> Expr | None:
     return None if scale == 1.0 else Expr(number_text(scale))
 
 
-def _kb_activation(template: kb.KbTemplate) -> kb.KbTemplate:
-    """Scales that are numbers, and biases that are operands, are known to be taken."""
-
-    def call(op: Op, tracing: kb.Tracing) -> None:
-        if op.attrs["scale"] is None:
-            raise NotSupported(f"emit_to_kb: {op.opcode}: a scale per partition is not known")
-        template(op, tracing)
-
-    return kb.only(call, bias=0.0)
-
-
 def _version(op: Op) -> int:
     """A bias that is a number came with trn2."""
     return TRN2 if op.attrs["bias"] else TRN1
@@ -151,16 +140,7 @@ compute(
         bias=_bias(2),
         scale=_scale,
     ),
-    kb=_kb_activation(
-        kb.kb(
-            "activation",
-            dst=kb.tile(0),
-            src=kb.tile(1),
-            bias=kb.column(2, default=0.0),
-            scale=kb.attribute("scale"),
-            op=kb.member("activation_function", "op"),
-        )
-    ),
+    kb=kb_composed.activation,
 )
 
 
@@ -206,19 +186,7 @@ compute(
         bias=_bias(3),
         scale=_scale,
     ),
-    kb=_kb_activation(
-        kb.kb(
-            "activation",
-            dst=kb.tile(0),
-            src=kb.tile(2),
-            bias=kb.column(3, default=0.0),
-            scale=kb.attribute("scale"),
-            op=kb.member("activation_function", "op"),
-            reduce_res=kb.column(1),
-            reduce_op=kb.constant("activation_reduce_op", "Add"),
-            reduce_cmd=kb.constant("reduce_cmd", "ResetReduce"),
-        )
-    ),
+    kb=kb_composed.activation_reduce,
 )
 
 
@@ -262,5 +230,5 @@ compute(
         reduce_res=column(1),
         reduce_cmd=lambda op, spelling: Expr("nisa.reduce_cmd.reduce"),
     ),
-    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
+    kb=kb_composed.activation_accumulate,
 )

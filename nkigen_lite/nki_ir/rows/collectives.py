@@ -109,6 +109,24 @@ def _dim_text(op: Op, spelling: Spelling) -> Expr:
     return Expr(str(op.attrs["dim"]))
 
 
+def _kb_call(name: str, *, reduces: bool = False, along: bool = True) -> kb.KbTemplate:
+    """The Kernel Builder's collective of the same name.
+
+    For reductions nkipy's only operation is Add; of reduce_scatter no call is on record, its
+    keywords are those that all_reduce and all_gather have.
+    """
+    arguments: dict[str, kb.KbArgument] = {
+        "dsts": lambda op, tracing: [tracing.tile(op.inputs[0])],
+        "srcs": lambda op, tracing: [tracing.tile(op.inputs[1])],
+        "replica_group": lambda op, tracing: tracing.groups(op.attrs["replica_groups"]),
+    }
+    if along:
+        arguments["cc_dim"] = lambda op, tracing: tracing.dimension(op.attrs["dim"])
+    if reduces:
+        arguments["reduce_op"] = kb.member("dma_compute_reduce_op", "op", {"add": "Add"})
+    return kb.kb(name, **arguments)
+
+
 Exchange = Callable[..., list[Array]]
 
 _GROUPS = Attr("replica_groups", tuple, doc="ranks that exchange with each other")
@@ -124,6 +142,7 @@ def _collective(
     attrs: tuple[Attr, ...],
     *,
     memory: tuple[Any, ...] = (DMA_SIDE,),
+    kb_call: kb.KbTemplate = kb.Unknown(kb.NO_CALL),  # noqa: B008  (a frozen record)
     **arguments: Argument,
 ) -> None:
     """Define an op in which all ranks meet; operands are dst and src."""
@@ -139,7 +158,7 @@ def _collective(
         engines=(COLLECTIVE,),
         arity=(2, 2),
         memory=memory,
-        kb=kb.unknown(kb.NATIVE_GROUPS),
+        kb=kb_call,
         attrs=attrs,
         effects=("write 0", "read 0"),
         exchange=exchange,
@@ -181,6 +200,7 @@ _collective(
     _check_all_reduce,
     _all_reduce,
     (_GROUPS, _OP),
+    kb_call=_kb_call("all_reduce", reduces=True, along=False),
     replica_group=_group_text,
     op=token("op"),
 )
@@ -209,6 +229,7 @@ _collective(
     _check_all_gather,
     _all_gather,
     (_GROUPS, _DIM),
+    kb_call=_kb_call("all_gather"),
     replica_group=_group_text,
     collective_dim=_dim_text,
 )
@@ -240,6 +261,7 @@ _collective(
     _check_reduce_scatter,
     _reduce_scatter,
     (_GROUPS, _DIM, _OP),
+    kb_call=_kb_call("reduce_scatter", reduces=True),
     replica_group=_group_text,
     collective_dim=_dim_text,
     op=token("op"),
@@ -273,6 +295,7 @@ _collective(
     _all_to_all,
     (_GROUPS, _DIM),
     memory=(ONLY_HBM,),
+    kb_call=_kb_call("all_to_all"),
     replica_group=_group_text,
     collective_dim=_dim_text,
 )
@@ -317,6 +340,6 @@ NKI.define(
         infer=lambda types, attrs: (REGISTER,),
         evaluate=None,
         effects=("alloc",),
-        kb=kb.unknown(kb.NO_CALL),
+        kb=kb.Unknown(kb.NO_CALL),
     )
 )

@@ -11,7 +11,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC, BITWISE, REDUCTIONS, SHIFTS
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp, NotSupported
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit import kb, kb_composed
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
     flag,
@@ -205,16 +205,7 @@ compute(
         negate=flag("negate"),
         keepdims=_keepdims,
     ),
-    kb=kb.only(
-        kb.kb(
-            "tensor_reduce_arith",
-            dst=kb.tile(0),
-            src=kb.tile(1),
-            op=kb.member("arith_op", "op", kb.ARITH_OPS),
-            num_r_dim=kb.attribute("num_r_dim"),
-        ),
-        negate=False,
-    ),
+    kb=kb_composed.tensor_reduce,
 )
 
 

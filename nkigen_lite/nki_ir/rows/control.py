@@ -7,7 +7,7 @@ its regions run. Registers cost nothing there: no price is published.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit import kb, kb_registers
 from nkigen_lite.nki_ir.emit.calls import Spelling, Template, nisa, operand
 from nkigen_lite.nki_ir.emit.text import Expr
 from nkigen_lite.nki_ir.rows.table import (
@@ -29,8 +29,6 @@ from nkigen_lite.nki_ir.rows.table import (
     written_operands,
 )
 from nkigen_lite.nki_ir.types import INDEX, REGISTER
-
-_NO_REGISTERS = kb.unknown(kb.REGISTERS)
 
 # --- registers -----------------------------------------------------------------------------------
 
@@ -49,7 +47,6 @@ NKI.define(
         evaluate=None,
         attrs=(Attr("value", int, None),),
         effects=("alloc",),
-        kb=_NO_REGISTERS,
     )
 )
 
@@ -85,6 +82,7 @@ def _register_op(
     evaluate: Callable[..., Array],
     memory: Any,
     nki: Template,
+    kb_call: kb.KbTemplate,
     *,
     least: int = 2,
     attrs: tuple[Attr, ...] = (),
@@ -107,7 +105,7 @@ def _register_op(
             effects=("write 0",),
             memory=memory,
             nki=nki,
-            kb=_NO_REGISTERS,
+            kb=kb_call,
         )
     )
 
@@ -119,6 +117,7 @@ _register_op(
     _move,
     (ONLY_REG,),
     nisa("register_move", dst=operand(0), src=_moved),
+    kb_registers.move,
     least=1,
     attrs=(Attr("value", int, None),),
 )
@@ -129,6 +128,7 @@ _register_op(
     lambda dst, src: src.reshape(dst.shape),
     (ONLY_REG, DMA_SIDE),
     nisa("register_load", dst=operand(0), src=operand(1)),
+    kb_registers.load,
 )
 _register_op(
     "register_store",
@@ -137,6 +137,7 @@ _register_op(
     lambda dst, src: src.reshape(dst.shape),
     (DMA_SIDE, ONLY_REG),
     nisa("register_store", dst=operand(0), src=operand(1)),
+    kb_registers.store,
 )
 
 # --- regions -------------------------------------------------------------------------------------
@@ -157,17 +158,39 @@ def _loop(types: Types, attrs: Attrs) -> tuple[Any, ...]:
     return ()
 
 
-NKI.define(
-    TileOpDef(
-        name="fori_loop",
-        summary="Run the body for index 0, step, 2 * step, … below extent.",
-        arity=(0, 0),
-        infer=_loop,
-        evaluate=None,
-        attrs=(Attr("extent", int), Attr("step", int, 1), Attr("body", Graph)),
-        effects=("region",),
-        trips=lambda op: {"body": -(-op.attrs["extent"] // op.attrs["step"])},
+def _region_op(
+    name: str,
+    summary: str,
+    infer: Callable[[Types, Attrs], tuple[Any, ...]],
+    attrs: tuple[Attr, ...],
+    trips: Callable[[Op], Mapping[str, int]],
+    **given: Any,
+) -> None:
+    """Define an op that runs regions; ``trips`` says how often, for all that is known."""
+    NKI.define(
+        TileOpDef(
+            name=name,
+            summary=summary,
+            infer=infer,
+            evaluate=None,
+            attrs=attrs,
+            effects=("region",),
+            trips=trips,
+            **given,
+        )
     )
+
+
+# What a register decides.
+_AT_RUN_TIME: dict[str, Any] = {"arity": (1, 1), "memory": (ONLY_REG,)}
+
+_region_op(
+    "fori_loop",
+    "Run the body for index 0, step, 2 * step, … below extent.",
+    _loop,
+    (Attr("extent", int), Attr("step", int, 1), Attr("body", Graph)),
+    lambda op: {"body": -(-op.attrs["extent"] // op.attrs["step"])},
+    arity=(0, 0),
 )
 
 
@@ -194,20 +217,15 @@ def _dynamic_loop(types: Types, attrs: Attrs) -> tuple[Any, ...]:
     return ()
 
 
-NKI.define(
-    TileOpDef(
-        name="dynamic_loop",
-        summary="Run the body with a register that holds 0, step, 2 * step, … below what the "
-        "operand held at first.",
-        arity=(1, 1),
-        infer=_dynamic_loop,
-        evaluate=None,
-        attrs=(Attr("step", int, 1), _EXPECTED, Attr("body", Graph)),
-        effects=("region",),
-        memory=(ONLY_REG,),
-        trips=lambda op: {"body": op.attrs["expected_trips"]},
-        kb=_NO_REGISTERS,
-    )
+_region_op(
+    "dynamic_loop",
+    "Run the body with a register that holds 0, step, 2 * step, … below what the operand held at "
+    "first.",
+    _dynamic_loop,
+    (Attr("step", int, 1), _EXPECTED, Attr("body", Graph)),
+    lambda op: {"body": op.attrs["expected_trips"]},
+    kb=kb.Unknown(kb.NOT_UNROLLED),
+    **_AT_RUN_TIME,
 )
 
 
@@ -218,23 +236,18 @@ def _while_loop(types: Types, attrs: Attrs) -> tuple[Any, ...]:
     return ()
 
 
-NKI.define(
-    TileOpDef(
-        name="while_loop",
-        summary="Run the body, which changes the register, as long as that does not hold zero.",
-        arity=(1, 1),
-        infer=_while_loop,
-        evaluate=None,
-        attrs=(
-            _EXPECTED,
-            Attr("most_trips", int, 1 << 20, "after which the interpreter gives up"),
-            Attr("body", Graph),
-        ),
-        effects=("region",),
-        memory=(ONLY_REG,),
-        trips=lambda op: {"body": op.attrs["expected_trips"]},
-        kb=_NO_REGISTERS,
-    )
+_region_op(
+    "while_loop",
+    "Run the body, which changes the register, as long as that does not hold zero.",
+    _while_loop,
+    (
+        _EXPECTED,
+        Attr("most_trips", int, 1 << 20, "after which the interpreter gives up"),
+        Attr("body", Graph),
+    ),
+    lambda op: {"body": op.attrs["expected_trips"]},
+    kb=kb.Unknown(kb.CARRIED),
+    **_AT_RUN_TIME,
 )
 
 
@@ -246,18 +259,12 @@ def _if_else(types: Types, attrs: Attrs) -> tuple[Any, ...]:
     return ()
 
 
-NKI.define(
-    TileOpDef(
-        name="if_else",
-        summary="Run one region if a loop's index is not zero or a register, which holds 0 or 1, "
-        "holds 1, and the other region if not. The simulator runs the likely one.",
-        arity=(1, 1),
-        infer=_if_else,
-        evaluate=None,
-        attrs=(Attr("likely", str, "then"), Attr("then", Graph), Attr("otherwise", Graph)),
-        effects=("region",),
-        memory=(ONLY_REG,),
-        trips=lambda op: {op.attrs["likely"]: 1},
-        kb=_NO_REGISTERS,
-    )
+_region_op(
+    "if_else",
+    "Run one region if a loop's index is not zero or a register, which holds 0 or 1, holds 1, and "
+    "the other region if not. The simulator runs the likely one.",
+    _if_else,
+    (Attr("likely", str, "then"), Attr("then", Graph), Attr("otherwise", Graph)),
+    lambda op: {op.attrs["likely"]: 1},
+    **_AT_RUN_TIME,
 )

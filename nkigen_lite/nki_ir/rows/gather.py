@@ -163,7 +163,7 @@ compute(
         num_elem_per_idx=literal("elems_per_index", omit=1),
         num_valid_indices=literal("valid_indices"),
     ),
-    kb=kb.unknown(kb.NO_CALL),
+    kb=kb.Unknown(kb.NO_CALL),
 )
 
 # --- whole partitions ----------------------------------------------------------------------------
@@ -307,5 +307,5 @@ compute(
         index_offset=literal("index_offset", omit=0),
         padding_val=literal("padding", omit=-1),
     ),
-    kb=kb.unknown(kb.NO_CALL),
+    kb=kb.Unknown(kb.NO_CALL),
 )

@@ -10,7 +10,7 @@ from nkigen_lite.core.dtypes import Array, DType, parse_dtype
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit import kb, kb_selects
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
     dma_side,
@@ -295,9 +295,5 @@ compute(
         predicate=operand(1),
         reverse_pred=flag("reverse"),
     ),
-    kb=kb.only(
-        kb.kb("copy_predicated", dst=kb.tile(0), pred_mask=kb.tile(1), src=kb.tile(2)),
-        imm=None,
-        reverse=False,
-    ),
+    kb=kb_selects.copy_predicated,
 )

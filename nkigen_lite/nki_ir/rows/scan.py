@@ -16,7 +16,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit import kb_composed
 from nkigen_lite.nki_ir.emit.calls import (
     Spelling,
     column,
@@ -116,7 +116,7 @@ compute(
         reduce_res=column(1),
         reduce_res_negate=flag("negate"),
     ),
-    kb=kb.unknown(kb.NO_CALL),
+    kb=kb_composed.tensor_scalar_reduce,
 )
 
 # --- tensor and scalar, accumulated --------------------------------------------------------------
@@ -201,7 +201,7 @@ compute(
         imm1=literal("initial"),
         reduce_cmd=_load_reduce,
     ),
-    kb=kb.unknown(kb.NO_CALL),
+    kb=kb_composed.tensor_scalar_cumulative(_STARTS),
 )
 
 # --- two tensors ---------------------------------------------------------------------------------
@@ -274,17 +274,5 @@ compute(
         reverse0=flag("reverse0"),
         reverse1=flag("reverse1"),
     ),
-    kb=kb.only(
-        kb.kb(
-            "tensor_tensor_scan",
-            dst=kb.tile(0),
-            src0=kb.tile(1),
-            src1=kb.tile(2),
-            imm0=kb.number_or_column("initial", 3),
-            op0=kb.member("arith_op", "op0", kb.ARITH_OPS),
-            op1=kb.member("arith_op", "op1", kb.ARITH_OPS),
-        ),
-        reverse0=False,
-        reverse1=False,
-    ),
+    kb=kb_composed.tensor_tensor_scan,
 )

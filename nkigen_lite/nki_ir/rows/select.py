@@ -15,7 +15,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit import kb_selects
 from nkigen_lite.nki_ir.emit.calls import (
     COMPARISONS,
     Spelling,
@@ -89,7 +89,7 @@ compute(
         cmp_op=token("cmp_op"),
         offset=literal("offset", omit=0),
     ),
-    kb=kb.unknown(kb.NO_CALL),
+    kb=kb_selects.affine_select,
 )
 
 # --- by range ------------------------------------------------------------------------------------
@@ -164,7 +164,7 @@ compute(
         range_start=literal("range_start", omit=0),
         on_false_value=lambda op, spelling: Expr(repr(FP32_MIN)),
     ),
-    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
+    kb=kb_selects.range_select(FP32_MIN),
 )
 
 # --- by a predicate ------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ compute(
         on_false=number_or_column("on_false", 3),
         reverse_pred=flag("reverse"),
     ),
-    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
+    kb=kb_selects.select,
 )
 
 compute(
@@ -271,5 +271,5 @@ compute(
         reduce_cmd=_reset_reduce,
         reverse_pred=flag("reverse"),
     ),
-    kb=kb.unknown(kb.NOT_ALL_KEYWORDS),
+    kb=kb_selects.select_reduce,
 )

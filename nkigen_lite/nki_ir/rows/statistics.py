@@ -12,7 +12,7 @@ import numpy as np
 from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.registry import Attrs, Types
 from nkigen_lite.errors import InvalidOp
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit import kb_composed
 from nkigen_lite.nki_ir.emit.calls import flat_operand, nisa, operand
 from nkigen_lite.nki_ir.rows.table import check_partitions, compute
 
@@ -63,7 +63,7 @@ compute(
     engines=("vector",),
     arity=(2, 2),
     nki=nisa("bn_stats", bools=lambda op: False, dst=operand(0), data=flat_operand(1)),
-    kb=kb.unknown(kb.NO_CALL),
+    kb=kb_composed.bn_stats,
 )
 
 
@@ -92,5 +92,5 @@ compute(
     engines=("vector",),
     arity=(2, 2),
     nki=nisa("bn_aggr", bools=lambda op: False, dst=operand(0), data=flat_operand(1)),
-    kb=kb.unknown(kb.NO_CALL),
+    kb=kb_composed.bn_aggr,
 )

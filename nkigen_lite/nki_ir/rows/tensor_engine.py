@@ -155,8 +155,8 @@ def _matmul(
     **where: Any,
 ) -> Array:
     k = stationary.shape[0] * (2 if perf_mode == "double_row" else 1)
-    left = stationary.reshape(k, -1).astype(np.float32, copy=False)
-    right = moving.reshape(k, -1).astype(np.float32, copy=False)
+    # Strides choose the order in which BLAS adds: without them equal operands give equal bits.
+    left, right = (np.ascontiguousarray(x.reshape(k, -1), np.float32) for x in (stationary, moving))
     product = (left.T @ right).reshape(dst.shape)
     adds = any(indices) if indices else accumulate
     return dst + product if adds else product

@@ -11,7 +11,7 @@ from nkigen_lite.core.ir import Op
 from nkigen_lite.core.numerics import ARITHMETIC, UNARY
 from nkigen_lite.core.registry import Attr, Attrs, Types
 from nkigen_lite.errors import InvalidOp
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.nki_ir.emit import kb, kb_composed
 from nkigen_lite.nki_ir.emit.calls import (
     Argument,
     Spelling,
@@ -256,14 +256,5 @@ compute(
         op1=token("op1"),
         operand1=literal("imm1"),
     ),
-    kb=kb.only(
-        kb.kb(
-            "tensor_scalar_bitvec",
-            dst=kb.tile(0),
-            src=kb.tile(1),
-            operand0=kb.attribute("imm0"),
-            op0=kb.member("bitvec_op", "op0", kb.BITVEC_OPS),
-        ),
-        op1=None,
-    ),
+    kb=kb_composed.tensor_scalar_bitvec,
 )

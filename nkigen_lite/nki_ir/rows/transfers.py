@@ -12,8 +12,8 @@ import numpy as np
 from nkigen_lite.core.dtypes import Array, DType, from_np_dtype, round_to
 from nkigen_lite.core.ir import Op
 from nkigen_lite.core.registry import Attr, Attrs, Types
-from nkigen_lite.errors import InvalidInput, InvalidOp, NotSupported
-from nkigen_lite.nki_ir.emit import kb
+from nkigen_lite.errors import InvalidInput, InvalidOp
+from nkigen_lite.nki_ir.emit import kb, kb_composed
 from nkigen_lite.nki_ir.emit.calls import Argument, Spelling, Template, nisa, operand, text
 from nkigen_lite.nki_ir.emit.text import Bracket, Expr
 from nkigen_lite.nki_ir.emit.views import rows_at
@@ -268,20 +268,6 @@ def _copied_or_added(dst: Argument, src: Argument) -> Template:
     return lambda op, spelling: (add if op.attrs["add"] else copy)(op, spelling)
 
 
-def _kb_copy(table: int, tile: int) -> kb.KbTemplate:
-    """A dma_copy of rows at the indices that a tile holds, one per partition."""
-
-    def call(op: Op, tracing: kb.Tracing) -> None:
-        if _is_block(op.inputs[2].type):
-            raise NotSupported(f"emit_to_kb: {op.opcode}: {kb.ONE_OFFSET}")
-        sides = {"dst": tracing.tile(op.inputs[0]), "src": tracing.tile(op.inputs[1])}
-        rows = tracing.rows_at(op.inputs[table], op.inputs[2])
-        sides["src" if table else "dst"] = rows
-        tracing.isa.dma_copy(**sides)
-
-    return kb.only(call, add=False, oob="error")
-
-
 def _oob_mode(op: Op, spelling: Spelling) -> Expr | None:
     return Expr("nisa.oob_mode.skip") if op.attrs["oob"] == "skip" else None
 
@@ -308,7 +294,7 @@ compute(
     full=(0, 1),
     charge=_indexed(0),
     nki=_copied_or_added(operand(0), _rows_of_table(1, 0)),
-    kb=_kb_copy(1, 0),
+    kb=kb_composed.rows(table=1, tile=0),
 )
 
 compute(
@@ -325,5 +311,5 @@ compute(
     full=(0, 1),
     charge=_indexed(1),
     nki=_copied_or_added(_rows_of_table(0, 1), operand(1)),
-    kb=_kb_copy(0, 1),
+    kb=kb_composed.rows(table=0, tile=1),
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from cost_models import Target
+from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.tensor_ir.passes.axes import Program, analyse
 from nkigen_lite.tensor_ir.passes.canonicalize import canonicalize
@@ -52,18 +53,20 @@ def lower(
     *,
     time_limit: float = 10.0,
     seed: int = 0,
+    constants: Mapping[str, Array] | None = None,
     constraints: Sequence[Constraint] = (),
     watch: Watch = lambda stage, text: None,
 ) -> Lowered:
     """Simplify ``graph`` in place, solve its layout and lower it.
 
-    ``watch(stage, text)`` is called after each stage with what it left.
+    ``constants`` are what some inputs always hold. ``watch(stage, text)`` is called after each
+    stage with what it left.
 
     Raises:
         NoPlan, NotSupported, InvalidOp: see the stages.
     """
     simplify(graph, watch)
-    program = analyse(graph)
+    program = analyse(graph, constants)
     watch("axes", program.dump())
     solved = solve_layout(
         program, target, time_limit=time_limit, seed=seed, constraints=constraints

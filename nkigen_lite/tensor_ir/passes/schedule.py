@@ -7,8 +7,9 @@ lowering carries it out and decides nothing.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Literal
 
-from nkigen_lite.tensor_ir.passes.axes import Axis, Program, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS, partition_tile
 
 HBM = "hbm"
@@ -45,6 +46,11 @@ class Layout:
 ROW = Layout(None, 1)
 ALL = Layout(None, PARTITIONS)
 
+BY_DMA: Literal["dma"] = "dma"
+Via = Layout | Literal["dma"]
+"""How a storage comes into a layout that HBM's order does not suit: loaded in another layout and
+transposed on chip, or transposed by the DMA that loads it."""
+
 
 def free_elements(axes: tuple[Axis, ...], layout: Layout, sizes: dict[Axis, int]) -> int:
     """Elements per partition of a tile over ``axes`` with the given extents."""
@@ -65,7 +71,8 @@ class Impl:
         stationary: matmul: which operand is stationary (0 or 1).
         rows: with ``partition`` None, on how many partitions the step is repeated (1 or 128).
         method: reduce: "free" (along the free dimension), "ones" (over partitions, by a product
-            with ones) or "lanes" (over partitions, on GpSimd).
+            with ones) or "lanes" (over partitions, on GpSimd); moments: "free" (on VectorE),
+            "scalar" (on ScalarE) or "both" (a part of each row on either).
     """
 
     partition: Axis | None
@@ -91,12 +98,16 @@ class Port:
         layout: on chip, in the storage's axes.
         streamed: whether it comes from (goes to) HBM inside the segment's loops; otherwise it is
             kept whole in SBUF in that layout.
-        via: read from HBM with this axis on partitions and transposed on chip afterwards.
+        via: how it is transposed on the way, if it is.
     """
 
     layout: Layout
     streamed: bool
-    via: Layout | None = None
+    via: Via | None = None
+
+
+IN_TURN = "vector, scalar"
+"""Engines that run a place's instructions in turn, those that both can run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,14 +118,23 @@ class Arrangement:
         cuts: places between steps, rising: what comes after one runs an iteration later than what
             comes before, which goes on with the next. Place 2k is before the operands of step k are
             laid out as it wants them, 2k + 1 after that.
-        engines: per place, who runs those instructions that it can run; None leaves them to the
-            engines that they are meant for. Empty: None everywhere.
+        engines: per place, who runs those instructions that it can run, or ``IN_TURN``; None leaves
+            them to the engines that they are meant for. Empty: None everywhere.
         inner_copies: copies that rotate of what is made and used up in one iteration.
+        psum_copies: copies that rotate of what is on its way through PSUM.
+        psum_banks: banks that a matmul's result fills before it is taken out at once.
+        turns_by_dma: whether a DMA, not the PE array, transposes what is made in the segment and
+            read there in another layout.
+        load_copies: of each tile that is loaded in one.
     """
 
     cuts: tuple[int, ...] = ()
     engines: tuple[str | None, ...] = ()
     inner_copies: int = 2
+    psum_copies: int = 2
+    psum_banks: int = 1
+    turns_by_dma: bool = False
+    load_copies: int = 2
 
 
 @dataclass(eq=False, slots=True)
@@ -128,9 +148,11 @@ class Segment:
         stream: the loop over a contracted axis inside the last contraction, or None.
         reads, writes: the ports, per storage and layout name.
         stored: storages that the segment stores to HBM.
-        buffers: how many copies of each streamed tile rotate; outer_copies: of those loaded
-            outside the innermost loop.
+        outer_copies: how many copies rotate of tiles that are loaded outside the innermost loop.
         run: how iterations follow each other and who computes.
+        hidden: what a mask hides of the scores that all its steps make and use here.
+        sampled: only one block of the outermost loop is emitted, the last: to compare ways to run
+            the segment with each other.
     """
 
     name: str
@@ -141,9 +163,10 @@ class Segment:
     reads: dict[tuple[Storage, str], Port] = field(default_factory=dict)
     writes: dict[tuple[Storage, str], Port] = field(default_factory=dict)
     stored: frozenset[Storage] = frozenset()
-    buffers: int = 2
     outer_copies: int = 2
     run: Arrangement = Arrangement()
+    hidden: Hidden | None = None
+    sampled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +176,7 @@ class Conversion:
     storage: Storage
     source: Layout | None
     target: Layout
-    via: Layout | None = None
+    via: Via | None = None
 
     @property
     def name(self) -> str:
@@ -246,8 +269,8 @@ def stays_in_psum(segment: Segment, position: int) -> bool:
         if view.storage is made
     ]
     return bool(readers) and all(
-        reader.kind in ("pointwise", "copy", "reduce")
-        and its.method == "free"
+        reader.kind in ("pointwise", "copy", "reduce", "moments")
+        and its.method not in ("ones", "lanes")
         and its.partition == impl.out
         and view.coords == step.write.coords
         for reader, its, view in readers

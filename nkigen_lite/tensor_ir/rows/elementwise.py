@@ -215,6 +215,11 @@ def _cast_types(types: Types, attrs: Attrs) -> tuple[TensorType]:
     return (TensorType(types[0].shape, attrs["dtype"]),)
 
 
+def _near_types(types: Types, attrs: Attrs) -> tuple[TensorType]:
+    check_dtype("near_integer", types[0].dtype, "float")
+    return _cast_types(types, attrs)
+
+
 def _cast_attrs(types: Types, attrs: dict[str, Any]) -> dict[str, Any]:
     return {"dtype": element_type("cast", attrs["dtype"])}
 
@@ -239,6 +244,20 @@ TENSOR.define(
         evaluate=lambda x, dtype: x,
         attrs=(Attr("dtype", DType),),
         prepare=_cast_attrs,
+        space=pointwise_space,
+        engine="vector",
+    )
+)
+TENSOR.define(
+    OpDef(
+        name="near_integer",
+        summary="As cast from floats to integers, but engines may round instead of truncating.",
+        arity=(1, 1),
+        infer=_near_types,
+        evaluate=lambda x, dtype: x,
+        attrs=(Attr("dtype", DType),),
+        prepare=_cast_attrs,
+        dtypes="float",
         space=pointwise_space,
         engine="vector",
     )

@@ -10,6 +10,7 @@ from nkigen_lite.tensor_ir.passes.axes.analyse import analyse
 from nkigen_lite.tensor_ir.passes.axes.program import (
     Axis,
     Coord,
+    Hidden,
     Program,
     Stage,
     Step,
@@ -17,4 +18,4 @@ from nkigen_lite.tensor_ir.passes.axes.program import (
     View,
 )
 
-__all__ = ["Axis", "Coord", "Program", "Stage", "Step", "Storage", "View", "analyse"]
+__all__ = ["Axis", "Coord", "Hidden", "Program", "Stage", "Step", "Storage", "View", "analyse"]

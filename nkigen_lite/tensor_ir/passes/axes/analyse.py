@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.tensor_ir.passes.axes.casts import fold_casts
 from nkigen_lite.tensor_ir.passes.axes.defer import defer_division
+from nkigen_lite.tensor_ir.passes.axes.direct import copy_in_hbm
 from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
+from nkigen_lite.tensor_ir.passes.axes.hidden import note_hidden
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
+from nkigen_lite.tensor_ir.passes.axes.moments import merge_moments
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.refine import Link, Node, Refinement, refine
 
 _CONTRACTING = ("reduce", "matmul")
 
 
-def analyse(graph: Graph) -> Program:
-    """The axis program of a decomposed graph.
+def analyse(graph: Graph, constants: Mapping[str, Array] | None = None) -> Program:
+    """The axis program of a decomposed graph; ``constants`` are what some of its inputs hold.
 
     Every graph output gets a storage of its own kind "output"; every graph input one of kind
     "input". Constants have no storage in memory until a step needs one.
@@ -30,7 +34,9 @@ def analyse(graph: Graph) -> Program:
     for op in graph.ops:
         builder.visit(op)
     program = builder.finish()
-    return fuse_pairs(defer_division(fold_casts(merge_axes(program))))
+    program = fuse_pairs(merge_moments(defer_division(fold_casts(merge_axes(program)))))
+    program = copy_in_hbm(program)
+    return note_hidden(program, constants or {})
 
 
 @dataclass

@@ -9,7 +9,7 @@ it is settled when the step is lowered; a pair that has no instruction then beco
 from __future__ import annotations
 
 from nkigen_lite.core.dtypes import DType
-from nkigen_lite.tensor_ir.passes.axes.program import Program, Stage, Step, View
+from nkigen_lite.tensor_ir.passes.axes.program import Axis, Program, Stage, Step, View
 
 ARITHMETIC = frozenset({"add", "sub", "mul", "maximum", "minimum"})
 ACTIVATIONS = frozenset(
@@ -46,14 +46,20 @@ def _may_fuse(program: Program, first: Step, second: Step, between: View) -> boo
         return False
     if any(v.storage.dtype.is_float is False for v in (*first.reads, *second.reads)):
         return False
-    if not _one_tile(first.reads, storage.axes):
+    along = {a for s in program.steps if s.kind in ("reduce", "moments") for a in s.reduced}
+    if not _one_tile(first.reads, storage.axes, along):
         return False
-    return b in ARITHMETIC or _one_tile(second.reads, storage.axes)
+    return b in ARITHMETIC or _one_tile(second.reads, storage.axes, along)
 
 
-def _one_tile(reads: tuple[View, ...], axes: tuple[object, ...]) -> bool:
-    """Whether all operands but one have fewer axes than the result: a column, perhaps."""
-    return sum(len(v.axes) == len(axes) for v in reads) == 1
+def _one_tile(reads: tuple[View, ...], axes: tuple[Axis, ...], along: set[Axis]) -> bool:
+    """Whether all operands but one have fewer axes than the result: a column, perhaps.
+
+    None is where rows are reduced: these lie along the free dimension, and so does what is the
+    same for all rows.
+    """
+    narrow = [v for v in reads if len(v.axes) < len(axes)]
+    return len(narrow) == len(reads) - 1 and not any(set(v.axes) & along for v in narrow)
 
 
 def _fuse(first: Step, second: Step, between: View) -> None:

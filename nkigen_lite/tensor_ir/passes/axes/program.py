@@ -132,10 +132,11 @@ class Step:
 
     Attributes:
         name: unique; the written storage's name plus what is done when that is not enough.
-        kind: "pointwise", "reduce", "matmul", "fill", "ramp", "copy" or "hbm_copy".
+        kind: "pointwise", "reduce", "moments", "matmul", "fill", "ramp", "copy" or "hbm_copy".
         op: the tensor_ir op it comes from (None for copies).
         attrs: what the kind needs: "value" of a fill, the regions of an hbm_copy.
         stages: of a pointwise step that computes more than ``op``, its last: all ops in order.
+        hidden: what a mask hides of that over which the step runs.
     """
 
     name: str
@@ -146,6 +147,7 @@ class Step:
     attrs: dict[str, Any] = field(default_factory=dict)
     loc: Location | None = None
     stages: tuple[Stage, ...] = ()
+    hidden: Hidden | None = None
 
     @property
     def axes(self) -> tuple[Axis, ...]:
@@ -161,10 +163,48 @@ class Step:
         kept = set(self.write.axes)
         return tuple(a for a in self.axes if a not in kept)
 
+    @property
+    def inseparable(self) -> tuple[Axis, ...]:
+        """Axes that it writes at once, whatever it reads."""
+        read = {a for view in self.reads for a in view.axes}
+        return tuple(a for a in self.write.axes if self.kind == "moments" and a not in read)
+
     def __repr__(self) -> str:
-        what = self.op.opcode if self.op else self.kind
+        what = self.op.opcode if self.op and self.kind != "moments" else self.kind
         what = "+".join(s.opcode for s in self.stages) or what
         return f"{self.write!r} = {what}({', '.join(map(repr, self.reads))})"
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Hidden:
+    """The hidden part of the scores over two axes.
+
+    Attributes:
+        rows, cols: the axes of the mask.
+        mask: the step that applies it.
+        steps: all steps that run over both axes.
+        plain_to: per row, the column up to which the mask changes nothing.
+        seen_to: per row, the column from which on all are hidden.
+    """
+
+    rows: Axis
+    cols: Axis
+    mask: Step
+    steps: frozenset[Step]
+    plain_to: tuple[int, ...]
+    seen_to: tuple[int, ...]
+
+    def within(self, start: int, stop: int, unit: int) -> tuple[int, int]:
+        """For a block of rows: the column up to which the mask changes nothing, and the one from
+        which on all are hidden; in multiples of ``unit``, the first rounded down."""
+        plain, seen = min(self.plain_to[start:stop]), max(self.seen_to[start:stop])
+        seen = min(self.cols.extent, -(-seen // unit) * unit)
+        return min(plain // unit * unit, seen), seen
+
+    @property
+    def seen_share(self) -> float:
+        """Of all scores, the part that is not hidden."""
+        return sum(self.seen_to) / (self.rows.extent * self.cols.extent)
 
 
 @dataclass(eq=False, slots=True)

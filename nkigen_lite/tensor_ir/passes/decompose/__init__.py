@@ -12,6 +12,7 @@ from nkigen_lite.tensor_ir.passes.cse import merge_equal_ops
 from nkigen_lite.tensor_ir.passes.decompose import (
     averages,
     division,
+    integers,
     narrow,
     powers,
     rounding,
@@ -33,9 +34,10 @@ _WIDE = (
     *rounding.RULES,
     *trigonometry.RULES,
     *averages.RULES,
+    *integers.RULES,
 )
 _MAIN = (*_ANY_FLOAT, *narrow.RULES, *_WIDE)
-RULES = (*rounding.QUOTIENT_RULES, *_MAIN)
+RULES = (*rounding.QUOTIENT_RULES, *rounding.CAST_RULES, *_MAIN)
 
 
 def decompose(graph: Graph) -> int:
@@ -51,6 +53,7 @@ def decompose(graph: Graph) -> int:
         InvalidStage: an op is left that should not be, or the rules do not come to an end.
     """
     count = rewrite(graph, rounding.QUOTIENT_RULES, Builder)
+    count += rewrite(graph, rounding.CAST_RULES, Builder)
     count += rewrite(graph, _MAIN, Builder)
     rewrite(graph, [fold_pointwise], Builder)
     merge_equal_ops(graph)

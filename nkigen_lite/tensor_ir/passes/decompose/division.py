@@ -230,7 +230,7 @@ def quotient_of_integers(b: Builder, op: Op) -> Value | None:
     rate = step.cast(DType.F32).call("reciprocal")
     quotient, rest = Term(b, 0, DType.I32), a
     for _ in range(2 if dtype.itemsize == DType.I32.itemsize else 1):
-        digit = (rest.cast(DType.F32) * rate).cast(DType.I32)
+        digit = (rest.cast(DType.F32) * rate).near_integer()
         quotient, rest = quotient + digit, rest - digit * step
     off = (rest >= step) - (rest < 0) - (rest < -step)
     quotient, rest = quotient + off, rest - off * step

@@ -5,12 +5,16 @@ from __future__ import annotations
 from nkigen_lite.core.dtypes import DType, epsilon
 from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.tensor_ir.builder import Builder
+from nkigen_lite.tensor_ir.passes.decompose.whole import is_whole
 from nkigen_lite.tensor_ir.passes.match import made_by
 from nkigen_lite.tensor_ir.passes.rules import TensorRule, collect
 
 # These look at a division before the others take it apart.
 QUOTIENT_RULES: list[TensorRule] = []
 quotient_rule = collect(QUOTIENT_RULES)
+# This one looks at floors and the like before they are taken apart; what others make is whole.
+CAST_RULES: list[TensorRule] = []
+cast_rule = collect(CAST_RULES)
 RULES: list[TensorRule] = []
 rule = collect(RULES)
 
@@ -100,6 +104,35 @@ def whole_of_narrow_div(b: Builder, op: Op) -> Value | None:
     return b.emit(op.opcode, [narrow], **op.attrs).result
 
 
+@cast_rule("cast")
+def cast_toward_zero(b: Builder, op: Op) -> Value | None:
+    """An integer is less than 1 away, and one too far from zero shows in a comparison.
+
+    That holds whether the engine's cast truncates or rounds: the vendor's texts say either.
+
+    %x: <4xf32>
+    %y: <4xi32> = cast(%x) {dtype=i32}
+    -->
+    %a: <4xf32> = abs(%x)
+    %i: <4xi32> = near_integer(%a) {dtype=i32}
+    %w: <4xf32> = cast(%i) {dtype=f32}
+    %o: <4xf32> = greater(%w, %a)
+    %f: <4xf32> = sub(%w, %o)
+    %s: <4xf32> = sign(%x)
+    %t: <4xf32> = mul(%f, %s)
+    %y: <4xi32> = cast(%t) {dtype=i32}
+    """
+    (x,), dtype = op.inputs, op.attrs["dtype"]
+    if dtype.is_float or dtype is DType.BOOL or is_whole(x):
+        return None
+    wide = x if x.type.dtype is DType.F32 else b.cast(x, DType.F32)
+    size = b.abs(wide)
+    if dtype is DType.U32:  # it holds what i32 does not
+        return b.cast(b.mul(b.floor(size), b.sign(wide)), dtype)
+    whole = b.cast(b.near_integer(size, DType.I32), DType.F32)
+    return b.cast(b.mul(b.sub(whole, b.greater(whole, size)), b.sign(wide)), dtype)
+
+
 @rule("ceil")
 def ceil_as_floor(b: Builder, op: Op) -> Value | None:
     """One way of rounding is enough.
@@ -122,7 +155,7 @@ def floor_through_integers(b: Builder, op: Op) -> Value | None:
 
     %y: <4xf32> = floor(%x)
     -->
-    %i: <4xi32> = cast(%x) {dtype=i32}
+    %i: <4xi32> = near_integer(%x) {dtype=i32}
     %w: <4xf32> = cast(%i) {dtype=f32}
     %o: <4xf32> = greater(%w, %x)
     %f: <4xf32> = sub(%w, %o)
@@ -132,7 +165,7 @@ def floor_through_integers(b: Builder, op: Op) -> Value | None:
     %y: <4xf32> = where(%n, %f, %x)
     """
     x, dtype = op.inputs[0], op.result.type.dtype
-    whole = b.cast(b.cast(x, DType.I32), dtype)
+    whole = b.cast(b.near_integer(x, DType.I32), dtype)
     floor = b.sub(whole, b.greater(whole, x))
     near = b.less(b.abs(x), b.full((), 1.0 / epsilon(dtype), dtype))
     return b.where(near, floor, x)

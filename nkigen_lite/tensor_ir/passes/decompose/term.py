@@ -62,7 +62,13 @@ class Term:
 
     def whole(self) -> Term:
         """An integer less than 1 away, whichever way the engine's float-to-int cast rounds."""
-        return self.cast(DType.I32).cast(self.dtype)
+        return self.near_integer().cast(self.dtype)
+
+    def near_integer(self) -> Term:
+        """The same as i32."""
+        if self.number is not None:
+            return self.cast(DType.I32)
+        return Term(self.b, self.b.near_integer(self.value(), DType.I32), DType.I32)
 
     def choose(self, yes: Term | Number, no: Term | Number) -> Term:
         """``yes`` where this term is not zero, else ``no``."""

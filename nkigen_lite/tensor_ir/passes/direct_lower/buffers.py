@@ -237,24 +237,31 @@ def for_tiles(b: Builder, rows: Rows, body: Callable[[Rows], None]) -> None:
     )
 
 
-def for_tile_groups(b: Builder, rows: Rows, most: int, body: Callable[[Rows], None]) -> None:
-    """Run ``body`` for parts of up to ``most`` partition tiles of a group."""
+def for_tile_groups(
+    b: Builder, rows: Rows, most: int, body: Callable[[Rows], None], *, unrolled: bool = False
+) -> None:
+    """Run ``body`` for parts of up to ``most`` partition tiles of a group: in a loop, or one after
+    the other."""
     if rows.tiles <= most:
         body(rows)
         return
     trips, rest = divmod(rows.tiles, most)
     step = most * rows.rows
-    for_tiles(
-        b,
-        Rows(rows.axis, rows.start, trips, step),
-        lambda part: body(Rows(rows.axis, part.start, most, rows.rows)),
-    )
+    if unrolled:
+        for trip in range(trips):
+            body(Rows(rows.axis, rows.start + trip * step, most, rows.rows))
+    else:
+        for_tiles(
+            b,
+            Rows(rows.axis, rows.start, trips, step),
+            lambda part: body(Rows(rows.axis, part.start, most, rows.rows)),
+        )
     if rest:
         body(Rows(rows.axis, rows.start + trips * step, rest, rows.rows))
 
 
-# Two, so that one PSUM tile is taken out while the next is made.
 PSUM_COPIES = 2
+"""Of a PSUM tile, so that one is taken out while the next is made; a segment may have more."""
 MAX_FREE_DIMS = 4  # access patterns on chip: a partition and up to four free dimensions
 MAX_ELEMENTS = 32768  # elements per partition in one instruction, half of the documented 64 Ki
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.deallocs import insert_deallocs
-from nkigen_lite.tensor_ir.passes.axes import Coord, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, new_buffer
-from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, load
+from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
@@ -67,9 +67,4 @@ def lower_conversion(
     if item.source is not None:
         convert(b, kept[storage, item.source.name], target, {})
         return
-    view = View.of(storage)
-    coords = [Coord(a) for a in storage.axes]
-    if item.via is None:
-        load(b, hbm, view, target, coords, {})
-        return
-    load_via(b, hbm, view, target, item.via, {})
+    load_via(b, hbm, View.of(storage), target, item.via, {})

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
+from nkigen_lite.nki_ir.types import Affine
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower import memory
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
+    Range,
     Ranges,
     Rows,
     for_blocks,
@@ -31,13 +33,17 @@ from nkigen_lite.tensor_ir.passes.direct_lower.matmul import (
     new_psum,
     roles,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.moments import emit_moments
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import Args, emit_pointwise
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
+    ALU,
     Sides,
     combine,
     emit_reduce,
     identity_start,
+    kind_of,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import unmasked
 from nkigen_lite.tensor_ir.passes.schedule import Impl, in_view_axes
 
 if TYPE_CHECKING:
@@ -65,9 +71,9 @@ def pointwise(
             lambda rows, inner: _pointwise_part(s, step, impl, dst, coords, rows, order, inner),
         )
 
-    sums = s.sums_of(step)
+    reduced = s.reader_of_rows(step) is not None
     for group in row_groups(impl.partition, ranges, _rows(s, impl)):
-        if sums or _pays_by_tile(step, order, ranges):
+        if reduced or _pays_by_tile(step, order, ranges):
             for_tiles(s.b, group, parts)
         else:
             parts(group)
@@ -102,6 +108,8 @@ def _pointwise_part(
     order: Sequence[Axis],
     ranges: Ranges,
     psum: Value | None = None,
+    *,
+    reduced: bool = True,
 ) -> None:
     target = tile_view(s.b, dst, coords, rows, order, ranges)
     srcs: list[Value | float | int | bool] = []
@@ -122,9 +130,11 @@ def _pointwise_part(
             if not varying and rows.tiles == 1:
                 columns[-1] = tile_view(s.b, buffer, at, rows, [], ranges)
     attrs = step.op.attrs if step.op else {}
-    wanted = s.sums_of(step)
-    sums = tile_view(s.b, *wanted, rows, [], ranges) if wanted else None
-    emit_pointwise(s.b, step, Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums))
+    reader = s.reader_of_rows(step) if reduced else None
+    sums = s.reduced_into(reader, rows, ranges) if reader else None
+    reduction = ALU[kind_of(reader)] if reader else "add"
+    args = Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums, reduction)
+    emit_pointwise(s.b, step, args)
 
 
 def matmul(
@@ -141,11 +151,56 @@ def matmul(
         emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, into=(dst, coords))
         return
     position = s.segment.steps.index(step)
+    split = s.split_at(writer, ranges) if writer != position else None
+    if split is not None:
+        _masked(s, step, impl, dst, coords, ranges, split)
+        return
     drain = _drain(s, step, impl, dst, coords, writer if writer != position else None)
     if s.segment.stream and step is s.streaming_step():
         _streamed_matmul(s, step, impl, ranges, drain)
     else:
-        emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, drain)
+        banks = s.segment.run.psum_banks
+        emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, drain, banks=banks)
+
+
+def _masked(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    split: tuple[int, int],
+) -> None:
+    """Scores and their mask: columns in which it changes nothing, then those in which it may."""
+    writer = s.segment.steps.index(step) + 1
+    masking, its = s.segment.steps[writer], s.segment.impls[writer]
+    plain, reader = unmasked(s.segment, writer), s.reader_of_rows(masking)
+    assert plain is not None
+    assert s.segment.hidden is not None
+    cols, (plain_to, rest) = s.segment.hidden.cols, split
+    banks, operands = s.segment.run.psum_banks, _operands(s, step, impl)
+    made = step.write.storage
+
+    def take_plain(acc: Value, rows: Rows, inner: Ranges) -> None:
+        s.psum[made] = (acc, rows)
+        _pointwise_part(s, plain, its, dst, coords, rows, [cols], inner, acc)
+
+    def take_masked(acc: Value, rows: Rows, inner: Ranges) -> None:
+        s.psum[made] = (acc, rows)
+        _pointwise_part(s, masking, its, dst, coords, rows, [cols], inner, acc, reduced=False)
+        if reader is not None:
+            scores = tile_view(s.b, dst, coords, rows, [cols], inner)
+            into = s.reduced_into(reader, rows, inner)
+            s.b.tensor_reduce_arith(into, scores, op=ALU[kind_of(reader)], num_r_dim=1)
+
+    for take, start, size in ((take_plain, 0, plain_to), (take_masked, plain_to, rest)):
+        if size:
+            s.part_base = start, -(-start // s.psum_width)
+            here = {**ranges, cols: Range(Affine(start), size)}
+            emit_matmul(s.b, step, impl, operands, here, take, banks=banks)
+    s.psum.pop(made)
+    s.part_base = 0, 0
 
 
 def _operands(s: SegmentLowering, step: Step, impl: Impl) -> Operands:
@@ -221,6 +276,12 @@ def reduce(
 ) -> None:
     """Reduce the block, or run over it in blocks of the streamed axis."""
     stream = s.segment.stream
+    if step in s.partial:
+        parts, along = s.partial.pop(step)
+        own = [Coord(a) for a in parts.axes]
+        rows = {**ranges, along: Range(Affine(), parts.sizes[along])}
+        emit_reduce(s.b, step, impl, Sides(parts, own, dst, coords), rows)
+        return
     if stream is None or step is not s.streaming_step():
         src, at = s.source(step, impl, 0)
         emit_reduce(s.b, step, impl, Sides(src, at, dst, coords), ranges)
@@ -256,6 +317,20 @@ def reduce(
         )
 
 
+def moments(
+    s: SegmentLowering,
+    step: Step,
+    impl: Impl,
+    dst: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    _: int,
+) -> None:
+    """Mean and variance of the rows of the block."""
+    src, at = s.source(step, impl, 0)
+    emit_moments(s.b, step, impl, Sides(src, at, dst, coords), ranges)
+
+
 def fill(
     s: SegmentLowering,
     step: Step,
@@ -288,6 +363,7 @@ EMIT: dict[str, Emit] = {
     "copy": pointwise,
     "matmul": matmul,
     "reduce": reduce,
+    "moments": moments,
     "fill": fill,
     "ramp": ramp,
 }

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import Affine, MemorySpace
+from nkigen_lite.nki_ir.types import Affine, DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
@@ -103,9 +103,10 @@ def emit_matmul(
     drain: Drain | None = None,
     *,
     into: tuple[Buffer, Sequence[Coord]] | None = None,
+    banks: int = 1,
 ) -> None:
-    """All PSUM tiles of the present block: ``drain(psum, rows, ranges)`` takes each one out, or
-    they are parts of a buffer in PSUM with its coords."""
+    """All PSUM tiles of the present block, of up to ``banks`` banks: ``drain(psum, rows, ranges)``
+    takes each one out, or they are parts of a buffer in PSUM with its coords."""
     r = roles(step, impl)
     tile = partition_tile(r.rows.extent) if r.rows else 1
 
@@ -120,7 +121,7 @@ def emit_matmul(
                     r.moving,
                     inner,
                     lambda rows, part: _one(b, r, operands, rows, part, drain, into),
-                    most=MOVING_MAX,
+                    most=MOVING_MAX * (1 if into else banks),
                     max_dims=3,
                 ),
             )
@@ -138,7 +139,12 @@ def _one(
     into: tuple[Buffer, Sequence[Coord]] | None,
 ) -> None:
     acc = tile_view(b, *into, rows, r.moving, ranges) if into else new_psum(b, r, rows, ranges)
-    contract(b, r, operands, acc, rows, ranges, Accumulation())
+
+    def bank(rows: Rows, part: Ranges) -> None:
+        here = _part_of(b, r, acc, ranges, part)
+        contract(b, r, operands, here, rows, part, Accumulation())
+
+    for_instructions(b, rows, r.moving, ranges, bank, most=MOVING_MAX, max_dims=3)
     if drain is not None:
         drain(acc, rows, ranges)
 
@@ -148,6 +154,19 @@ def new_psum(b: Builder, r: Roles, rows: Rows, ranges: Ranges) -> Value:
     sizes = [ranges.get(a, full(a)).size for a in r.moving]
     shape = (rows.rows, *([s for s in sizes if s > 1] or [1]))
     return b.alloc(shape, DType.F32, MemorySpace.PSUM, PSUM_COPIES, name="acc")
+
+
+def _part_of(b: Builder, r: Roles, acc: Value, whole: Ranges, part: Ranges) -> Value:
+    """The part of a PSUM tile that one instruction fills."""
+    if part is whole:
+        return acc
+    cuts = [DimSlice(0, acc.type.shape[0])]
+    for axis in r.moving:
+        all_of, here = whole.get(axis, full(axis)), part.get(axis, full(axis))
+        if all_of.size > 1:
+            size = here.size if here.size > 1 else None
+            cuts.append(DimSlice(here.start + all_of.start * -1, size))
+    return b.slice(acc, cuts)
 
 
 def contract(

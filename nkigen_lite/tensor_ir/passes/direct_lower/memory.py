@@ -14,6 +14,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Ranges,
     Rows,
+    for_each,
     for_instructions,
     for_tiles,
     full,
@@ -192,6 +193,31 @@ def _transfer(
             one(rows)
         else:
             for_tiles(b, rows, one)
+
+
+def load_transposed(b: Builder, hbm: Hbm, view: View, buffer: Buffer, ranges: Ranges) -> None:
+    """Fill a buffer over the view's axes with its present block, transposed by the DMA: the source
+    has in its rows what lies on the buffer's partitions."""
+    layout = buffer.layout
+    coords = [Coord(a) for a in buffer.axes]
+    others = [a for a in view.axes if a != layout.partition]
+    longest = max(others, key=lambda a: ranges.get(a, full(a)).size)
+
+    def each(inner: Ranges) -> None:
+        def one(rows: Rows) -> None:
+            outside = hbm.view(view.storage, view.coords, rows, layout.rows, others, inner)
+            dims = range(outside.type.rank)
+            inside = tile_view(b, buffer, coords, rows, others, inner)
+            b.dma_transpose(inside, b.permute(outside, dims[::-1]))
+
+        for rows in row_groups(layout.partition, inner, layout.rows):
+            aligned = rows.start.is_multiple_of(layout.rows)
+            if aligned and splits(view.storage, view.coords, layout.partition, layout.rows):
+                one(rows)
+            else:
+                for_tiles(b, rows, one)
+
+    for_each(b, [a for a in others if a != longest], ranges, each)
 
 
 def hbm_copy(b: Builder, hbm: Hbm, step: Step) -> None:

@@ -11,15 +11,16 @@ What passes from stage to stage is in buffers with more copies, which rotate.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import Affine
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden
+from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, Range, Ranges, full
-from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import is_activation
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import reducing_step
 from nkigen_lite.tensor_ir.passes.schedule import Layout, Loop, Segment, drained_matmul
 
 
@@ -60,11 +61,13 @@ def overlapped(
     ranges: Ranges,
     stages: int,
     stage: Callable[[int, Ranges, int], None],
+    before: Callable[[int], None],
 ) -> None:
     """Emit the full blocks of a loop, at least as many as stages.
 
     ``stage(number, ranges, ended)`` emits one stage of an iteration, when the first ``ended``
-    stages have no iteration left to begin.
+    stages have no iteration left to begin; ``before(number)`` what a stage needs before its first
+    iteration, outside the loop.
     """
     whole = ranges.get(loop.axis, full(loop.axis))
     trips = whole.size // loop.block
@@ -79,7 +82,10 @@ def overlapped(
 
     for newest in range(stages - 1):
         for number in range(newest + 1):
+            if number == newest:
+                before(number)
             run(number, Affine((newest - number) * loop.block))
+    before(stages - 1)
     first = Affine((stages - 1) * loop.block)
     if trips == stages:
         all_stages(first)
@@ -99,11 +105,11 @@ def cuts_of(segment: Segment) -> list[int]:
     """Where the steps may be cut, in a loop of two trips or more; places count as in
     ``Arrangement.cuts``.
 
-    Never between a matmul and the step that takes its result out of PSUM, nor between an activation
-    and the sums that it adds up on the way.
+    Never between a matmul and the step that takes its result out of PSUM, nor between a step and
+    the reduction that it makes on the way.
     """
     steps = segment.steps
-    if segment.stream or not segment.loops or len(steps) < 2:
+    if segment.stream or not segment.loops:
         return []
     loop = segment.loops[-1]
     if loop.axis.extent < 2 * loop.block:
@@ -112,12 +118,23 @@ def cuts_of(segment: Segment) -> list[int]:
     for position in range(1, len(steps)):
         if drained_matmul(segment, position) is not None:
             joined |= {2 * position, 2 * position + 1}
-    for position, step in enumerate(steps):
-        if is_activation(step):
-            sums = (at for at, s in enumerate(steps) if _adds_up(s, step))
-            joined |= {place for at in sums for place in range(2 * position + 2, 2 * at + 2)}
+    for position in range(len(steps)):
+        reader = reducing_step(segment, position)
+        if reader is not None:
+            joined |= set(range(2 * position + 2, 2 * reader + 2))
     return [place for place in range(1, 2 * len(steps)) if place not in joined]
 
 
-def _adds_up(step: Step, activation: Step) -> bool:
-    return step.kind == "reduce" and step.reads[0].storage is activation.write.storage
+MOST_PARTS = 8  # of a loop over rows with hidden columns: each is text of its own
+
+
+def row_parts(hidden: Hidden, block: int) -> Iterator[tuple[Range, int, int]]:
+    """Parts of the rows, in whole blocks: their range, and as ``Hidden.within`` tells, up to where
+    a mask changes nothing in any of them and up to where some sees."""
+    unit = partition_tile(hidden.cols.extent)
+    extent = hidden.rows.extent
+    blocks = -(-extent // block)
+    size = -(-blocks // MOST_PARTS) * block
+    for start in range(0, extent, size):
+        stop = min(extent, start + size)
+        yield Range(Affine(start), stop - start), *hidden.within(start, stop, unit)

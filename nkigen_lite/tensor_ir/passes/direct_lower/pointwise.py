@@ -13,7 +13,7 @@ from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Stage, Step
 
-_NATIVE = (DType.I32, DType.U32)
+NATIVE = (DType.I32, DType.U32)
 Operand = Value | float | int | bool
 
 
@@ -27,8 +27,9 @@ class Args:
         columns: per operand, its view as one value per partition where it is no more than that.
         dtypes: per operand, its element type.
         attrs: the tensor_ir op's attributes.
-        sums: where the sum over the free dimensions of what an activation writes is wanted, too:
-            one value per partition.
+        sums: where the reduction over the free dimensions of what is written is wanted, too: one
+            value per partition.
+        reduction: which one, as an ALU op.
     """
 
     dst: Value
@@ -37,6 +38,7 @@ class Args:
     dtypes: tuple[DType, ...]
     attrs: dict[str, Any]
     sums: Value | None = None
+    reduction: str = "add"
 
 
 Emit = Callable[[Builder, Args], None]
@@ -114,7 +116,7 @@ def reciprocal(b: Builder, a: Args) -> None:
 
 def neg(b: Builder, a: Args) -> None:
     """x * -1; integers of 32 bits as 0 - x, which stays exact."""
-    if a.dtypes[0] in _NATIVE:
+    if a.dtypes[0] in NATIVE:
         zero = whole_tile(b, 0, a.dst, a.dtypes[0])
         src = whole_tile(b, a.srcs[0], a.dst, a.dtypes[0])
         b.tensor_tensor_arith(a.dst, zero, src, op="subtract", engine="gpsimd")
@@ -128,13 +130,13 @@ def arith(name: str) -> Emit:
     """A two-operand ALU op in its cheapest form: immediate, per-partition operand, or two tiles."""
 
     def emit(b: Builder, a: Args) -> None:
-        if any(d in _NATIVE for d in a.dtypes):
+        if any(d in NATIVE for d in a.dtypes):
             _native(b, a, name)
             return
         for position in (1, 0):
             number, tile, reverse = a.srcs[position], a.srcs[1 - position], position == 0
             if not isinstance(number, Value) and isinstance(tile, Value):
-                b.tensor_scalar_arith(a.dst, tile, op0=name, imm0=float(number), reverse0=reverse)
+                _with_scalar(b, a, tile, op0=name, imm0=float(number), reverse0=reverse)
                 return
         if not _by_column(b, a, name):
             _two_tiles(b, a, name)
@@ -153,9 +155,19 @@ def _by_column(b: Builder, a: Args, name: str) -> bool:
             wide = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, name="column")
             b.tensor_copy(wide, column)
             column = wide
-        b.tensor_scalar_arith(a.dst, tile, column, op0=name, reverse0=reverse)
+        _with_scalar(b, a, tile, column, op0=name, reverse0=reverse)
         return True
     return False
+
+
+def _with_scalar(
+    b: Builder, a: Args, tile: Value, *column: Value, reverse0: bool, **attrs: Any
+) -> None:
+    """One operation by a scalar, with the reduction of its results if that is wanted."""
+    if a.sums is None:
+        b.tensor_scalar_arith(a.dst, tile, *column, reverse0=reverse0, **attrs)
+    else:
+        b.tensor_scalar_reduce(a.dst, a.sums, tile, *column, reduce_op=a.reduction, **attrs)
 
 
 def _two_tiles(b: Builder, a: Args, name: str) -> None:
@@ -207,7 +219,7 @@ _ACTIVATIONS = (
     *("exp", "log", "sqrt", "rsqrt", "square", "tanh", "relu", "sigmoid", "silu", "sin"),
     *("arctan", "abs", "sign", "erf"),
 )
-_ARITHMETIC = {
+ARITHMETIC = {
     "add": "add",
     "sub": "subtract",
     "mul": "multiply",
@@ -224,18 +236,22 @@ _ARITHMETIC = {
 EMITTERS: dict[str, Emit] = {
     "copy": copy,
     "cast": copy,
+    "near_integer": copy,
     "reciprocal": reciprocal,
     "neg": neg,
     "gelu": gelu,
     "where": where,
     **{name: activation(name) for name in _ACTIVATIONS},
-    **{name: arith(alu) for name, alu in _ARITHMETIC.items()},
+    **{name: arith(alu) for name, alu in ARITHMETIC.items()},
     **{name: bits(name) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
 }
 
 
 def emit_stages(b: Builder, stages: Sequence[Stage], args: Args) -> None:
     """Two ops in one instruction if their operands allow it, else one after the other."""
+    if len(stages) == 1:
+        EMITTERS[stages[0].opcode](b, _of_stage(stages[0], args, None, args.dst))
+        return
     first, second = stages
     before = _of_stage(first, args, None, args.dst)
     if _as_activation(b, first, second, before) or _as_tensor_scalar(b, stages, args):
@@ -261,19 +277,22 @@ def _of_stage(stage: Stage, args: Args, previous: Value | None, dst: Value) -> A
         columns.append(None if k is None else args.columns[k])
         dtypes.append(DType.F32 if k is None else args.dtypes[k])
     sums = args.sums if dst is args.dst else None
-    return Args(dst, tuple(srcs), tuple(columns), tuple(dtypes), dict(stage.attrs), sums)
+    kinds, attrs = tuple(dtypes), dict(stage.attrs)
+    return Args(dst, tuple(srcs), tuple(columns), kinds, attrs, sums, args.reduction)
 
 
-def _column_f32(b: Builder, column: Value, sign: float = 1.0) -> Value:
-    """One f32 value per partition, negated with ``sign`` -1."""
-    if sign == 1.0 and column.type.dtype is DType.F32:
+def _column_f32(b: Builder, column: Value) -> Value:
+    """One f32 value per partition."""
+    if column.type.dtype is DType.F32:
         return column
     made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, 2, name="column")
-    if sign == 1.0:
-        b.tensor_copy(made, column)
-    else:
-        b.tensor_scalar_arith(made, column, op0="multiply", imm0=sign)
-    return made
+    return b.tensor_copy(made, column)
+
+
+def _negative(b: Builder, column: Value) -> Value:
+    """A column times -1, by the engine that reads it as a bias: it need not wait for another."""
+    made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, name="column")
+    return b.activation(made, column, op="copy", scale=-1.0)
 
 
 def _as_activation(b: Builder, first: Stage, second: Stage, a: Args) -> bool:
@@ -291,7 +310,7 @@ def _as_activation(b: Builder, first: Stage, second: Stage, a: Args) -> bool:
         if first.opcode in ("add", "sub") and column is not None:
             reverse = first.opcode == "sub" and position == 0
             sign = -1.0 if first.opcode == "sub" and not reverse else 1.0
-            bias = _column_f32(b, column, sign)
+            bias = column if sign == 1.0 else _negative(b, column)
             _activate(b, a, tile, bias, op=second.opcode, scale=-1.0 if reverse else 1.0)
             return True
     return False
@@ -303,14 +322,14 @@ def _as_tensor_scalar(b: Builder, stages: Sequence[Stage], args: Args) -> bool:
     pointers: list[Value] = []
     attrs: dict[str, Any] = {}
     for number, stage in enumerate(stages):
-        if stage.opcode not in _ARITHMETIC:
+        if stage.opcode not in ARITHMETIC:
             return False
         found = _tile_and_scalar(stage, args, number > 0)
         if found is None:
             return False
         taken, scalar, reverse = found
         tile = tile or taken
-        attrs |= {f"op{number}": _ARITHMETIC[stage.opcode], f"reverse{number}": reverse}
+        attrs |= {f"op{number}": ARITHMETIC[stage.opcode], f"reverse{number}": reverse}
         if isinstance(scalar, Value):
             pointers.append(scalar)
         else:
@@ -325,7 +344,7 @@ def _as_scalar_tensor_tensor(b: Builder, stages: Sequence[Stage], args: Args) ->
     """(x op0 s) op1 tile on VectorE, s a number or a column."""
     first, second = stages
     found = _tile_and_scalar(first, args, False)
-    if second.opcode not in _ARITHMETIC or first.opcode not in _ARITHMETIC or found is None:
+    if second.opcode not in ARITHMETIC or first.opcode not in ARITHMETIC or found is None:
         return False
     tile, scalar, reverse = found
     position = 0 if second.operands[0] is not None else 1
@@ -340,8 +359,8 @@ def _as_scalar_tensor_tensor(b: Builder, stages: Sequence[Stage], args: Args) ->
         tile,
         other,
         *pointers,
-        op0=_ARITHMETIC[first.opcode],
-        op1=_ARITHMETIC[second.opcode],
+        op0=ARITHMETIC[first.opcode],
+        op1=ARITHMETIC[second.opcode],
         imm0=None if pointers else float(scalar),  # type: ignore[arg-type]
         reverse0=reverse,
         reverse1=position == 0,

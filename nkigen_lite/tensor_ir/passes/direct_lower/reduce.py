@@ -11,7 +11,7 @@ import numpy as np
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
@@ -124,8 +124,36 @@ def _reduce_view(
     src = tile_view(b, sides.src, sides.src_coords, rows, [*kept, *reduced], ranges)
     if count == 0:
         b.tensor_copy(dst, src)
-    else:
-        b.tensor_reduce_arith(dst, src, op=ALU[kind_of(step)], num_r_dim=count)
+        return
+    kind = kind_of(step)
+    if count == 1 and kind in ("max", "min"):
+        src = _halved(b, src, ALU[kind])
+    b.tensor_reduce_arith(dst, src, op=ALU[kind], num_r_dim=count)
+
+
+_NARROW = (DType.BF16, DType.F16)
+_LEAST_HALF = 256  # elements from which a halving gains more than an instruction costs
+
+
+def _halved(b: Builder, src: Value, op: str) -> Value:
+    """Rows with the same largest (least) element, halved while that pays.
+
+    Between two tiles of 16-bit floats VectorE takes two elements per cycle, within one it takes one
+    (aws-neuron-sdk, nki.isa reference of tensor_tensor and tensor_reduce). Neither rounds. Halves
+    of an odd length share an element.
+    """
+    shape = src.type.shape
+    narrow = src.type.dtype in _NARROW and src.type.memory is MemorySpace.SBUF
+    while narrow and shape[-1] >= 2 * _LEAST_HALF:
+        size = shape[-1]
+        shape = (*shape[:-1], -(-size // 2))
+        whole = [DimSlice(0, n) for n in shape[:-1]]
+        left, right = (
+            b.slice(src, [*whole, DimSlice(start, shape[-1])]) for start in (0, size - shape[-1])
+        )
+        half = b.alloc(shape, src.type.dtype, MemorySpace.SBUF, name="half")
+        src = b.tensor_tensor_arith(half, left, right, op=op)
+    return src
 
 
 def _row_sums(

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from nkigen_lite.core.dtypes import DType
+from nkigen_lite.nki_ir.types import Affine
 from nkigen_lite.tensor_ir.passes.axes import Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
@@ -15,21 +17,33 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
     new_buffer,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
+from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
-from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, load, store
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped
+from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped, row_parts
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
     Key,
     SegmentBuffers,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
-from nkigen_lite.tensor_ir.passes.direct_lower.sums import copy_made_at_once, summing_step
-from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import (
+    copy_made_at_once,
+    only_summed,
+    reducing_step,
+    row_axis,
+)
+from nkigen_lite.tensor_ir.passes.direct_lower.transpose import (
+    can_turn_by_dma,
+    convert,
+    turn_by_dma,
+)
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
     Layout,
     Port,
     Segment,
+    Via,
     drained_matmul,
     in_view_axes,
     read_layout,
@@ -45,6 +59,8 @@ class SegmentLowering(SegmentBuffers):
     def lower(self, segment: Segment) -> None:
         """Emit the whole segment."""
         self.segment = segment
+        self.depths = self._depths()
+        start = len(self.b.graph.ops)
         self.local.clear()
         self.turned.clear()
         self.blocks.clear()
@@ -53,30 +69,80 @@ class SegmentLowering(SegmentBuffers):
             for position, step in enumerate(segment.steps)
             if stays_in_psum(segment, position)
         }
+        self.over = self._taken_over(segment)
         self._nest(0, {})
+        rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
+
+    def _taken_over(self, segment: Segment) -> dict[Storage, Storage | Key]:
+        """Which results take over which buffers; those that are kept have one of their own."""
+        steps, impls = segment.steps, segment.impls
+        leaving = {storage for storage, _ in segment.writes}
+        kept = {storage for (storage, _), port in segment.writes.items() if not port.streamed}
+        over: dict[Storage, Storage | Key] = {}
+        for step, impl in zip(steps, impls, strict=True):
+            view = taken_over_loads(steps, impls, segment.loops).get(step.write.storage)
+            if view is not None:
+                layout = read_layout(step, impl, step.reads.index(view))
+                over[step.write.storage] = view.storage, view.coords, layout.name
+        over |= taken_over(steps, impls, leaving)
+        return {storage: before for storage, before in over.items() if storage not in kept}
 
     def _nest(self, depth: int, ranges: Ranges) -> None:
         """Everything that belongs at this depth, then the next loop with what is inside it."""
         before = dict(self.blocks), dict(self.local), dict(self.turned)
-        self._loads(depth, ranges)
+        self._loads(depth, ranges, 0 if self._stages_at(depth, ranges) > 1 else None)
         self._steps(depth, ranges)
         if depth < len(self.segment.loops):
             self._loop(depth, ranges)
         self.blocks, self.local, self.turned = before
 
     def _loop(self, depth: int, ranges: Ranges) -> None:
+        """The loop at a depth; over rows of which a mask hides some columns, in parts that leave
+        them out."""
+        hidden = self.segment.hidden
+        if hidden is None or self.segment.loops[depth].axis != hidden.rows:
+            self._iterate(depth, {**ranges, **self._sample(depth)}, ranges)
+            return
+        parts = list(row_parts(hidden, self.segment.loops[depth].block))
+        for rows, plain_to, seen_to in parts[-1:] if self._sample(depth) else parts:
+            self.plain_to = plain_to
+            seen = Range(Affine(), seen_to)
+            self._iterate(depth, {**ranges, hidden.rows: rows, hidden.cols: seen}, ranges)
+        self.plain_to = None
+
+    def _sample(self, depth: int) -> Ranges:
+        """The range of the outermost loop, if only a part of it is wanted."""
+        loop = self.segment.loops[depth]
+        return (
+            {loop.axis: Range(Affine(), loop.block)} if self.segment.sampled and not depth else {}
+        )
+
+    def _iterate(self, depth: int, ranges: Ranges, outer: Ranges) -> None:
+        """A loop over the ranges; what is loaded before it has those of outside."""
         loop = self.segment.loops[depth]
         whole = ranges.get(loop.axis, full(loop.axis))
-        inside = depth + 1 == len(self.segment.loops)
-        stages = len(self.segment.run.cuts) + 1
-        if inside and stages > 1 and whole.size >= stages * loop.block:
+        stages = self._stages_at(depth, ranges)
+        load = partial(self._loads, depth, outer)
+        if stages > 1:
             self.rings.clear()
-            overlapped(self.b, loop, ranges, stages, partial(self._stage, depth + 1))
+            stage = partial(self._stage, depth + 1)
+            overlapped(self.b, loop, ranges, stages, stage, load)
             done = whole.size // loop.block * loop.block
             ranges = {**ranges, loop.axis: Range(whole.start + done, whole.size - done)}
+        else:
+            load()
         for_blocks(
             self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
         )
+
+    def _stages_at(self, depth: int, ranges: Ranges) -> int:
+        """How many stages the loop at this depth has; 1 if its iterations do not overlap."""
+        stages = len(self.segment.run.cuts) + 1
+        if depth + 1 != len(self.segment.loops):
+            return 1
+        loop = self.segment.loops[depth]
+        whole = ranges.get(loop.axis, full(loop.axis))
+        return stages if whole.size >= stages * loop.block else 1
 
     def _stage(self, depth: int, stage: int, ranges: Ranges, ended: int) -> None:
         """One stage of an iteration of the innermost loop, with what earlier stages have made."""
@@ -89,29 +155,42 @@ class SegmentLowering(SegmentBuffers):
                 found = ring.at(self.b, ranges, stage - max(ring.first, ended))
                 if isinstance(key, Storage):
                     self.local[key] = found
+                    self._hand_over(key, found)
                 elif len(key) == 2:
                     self.turned[key] = found
                 else:
                     self.blocks[key] = found
+                    self._hand_over(key, found)
         self._loads(depth, ranges)
         self._steps(depth, ranges)
         self.stage = None
         self.blocks, self.local, self.turned = before
 
-    def _loads(self, depth: int, ranges: Ranges) -> None:
+    def _loads(self, depth: int, ranges: Ranges, first_stage: int | None = None) -> None:
+        """What is loaded at this depth; with ``first_stage`` only what a stage of the loop inside
+        is the first to read, or a step before that loop: so that what later stages need does not
+        stand in the queues before what the first needs."""
         stream = self.segment.stream
         for at, step in enumerate(self.segment.steps):
             impl = self.segment.impls[at]
             if step.kind == "hbm_copy" or not self._is_here(2 * at):
+                continue
+            reads_at = self._stage_of(2 * at + 1) if self.step_depth(at) > depth else 0
+            if first_stage not in (None, reads_at):
                 continue
             for position, view in enumerate(step.reads):
                 if stream and stream.axis in view.axes and step is self.streaming_step():
                     continue
                 if self.depth_of(view.axes) == depth:
                     with self._at_place(2 * at):
-                        self.load(step, impl, position, ranges)
+                        is_mask = self.is_mask(view)
+                        self.load(step, impl, position, ranges, at if is_mask else None)
 
-    def load(self, step: Step, impl: Impl, position: int, ranges: Ranges) -> None:
+    def load(
+        self, step: Step, impl: Impl, position: int, ranges: Ranges, at: int | None = None
+    ) -> None:
+        """Load the present block of an operand, unless it is there; of a mask that the step at
+        ``at`` applies, the part that it needs."""
         view = step.reads[position]
         if view.storage.kind == "constant":
             return
@@ -122,24 +201,22 @@ class SegmentLowering(SegmentBuffers):
         layout = in_view_axes(view, wanted)
         key: Key = (view.storage, view.coords, layout.name)
         if key not in self.blocks:
+            ranges = self.masked_ranges(at, ranges) if at is not None else ranges
             with self._charge(self.charged, (view.storage, wanted.name, "read")):
                 self.blocks[key] = self._loaded(view, key, layout, port.via, ranges)
 
     def _loaded(
-        self, view: View, key: Key, layout: Layout, via: Layout | None, ranges: Ranges
+        self, view: View, key: Key, layout: Layout, via: Via | None, ranges: Ranges
     ) -> Buffer:
         """The present block of a view, loaded."""
         copies = self._copies_of(view)
-        last = self._last_stage([view]) if self.depth_of(view.axes) == self._innermost else 0
+        held = [view, *self._readings(self._successors(key))]
+        last = self._last_stage(held) if self.depth_of(view.axes) == self._innermost else 0
         if self.stage is not None and last > self.stage:
             buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
         else:
             buffer = self._block(view, layout, ranges, copies)
-        coords = [Coord(a) for a in buffer.axes]
-        if via is None:
-            load(self.b, self.hbm, view, buffer, coords, ranges)
-        else:
-            load_via(self.b, self.hbm, view, buffer, via, ranges)
+        load_via(self.b, self.hbm, view, buffer, via, ranges)
         return buffer
 
     def _steps(self, depth: int, ranges: Ranges) -> None:
@@ -172,40 +249,85 @@ class SegmentLowering(SegmentBuffers):
         following = position + 1
         drains_into = following < len(self.segment.steps) and self._is_epilogue(following)
         writer = following if drains_into else position
-        reader = None
-        if writer == position and not self.segment.stream:
-            reader = summing_step(self.segment, position, ranges)
-            same_depth = reader is None or self.step_depth(reader) == self.step_depth(position)
-            reader = reader if same_depth else None
-        if reader is not None:
+        reader = reducing_step(self.segment, writer)
+        if reader is not None and self.step_depth(reader) != self.step_depth(writer):
+            reader = None
+        if reader is not None and writer == position:
             writer = copy_made_at_once(self.segment, position, reader)
         if writer > position:
             self.narrowed.add(self.segment.steps[writer])
-        target, coords = self._target(writer, ranges)
-        if reader is not None:
+        if reader is not None and not drains_into and self._is_scratch(position):
+            target, coords = self._scratch(step, impl, ranges)
+        else:
+            target, coords = self._target(writer, ranges)
+        if reader is not None and not (drains_into and self._reduce_parts(writer, reader, ranges)):
             self.summed[self.segment.steps[reader]] = self._target(reader, ranges)
         EMIT[step.kind](self, step, impl, target, coords, ranges, writer)
         self._store(self.segment.steps[writer], self.segment.impls[writer], target, coords, ranges)
+
+    def _reduce_parts(self, writer: int, reader: int, ranges: Ranges) -> bool:
+        """Make room for the reductions of the parts in which the writer takes rows out of PSUM, if
+        there are several."""
+        axis = row_axis(self.segment, writer)
+        size = ranges.get(axis, full(axis)).size if axis else 1
+        if axis is None or (size <= self.psum_width and self.split_at(writer, ranges) is None):
+            return False
+        made = self.segment.steps[writer].write.storage
+        sizes = self.split_at(writer, ranges) or (size,)
+        count = sum(-(-size // self.psum_width) for size in sizes)
+        parts = {**ranges, axis: Range(Affine(), count)}
+        layout = Layout.on(self.segment.impls[writer - 1].out)
+        buffer = new_buffer(self.b, "parts", made.axes, layout, DType.F32, parts, copies=2)
+        self.partial[self.segment.steps[reader]] = buffer, axis
+        return True
+
+    def _is_scratch(self, position: int) -> bool:
+        """Whether nobody reads what a step makes but the sums that it adds up itself."""
+        made = self.segment.steps[position].write.storage
+        crosses = any(storage is made for storage, _ in self.segment.writes)
+        return not crosses and only_summed(self.segment.steps, made)
+
+    def _scratch(self, step: Step, impl: Impl, ranges: Ranges) -> tuple[Buffer, Sequence[Coord]]:
+        """A buffer for results that nobody reads: of a narrow type, and the same every time, as
+        the engine that writes it is the only one to touch it."""
+        storage, layout = step.write.storage, write_layout(step, impl)
+        block = self._in_storage(step, ranges)
+        name = f"{storage.name}_scratch"
+        buffer = new_buffer(self.b, name, storage.axes, layout, DType.BF16, block)
+        return buffer, step.write.coords
 
     def _turn_operands(self, position: int, ranges: Ranges) -> None:
         """Have what was made in the segment in the layouts that the step reads it in."""
         step, impl = self.segment.steps[position], self.segment.impls[position]
         for operand, view in enumerate(step.reads):
-            made, wanted = self.local.get(view.storage), read_layout(step, impl, operand)
+            made, wanted = self._made(view.storage), read_layout(step, impl, operand)
             key = view.storage, wanted.name
             if made is None or made.layout.name == wanted.name or key in self.turned:
                 continue
-            block = {a: Range(made.origin[a], made.sizes[a]) for a in made.axes}
+            block = self._in_storage(self._maker(view.storage), ranges)
+            block = {a: block.get(a, Range(made.origin[a], made.sizes[a])) for a in made.axes}
             whole = View.of(view.storage)
             last = self._stage_of(2 * position + 1)
             if self.stage is not None and last > self.stage:
-                maker = next(s for s in self.segment.steps if s.write.storage is view.storage)
-                own = partial(self._in_storage, maker)
+                own = partial(self._in_storage, self._maker(view.storage))
                 target = self._ring(key, whole, wanted, ranges, last, 1, own)
             else:
                 target = self._block(whole, wanted, block, self._copies(), "turned")
             self.turned[key] = target
-            convert(self.b, made, target, block)
+            if self.segment.run.turns_by_dma and can_turn_by_dma(made, target):
+                turn_by_dma(self.b, made, target, block)
+            else:
+                convert(self.b, made, target, block, in_turn=self._taking_turns(2 * position))
+
+    def _maker(self, storage: Storage) -> Step:
+        return next(s for s in self.segment.steps if s.write.storage is storage)
+
+    def _made(self, storage: Storage) -> Buffer | None:
+        """The buffer of what is made in the segment: that of the present block, or a kept one."""
+        for step, impl in zip(self.segment.steps, self.segment.impls, strict=True):
+            if step.write.storage is storage and storage not in self.local:
+                return self.kept.get((storage, write_layout(step, impl).name))
+        return self.local.get(storage)
 
     def _store(
         self, step: Step, impl: Impl, target: Buffer, coords: Sequence[Coord], ranges: Ranges
@@ -220,7 +342,7 @@ class SegmentLowering(SegmentBuffers):
         self, view: View, port: Port, target: Buffer, coords: Sequence[Coord], ranges: Ranges
     ) -> None:
         """Store the present block, transposed on chip before if its port says so."""
-        if port.via is not None:
+        if isinstance(port.via, Layout):
             layout = in_view_axes(view, port.via)
             name = f"{view.storage.name}_staged"
             block = {a: ranges.get(a, full(a)) for a in view.axes}

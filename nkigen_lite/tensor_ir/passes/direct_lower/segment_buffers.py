@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,18 +11,24 @@ from typing import Literal, TypeVar
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import MemorySpace
+from nkigen_lite.nki_ir.types import Affine, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
+    Range,
     Ranges,
     Rows,
+    full,
     new_buffer,
+    tile_view,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import give_to
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import Ring
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import unmasked
 from nkigen_lite.tensor_ir.passes.schedule import (
+    IN_TURN,
     Impl,
     Layout,
     Segment,
@@ -48,6 +54,11 @@ class SegmentBuffers:
         kept: buffers of storages kept whole in SBUF, by storage and layout name.
 
     Attributes:
+        depths: of the steps, see ``step_depth``.
+        plain_to: in a loop over rows of which a mask hides some columns, up to where it changes
+            nothing.
+        part_base: the first column of those that are taken out of PSUM at present, and how many
+            parts there were before.
         charged: ops that bring in or take out what crosses the segment's boundary, with the loops
             around them alone: to the port that they serve.
         steps: ops and the place of the step that they belong to, counted as in
@@ -65,10 +76,37 @@ class SegmentBuffers:
     turned: dict[tuple[Storage, str], Buffer] = field(default_factory=dict)
     psum: dict[Storage, tuple[Value, Rows]] = field(default_factory=dict)
     summed: dict[Step, tuple[Buffer, Sequence[Coord]]] = field(default_factory=dict)
+    partial: dict[Step, tuple[Buffer, Axis]] = field(default_factory=dict)
     narrowed: set[Step] = field(default_factory=set)
     rings: dict[RingKey, Ring] = field(default_factory=dict)
     in_psum: set[Storage] = field(default_factory=set)
+    over: dict[Storage, Storage | Key] = field(default_factory=dict)
     stage: int | None = None
+    depths: list[int] = field(default_factory=list)
+    plain_to: int | None = None
+    part_base: tuple[int, int] = (0, 0)
+
+    def is_mask(self, view: View) -> bool:
+        """Whether a reading is that of a mask which hides some columns of the present rows."""
+        hidden = self.segment.hidden
+        if self.plain_to is None or hidden is None:
+            return False
+        return view.storage.axes == (hidden.rows, hidden.cols)
+
+    def split_at(self, position: int, ranges: Ranges) -> tuple[int, int] | None:
+        """For a masking step that takes scores out of PSUM: of how many columns the mask changes
+        nothing, and of how many it may."""
+        hidden = self.segment.hidden
+        if self.plain_to is None or hidden is None or unmasked(self.segment, position) is None:
+            return None
+        return self.plain_to, ranges.get(hidden.cols, full(hidden.cols)).size - self.plain_to
+
+    def masked_ranges(self, position: int, ranges: Ranges) -> Ranges:
+        """The ranges in which a masking step needs its mask."""
+        split = self.split_at(position, ranges)
+        if split is None or self.segment.hidden is None:
+            return ranges
+        return {**ranges, self.segment.hidden.cols: Range(Affine(split[0]), split[1])}
 
     def depth_of(self, axes: Sequence[Axis]) -> int:
         """The depth at which something over these axes is done: inside the loops it depends on."""
@@ -77,11 +115,16 @@ class SegmentBuffers:
 
     def step_depth(self, position: int) -> int:
         """A step's depth: that of its axes, and no less than what it reads inside."""
-        step = self.segment.steps[position]
-        own = self.depth_of(step.axes)
-        made = {s.write.storage: i for i, s in enumerate(self.segment.steps[:position])}
-        inner = [made[v.storage] for v in step.reads if v.storage in made]
-        return max([own, *(self.step_depth(i) for i in inner)])
+        return self.depths[position]
+
+    def _depths(self) -> list[int]:
+        made: dict[Storage, int] = {}
+        depths = []
+        for step in self.segment.steps:
+            inner = (made[v.storage] for v in step.reads if v.storage in made)
+            depths.append(max([self.depth_of(step.axes), *inner]))
+            made[step.write.storage] = depths[-1]
+        return depths
 
     def _stage_of(self, place: int) -> int:
         return sum(cut <= place for cut in self.segment.run.cuts)
@@ -121,6 +164,11 @@ class SegmentBuffers:
         engine = self.segment.run.engines[place] if self.segment.run.engines else None
         if engine is not None:
             give_to(engine, graph.ops[before:])
+
+    def _taking_turns(self, place: int) -> int:
+        """How many engines run a place's instructions in turn."""
+        engines = self.segment.run.engines
+        return 2 if engines and engines[place] == IN_TURN else 1
 
     def _ring(
         self,
@@ -174,29 +222,60 @@ class SegmentBuffers:
         """A buffer for what a step writes; for its window alone, if that is a window that leaves
         the segment."""
         storage = step.write.storage
+        before = self._before(storage)
+        if before is not None and before.value.type.memory is MemorySpace.SBUF:
+            self.local[storage] = before
+            return before, step.write.coords
         if alone and not step.write.is_whole:
             view_layout = in_view_axes(step.write, layout)
             buffer = self._block(step.write, view_layout, ranges, self._copies())
             return buffer, [Coord(a) for a in buffer.axes]
-        readings = [v for s in self.segment.steps for v in s.reads if v.storage is storage]
+        held = {storage, *self._successors(storage)}
+        readings = self._readings(held)
         last = self._last_stage(readings)
         if self.stage is not None and last > self.stage:
             own = partial(self._in_storage, step)
-            buffer = self._ring(storage, View.of(storage), layout, ranges, last, 1, own)
+            # One more where it is stored: that takes until after its last stage.
+            copies = 2 if any(made in held for made, _ in self.segment.writes) else 1
+            buffer = self._ring(storage, View.of(storage), layout, ranges, last, copies, own)
         else:
             block = self._in_storage(step, ranges)
             buffer = self._block(View.of(storage), layout, block, self._copies())
         self.local[storage] = buffer
         return buffer, step.write.coords
 
+    def _before(self, storage: Storage) -> Buffer | None:
+        """The buffer that a result takes over, if there is one."""
+        over = self.over.get(storage)
+        if over is None:
+            return None
+        return self.local.get(over) if isinstance(over, Storage) else self.blocks.get(over)
+
+    def _successors(self, held: RingKey) -> list[Storage]:
+        """What takes over the buffer of a result or of a loaded block, one after the other."""
+        found: list[Storage] = []
+        for after, before in self.over.items():
+            if before == held or before in found:
+                found.append(after)
+        return found
+
+    def _hand_over(self, held: RingKey, buffer: Buffer) -> None:
+        """Note a buffer as that of all that takes it over."""
+        if buffer.value.type.memory is MemorySpace.SBUF:
+            self.local |= dict.fromkeys(self._successors(held), buffer)
+
+    def _readings(self, storages: Collection[Storage]) -> list[View]:
+        return [v for s in self.segment.steps for v in s.reads if v.storage in storages]
+
     def _copies_of(self, view: View) -> int:
         """How many copies of a loaded tile rotate: one of what is loaded once."""
         segment, depth = self.segment, self.depth_of(view.axes)
         if segment.stream and segment.stream.axis in view.axes:
-            return segment.buffers
+            return segment.run.load_copies
         if depth == 0:
             return 1
-        return segment.buffers if depth == len(segment.loops) else segment.outer_copies
+        innermost = depth == len(segment.loops)
+        return segment.run.load_copies if innermost else segment.outer_copies
 
     def _copies(self) -> int:
         return self.segment.run.inner_copies if self.segment.loops else 1
@@ -223,12 +302,25 @@ class SegmentBuffers:
             return self.local[view.storage], view.coords
         return self.kept[view.storage, wanted.name], view.coords
 
-    def sums_of(self, step: Step) -> tuple[Buffer, Sequence[Coord]] | None:
-        """Where the row sums of what a step writes are wanted, if it is to make them."""
-        for reader, target in self.summed.items():
-            if reader.reads[0].storage is step.write.storage:
-                return target
-        return None
+    @property
+    def psum_width(self) -> int:
+        """Elements of a matmul's result that are taken out of PSUM at once."""
+        return MOVING_MAX * self.segment.run.psum_banks
+
+    def reader_of_rows(self, step: Step) -> Step | None:
+        """The step whose reduction of what ``step`` writes is made on the way, if there is one."""
+        waiting = (*self.summed, *self.partial)
+        return next((r for r in waiting if r.reads[0].storage is step.write.storage), None)
+
+    def reduced_into(self, reader: Step, rows: Rows, ranges: Ranges) -> Value:
+        """Where the reduction of the present part of some rows is wanted."""
+        if reader in self.summed:
+            return tile_view(self.b, *self.summed[reader], rows, [], ranges)
+        buffer, axis = self.partial[reader]
+        start, before = self.part_base
+        part = (ranges.get(axis, full(axis)).start + -start).divided_by(self.psum_width) + before
+        coords = [Coord(a) for a in buffer.axes]
+        return tile_view(self.b, buffer, coords, rows, [], {**ranges, axis: Range(part, 1)})
 
     def streaming_step(self) -> Step | None:
         """The contraction that runs inside the stream loop."""

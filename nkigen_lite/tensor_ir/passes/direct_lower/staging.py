@@ -11,9 +11,9 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
     new_buffer,
 )
-from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, load
+from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, load, load_transposed
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
-from nkigen_lite.tensor_ir.passes.schedule import Layout, in_view_axes
+from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, Layout, Via, in_view_axes
 
 STAGE_BYTES = 4096  # per partition and DMA: from here on longer runs gain nothing
 STAGES = 2  # tiles that wait to be transposed: one is loaded while the other is turned
@@ -28,9 +28,17 @@ def stage_rows(view: View, layout: Layout, ranges: Ranges) -> int:
     return layout.rows * max(1, STAGE_BYTES // row_bytes)
 
 
-def load_via(b: Builder, hbm: Hbm, view: View, target: Buffer, via: Layout, ranges: Ranges) -> None:
-    """Fill ``target`` with the present block of a view, loaded in layout ``via`` piece by piece
-    and transposed on chip."""
+def load_via(
+    b: Builder, hbm: Hbm, view: View, target: Buffer, via: Via | None, ranges: Ranges
+) -> None:
+    """Fill ``target``, over the view's axes, with its present block: straight, or transposed on the
+    way piece by piece."""
+    if via is None:
+        load(b, hbm, view, target, [Coord(a) for a in target.axes], ranges)
+        return
+    if via == BY_DMA:
+        _by_dma(b, hbm, view, target, ranges)
+        return
     layout = in_view_axes(view, via)
 
     def piece(inner: Ranges) -> None:
@@ -45,3 +53,14 @@ def load_via(b: Builder, hbm: Hbm, view: View, target: Buffer, via: Layout, rang
     else:
         rows = stage_rows(view, layout, ranges)
         for_blocks(b, layout.partition, ranges, rows, piece)
+
+
+def _by_dma(b: Builder, hbm: Hbm, view: View, target: Buffer, ranges: Ranges) -> None:
+    """Pieces of its longest other axis, so that what uses the first need not wait for the last."""
+    others = [a for a in view.axes if a != target.layout.partition]
+    longest = max(others, key=lambda a: ranges.get(a, full(a)).size, default=None)
+    if longest is None:
+        load(b, hbm, view, target, [Coord(a) for a in target.axes], ranges)
+        return
+    rows = stage_rows(view, Layout.on(longest), ranges)
+    for_blocks(b, longest, ranges, rows, lambda inner: load_transposed(b, hbm, view, target, inner))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+from cost_models import TRANSPOSED_BYTES
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
@@ -44,8 +46,11 @@ def can_convert(dtype: DType, source: Layout, target: Layout) -> bool:
     return dtype in TRANSPOSABLE
 
 
-def convert(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
+def convert(
+    b: Builder, source: Buffer, target: Buffer, ranges: Ranges, *, in_turn: int = 1
+) -> None:
     """Fill ``target`` with what ``source`` holds, in target's layout; both run over the same axes.
+    Copies out of PSUM come in groups of ``in_turn`` where that many engines make them.
 
     Between two partition axes, or between one partition and a partition axis: PE transposes of up
     to 128 x 128. To copies on all partitions: a product with a row of ones.
@@ -61,7 +66,7 @@ def convert(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
         first = b.slice(source.value, _first_row(source.value))
         b.tensor_copy(target.value, first)
     else:
-        _transpose(b, source, target, ranges)
+        _transpose(b, source, target, ranges, in_turn)
 
 
 def _first_row(value: Value) -> list[DimSlice]:
@@ -76,7 +81,9 @@ def _identity(buffer: Buffer) -> list[Coord]:
     return [Coord(a) for a in buffer.axes]
 
 
-def _transpose(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
+def _transpose(
+    b: Builder, source: Buffer, target: Buffer, ranges: Ranges, in_turn: int = 1
+) -> None:
     """Tile by tile: source partitions become target's free axis and the other way round.
 
     As many transposed tiles as a PSUM bank holds leave it in one copy.
@@ -90,7 +97,7 @@ def _transpose(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> No
     across = wide if wide and s_tiles == t_tiles == 1 else None
 
     def each(inner: Ranges) -> None:
-        turning = _Turning(b, source, target, inner)
+        turning = _Turning(b, source, target, inner, in_turn)
         for s_group in row_groups(s_axis, inner, source.layout.rows if s_axis else 1):
             for t_group in row_groups(t_axis, inner, target.layout.rows if t_axis else 1):
                 if across:
@@ -115,6 +122,7 @@ class _Turning:
     source: Buffer
     target: Buffer
     ranges: Ranges
+    in_turn: int = 1
 
     def groups(self, s_group: Rows, t_group: Rows) -> None:
         """All pairs of tiles, collected in PSUM along the group with more of them."""
@@ -123,14 +131,23 @@ class _Turning:
             for_tiles(
                 self.b,
                 t_group,
-                lambda t: for_tile_groups(self.b, s_group, most, lambda s: self.bank(s, t)),
+                lambda t: self.parts(s_group, most, lambda s: self.bank(s, t)),
             )
         else:
             for_tiles(
                 self.b,
                 s_group,
-                lambda s: for_tile_groups(self.b, t_group, most, lambda t: self.bank(s, t)),
+                lambda s: self.parts(t_group, most, lambda t: self.bank(s, t)),
             )
+
+    def parts(self, group: Rows, most: int, bank: Callable[[Rows], None]) -> None:
+        """``bank`` for parts of a group, as many one after the other as engines take turns."""
+        for_tile_groups(
+            self.b,
+            group,
+            most * self.in_turn,
+            lambda part: for_tile_groups(self.b, part, most, bank, unrolled=True),
+        )
 
     def across(self, axis: Axis, s_rows: Rows, t_rows: Rows) -> None:
         """One pair of tiles for each index of another axis, collected in PSUM along that."""
@@ -184,6 +201,36 @@ class _Turning:
                 here[part.axis] = Range(part.start, part.tiles * part.rows)
         order = [*outer, *([free.axis] if free.axis else [])]
         return tile_view(self.b, buffer, _identity(buffer), rows, order, here)
+
+
+def can_turn_by_dma(source: Buffer, target: Buffer) -> bool:
+    """Whether a DMA can make the target of the source: columns of elements that it moves."""
+    between = source.layout.partition is not None and target.layout.partition is not None
+    return between and source.dtype.itemsize in TRANSPOSED_BYTES
+
+
+def turn_by_dma(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:
+    """As ``convert`` between two partition axes, by DMAs from SBUF to SBUF: one for each tile of
+    source's partitions, with all full tiles of target's."""
+    s_axis, t_axis = source.layout.partition, target.layout.partition
+    assert s_axis is not None
+    assert t_axis is not None
+    others = [a for a in source.axes if a not in (s_axis, t_axis)]
+
+    def one(inner: Ranges, t: Rows, s: Rows) -> None:
+        turning = _Turning(b, source, target, inner)
+        columns = turning.tile(source, s, t)
+        if t.tiles > 1:
+            columns = b.reshape(columns, (s.rows, t.tiles, t.rows))
+        b.dma_transpose(turning.tile(target, t, s), columns)
+
+    def each(inner: Ranges) -> None:
+        for t_group in row_groups(t_axis, inner, target.layout.rows):
+            turn = partial(one, inner, t_group)
+            for s_group in row_groups(s_axis, inner, source.layout.rows):
+                for_tiles(b, s_group, turn)
+
+    for_each(b, others, ranges, each)
 
 
 def _replicate(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:

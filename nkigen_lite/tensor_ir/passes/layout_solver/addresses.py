@@ -63,8 +63,17 @@ def _rotating(life: Lifetime) -> Span:
     return _innermost(life) if life.copies > 1 else life.live
 
 
-def _innermost(life: Lifetime) -> Span:
-    return life.loops[-1] if life.loops else life.live
+def _around(levels: int) -> Callable[[Lifetime], Span]:
+    """The loop that many levels out, the innermost being the first; the outermost if there are
+    fewer."""
+
+    def span(life: Lifetime) -> Span:
+        return life.loops[max(-levels, -len(life.loops))] if life.loops else life.live
+
+    return span
+
+
+_innermost = _around(1)
 
 
 def _outermost(life: Lifetime) -> Span:
@@ -75,6 +84,7 @@ STEPS = (
     Step("while they are live", _live),
     Step("through the innermost loop if copies rotate", _rotating),
     Step("through the innermost loop", _innermost),
+    *(Step(f"through {levels} loops", _around(levels)) for levels in (2, 3, 4)),
     Step("through the outermost loop", _outermost),
     *(
         Step(f"through the outermost loop and {part:.0%} of the program", _outermost, part)

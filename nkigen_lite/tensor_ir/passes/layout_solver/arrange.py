@@ -3,27 +3,42 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cost_models import Target
 from nkigen_lite.nki_ir.limits import Limits
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import PSUM_COPIES
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import cuts_of
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import has_long_results
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench, Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.engines import shared
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
 from nkigen_lite.tensor_ir.passes.layout_solver.stages import best_cuts, blocks_of
-from nkigen_lite.tensor_ir.passes.schedule import Arrangement, Port, Segment
+from nkigen_lite.tensor_ir.passes.schedule import (
+    Arrangement,
+    Loop,
+    Port,
+    Segment,
+    read_layout,
+    write_layout,
+)
 
 _HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
+TENSOR = "tensor"
+_SAMPLED = 4  # blocks of an outermost loop from which on one of them is compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
+_MORE_COPIES = (4, 3)  # of what is on its way through PSUM: the most that there is room for
+_WORTH_COPY = 0.01  # and by one copy more of what it loads
+_LOAD_COPIES = (3, 4)
 
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to run a segment: ``piece`` is lowered so, but for the cuts; the model's estimate."""
+    """A way to run a segment, the model's estimate, and the segment lowered so if it is known."""
 
-    piece: Piece
+    piece: Piece | None
     run: Arrangement
     estimate_ns: float
 
@@ -53,38 +68,138 @@ class Arranger:
 
     def fits(self, piece: Piece, ports: Sequence[PortInfo]) -> bool:
         """Whether a segment with these ports streamed fits SBUF and PSUM."""
-        sbuf = piece.own.sbuf_bytes + sum(piece.port(i.key).sbuf_bytes for i in ports)
-        limits = self.limits
-        return piece.own.psum_banks <= limits.psum_banks and sbuf <= limits.sbuf_bytes
+        narrow = not self._is_wide(piece, ports)
+        return narrow and piece.own.psum_banks <= self.limits.psum_banks
+
+    def _is_wide(self, piece: Piece, ports: Sequence[PortInfo]) -> bool:
+        """Whether a segment with these ports streamed needs more than SBUF."""
+        streamed = sum(piece.port(i.key).sbuf_bytes for i in ports)
+        return piece.own.sbuf_bytes + streamed > self.limits.sbuf_bytes
 
     def arrange(
-        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece, least_ns: float
+        self,
+        segment: Segment,
+        ports: Sequence[PortInfo],
+        piece: Piece,
+        least_ns: float,
+        enough_ns: float,
     ) -> Piece | None:
         """Cut the segment's steps into stages and share its work among the engines, where its
         simulated time is less for it; of many ways those are simulated that a model of engines in
         order finds best. ``piece`` is the segment as it is; the way it is run in the end is noted
-        in the segment.
+        in the segment. Of a nest of loops, one block of the outermost is compared.
 
-        None if the model finds them all much slower than ``least_ns``.
+        Left as it is if the model finds none below ``enough_ns``; None if it finds them all much
+        slower than ``least_ns``.
         """
-        ways = [*self._ways(segment, piece), *self._balanced(segment, ports, piece)]
+        segment.sampled = len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED
+        sample = self.lower(segment, ports) if segment.sampled else piece
+        ways = [way for base in self._bases(segment, ports, sample) for way in base]
         promising = min(way.estimate_ns for way in ways)
-        if promising > _HOPELESS * least_ns:
+        scale = piece.busy_ns / sample.busy_ns if sample.busy_ns else 1.0
+        if scale * promising > _HOPELESS * least_ns:
+            segment.sampled = False
             return None
+        if scale * promising > enough_ns:
+            segment.sampled = False
+            return piece
+        near = [way for way in ways[1:] if way.estimate_ns <= _HOPELESS * promising]
+        plain, segment.run = segment.run, self._best_of(segment, ports, sample, near)
+        segment.sampled = False
+        best = piece
+        if segment.run != plain:
+            arranged = self.lower(segment, ports)
+            if arranged.line.time_ns < piece.line.time_ns and self.fits(arranged, ports):
+                best = arranged
+            else:
+                segment.run = plain
+        return self._with_copies(segment, ports, best)
+
+    def _best_of(
+        self, segment: Segment, ports: Sequence[PortInfo], plain: Piece, ways: Sequence[_Way]
+    ) -> Arrangement:
+        """The fastest of several ways to run a segment and the present one, ``plain``."""
+        best, least_ns = segment.run, plain.line.time_ns if ways else 0.0
+        for way in ways:
+            tried = self._tried(segment, ports, way.run, way.piece)
+            if tried is not None and tried.line.time_ns < (1 - _WORTH) * least_ns:
+                best, least_ns = segment.run, tried.line.time_ns
+        return best
+
+    def _tried(
+        self, segment: Segment, ports: Sequence[PortInfo], run: Arrangement, piece: Piece | None
+    ) -> Piece | None:
+        """The segment lowered in a way (``piece`` if that is known), with fewer copies of what it
+        makes if it does not fit SBUF otherwise; None if it never fits. The way is noted in it."""
+        segment.run = run
+        tried = piece or self.lower(segment, ports)
+        if self._is_wide(tried, ports):
+            segment.run = replace(run, inner_copies=1)
+            tried = self.lower(segment, ports)
+        return tried if self.fits(tried, ports) else None
+
+    def _with_copies(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+        """The segment with more copies of what it loads, where iterations wait for loads."""
         best, found = segment.run, piece
-        for way in ways[1:]:
-            if way.estimate_ns > _HOPELESS * promising:
-                continue
-            segment.run = way.run
-            tried = self.lower(segment, ports) if way.run.cuts else way.piece
-            if not self.fits(tried, ports):
-                segment.run = replace(way.run, inner_copies=1)
-                tried = self.lower(segment, ports)
-            gained = tried.line.time_ns < (1 - _WORTH) * found.line.time_ns
-            if gained and self.fits(tried, ports):
-                best, found = segment.run, tried
+        trips = math.prod(_trips(loop) for loop in segment.loops)
+        for copies in _LOAD_COPIES:
+            waits = found.line.time_ns - found.busy_ns > _WORTH * found.line.time_ns
+            if not (waits and trips > copies):
+                break
+            tried = self._tried(segment, ports, replace(best, load_copies=copies), None)
+            if tried is None or tried.line.time_ns > (1 - _WORTH_COPY) * found.line.time_ns:
+                break
+            best, found = segment.run, tried
         segment.run = best
         return found
+
+    def _bases(
+        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
+    ) -> Iterator[list[_Way]]:
+        """The ways to run the segment, by who transposes what is made in it and how its work is
+        shared."""
+        plain = segment.run
+        yield self._ways(segment, piece)
+        yield self._balanced(segment, ports, piece)
+        if _turns_inside(segment) and self._queues_are_idle(piece):
+            segment.run = replace(plain, turns_by_dma=True)
+            turned = self.lower(segment, ports)
+            yield self._ways(segment, turned)
+            yield self._balanced(segment, ports, turned)
+            segment.run = plain
+
+    def _queues_are_idle(self, piece: Piece) -> bool:
+        """Whether DMA queues have time left to transpose what the PE array transposes."""
+        return piece.busy.get(DMA, 0.0) + piece.turning_by_dma_ns < piece.busy_ns
+
+    def plain(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
+        """The segment as it is, with as many copies of what is in PSUM as there is room for at
+        once; None if it does not fit the hardware."""
+        piece = self._with_psum_copies(segment, ports, self.lower(segment, ports))
+        if piece.busiest != TENSOR and has_long_results(segment):
+            plain = segment.run
+            segment.run = replace(segment.run, psum_banks=2, psum_copies=PSUM_COPIES)
+            wide = self.lower(segment, ports)
+            fits = self._in_flight(wide, PSUM_COPIES) and self.fits(wide, ports)
+            if fits and wide.busy_ns < piece.busy_ns:
+                # Fewer instructions, where it is not the PE array that is busiest.
+                piece = self._with_psum_copies(segment, ports, wide)
+            else:
+                segment.run = plain
+        return piece if self.fits(piece, [i for i in ports if not i.keepable]) else None
+
+    def _with_psum_copies(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+        """A piece with more copies of what is in PSUM, or fewer if there is not room for two."""
+        wanted = [copies for copies in _MORE_COPIES if self._in_flight(piece, copies)]
+        if piece.own.psum_banks > self.limits.psum_banks:
+            wanted = [1]
+        if not piece.own.psum_banks or not wanted:
+            return piece
+        segment.run = replace(segment.run, psum_copies=wanted[0])
+        return self.lower(segment, ports)
+
+    def _in_flight(self, piece: Piece, copies: int) -> bool:
+        return piece.psum_in_flight(copies) <= self.limits.psum_banks
 
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
@@ -94,6 +209,9 @@ class Arranger:
             return []
         segment.run = replace(plain, engines=engines)
         balanced = self.lower(segment, ports)
+        if plain.psum_banks > 1 and not self._in_flight(balanced, plain.psum_copies):
+            segment.run = replace(segment.run, psum_banks=1, psum_copies=PSUM_COPIES)
+            balanced = self.lower(segment, ports)
         relieves = balanced.busy_ns < (1 - _WORTH) * piece.busy_ns
         ways = self._ways(segment, balanced) if relieves else []
         segment.run = plain
@@ -103,12 +221,43 @@ class Arranger:
         """The best cuts of a segment by the model, for engines as they are in ``piece``: none, then
         the best of each number."""
         steps, cuts = segment.steps, cuts_of(segment)
-        trips = math.prod(-(-loop.axis.extent // loop.block) for loop in segment.loops)
+        loops = segment.loops[1:] if segment.sampled else segment.loops
+        trips = math.prod(_trips(loop) for loop in loops)
         busy = [
-            {engine: ns / trips for engine, ns in own.items()}
-            for own in piece.busy_of_places(2 * len(steps))
+            (_per_trip(own, trips), _per_trip(stores, trips))
+            for own, stores in piece.busy_of_places(2 * len(steps))
         ]
+        found = best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
+        if trips > 1 and 1 in cuts and all(1 not in way for way, _ in found):
+            # The model does not tell what loads gain from a stage of their own.
+            found.append(((1,), found[0][1]))
         return [
-            _Way(piece, replace(segment.run, cuts=way), max(piece.busy_ns, interval * trips))
-            for way, interval in best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
+            _Way(
+                None if way else piece,
+                replace(segment.run, cuts=way),
+                max(piece.busy_ns, interval * trips),
+            )
+            for way, interval in found
         ]
+
+
+def _per_trip(busy: Mapping[str, float], trips: int) -> dict[str, float]:
+    return {engine: ns / trips for engine, ns in busy.items()}
+
+
+def _trips(loop: Loop) -> int:
+    return -(-loop.axis.extent // loop.block)
+
+
+def _turns_inside(segment: Segment) -> bool:
+    """Whether something that is made in a segment is read there in another layout."""
+    made = {
+        step.write.storage: write_layout(step, impl).name
+        for step, impl in zip(segment.steps, segment.impls, strict=True)
+    }
+    return any(
+        made.get(view.storage, wanted) != wanted
+        for step, impl in zip(segment.steps, segment.impls, strict=True)
+        for position, view in enumerate(step.reads)
+        for wanted in (read_layout(step, impl, position).name,)
+    )

@@ -6,11 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cost_models import Target
+from cost_models import TRANSPOSED_BYTES, Target, Transfer, dma_price
 from cost_models.simulate import Timeline
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.deallocs import insert_deallocs
+from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer
@@ -18,7 +19,15 @@ from nkigen_lite.tensor_ir.passes.direct_lower.kernel import keep, lower_convers
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
-from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost, cost_of, costs_by_owner
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import (
+    DMA,
+    Cost,
+    cost_of,
+    costs_by_owner,
+    counted,
+    is_store,
+    psum_in_flight,
+)
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 
 
@@ -54,16 +63,45 @@ class Piece:
         return total
 
     @property
+    def turning_by_dma_ns(self) -> float:
+        """What the DMA queues would take to transpose what the PE array does."""
+        total = 0.0
+        for op, trips, _ in counted(self.graph, {}, None):
+            if op.opcode == "nc_transpose" and op.inputs[1].type.dtype.itemsize in TRANSPOSED_BYTES:
+                kind = op.inputs[1].type
+                rows, run = kind.partition_size, kind.free_size * kind.dtype.itemsize
+                tile = Transfer("copy", rows, run, rows, True, elem_bytes=kind.dtype.itemsize)
+                total += dma_price(self.target, tile).transfer_ns * trips
+        return total
+
+    def psum_in_flight(self, copies: int) -> int:
+        """The most PSUM banks that an iteration uses, with that many copies of what rotates."""
+        return psum_in_flight(self.graph, Limits.of(self.target), copies)
+
+    @property
+    def busiest(self) -> str:
+        """The busiest resource."""
+        busy = self.busy
+        return max(busy, key=lambda resource: busy[resource], default="")
+
+    @property
     def busy_ns(self) -> float:
         """The time of the busiest resource."""
         return max(self.busy.values(), default=0.0)
 
-    def busy_of_places(self, count: int) -> list[dict[str, float]]:
-        """The busy times of the first ``count`` places among the steps, DMA queues apart."""
-        owners: dict[Op, int | None] = {**self.steps}
+    def busy_of_places(self, count: int) -> list[tuple[dict[str, float], dict[str, float]]]:
+        """The busy times of the first ``count`` places among the steps, DMA queues apart: of what
+        they do, and of triggering the stores of what they have made."""
+        owners: dict[Op, tuple[int, bool] | None] = {
+            op: (place, is_store(op)) for op, place in self.steps.items()
+        }
         costs = costs_by_owner(self.graph, self.target, owners, None)
-        found = [costs.get(place, Cost()).busy for place in range(count)]
-        return [{r: ns for r, ns in busy.items() if r != DMA} for busy in found]
+
+        def busy(place: int, stores: bool) -> dict[str, float]:
+            found = costs.get((place, stores), Cost()).busy
+            return {r: ns for r, ns in found.items() if r != DMA}
+
+        return [(busy(place, False), busy(place, True)) for place in range(count)]
 
     @property
     def unhidden_ns(self) -> float:

@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import impls_of, longest
@@ -61,7 +61,17 @@ class Choice:
             shape.loops,
             shape.stream,
             outer_copies=shape.outer_copies,
+            hidden=self.hidden,
         )
+
+    @property
+    def hidden(self) -> Hidden | None:
+        """What a mask hides, if all that it hides is made and used here in a loop over its rows."""
+        steps = set(self.steps)
+        found = {s.hidden for s in self.steps if s.hidden}
+        looped = {loop.axis for loop in self.shape.loops}
+        whole = (h for h in found if h.steps <= steps and looped & {h.rows, h.cols} == {h.rows})
+        return next(whole, None) if len(found) == 1 else None
 
 
 def choices_of_unit(unit: Unit, budget: int) -> Iterator[Choice]:
@@ -123,8 +133,16 @@ def _impls_after(steps: Sequence[Step], axis: Axis | None) -> list[Impl]:
     if first.kind == "matmul":
         return [i for i in impls_of(first) if i.out is not None]
     if axis is not None:
-        return [Impl(axis)] if axis in first.write.axes else []
-    return [Impl(a) for a in longest(parallel_axes(steps)) if a in first.write.axes]
+        return _on(first, axis)
+    return [i for a in longest(parallel_axes(steps)) for i in _on(first, a)]
+
+
+def _on(step: Step, axis: Axis) -> list[Impl]:
+    """Implementations with an axis on the partitions of what is read and of what is written."""
+    if axis not in step.write.axes:
+        return []
+    found = [i for i in impls_of(step) if step.kind == "moments" and i.partition == axis]
+    return found or [Impl(axis)]
 
 
 def _internal_layouts_agree(
@@ -149,13 +167,17 @@ def _internal_layouts_agree(
 
 
 def _depths_rise(steps: Sequence[Step], shape: Shape) -> bool:
-    """A step never runs outside a loop that an earlier one runs inside; windows are not cut."""
+    """A step never runs outside a loop that an earlier one runs inside; windows are not cut, and no
+    reduction is: each block would overwrite what the one before has made."""
     looped = {loop.axis for loop in shape.loops}
     made = {s.write.storage for s in steps}
     for step in steps:
+        if step.kind == "reduce" and looped & set(step.reduced):
+            return False
         for view in (*step.reads, step.write):
             for own, coord in zip(view.storage.axes, view.coords, strict=True):
-                if view.storage in made and coord.axis in looped and not coord.is_identity(own):
+                cut = own in looped or coord.axis in looped
+                if view.storage in made and cut and not coord.is_identity(own):
                     return False
     depths = [
         max((i for i, p in enumerate(shape.loops) if p.axis in s.axes), default=-1) for s in steps

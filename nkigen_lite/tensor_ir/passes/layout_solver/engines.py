@@ -14,6 +14,7 @@ from nkigen_lite.nki_ir.work import instruction
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import may_run
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import counted
+from nkigen_lite.tensor_ir.passes.schedule import IN_TURN
 
 SHARING = ("vector", "scalar", "gpsimd")
 Busy = Mapping[str, float]
@@ -33,6 +34,23 @@ def shared(piece: Piece, places: int) -> tuple[str | None, ...]:
     The assignment is the best one: no other has a lower time of the busiest engine; of those it
     is the first in order, with nothing moved where that does not matter.
     """
+    return tuple(o.engine if o else None for o in _best(piece, places))
+
+
+def relieved(piece: Piece, places: int) -> dict[str, int]:
+    """The segment's own busy times, with its work shared as ``shared`` says; ns, rounded up."""
+    busy = dict(piece.own.busy)
+    options = _options(piece, places)
+    for place, option in enumerate(_best(piece, places)):
+        if option is not None:
+            for sign, taken in ((-1.0, options[place][0]), (1.0, option)):
+                for engine, ns in taken.busy.items():
+                    busy[engine] = busy.get(engine, 0.0) + sign * ns
+    return {name: math.ceil(ns) for name, ns in sorted(busy.items()) if ns > 0}
+
+
+def _best(piece: Piece, places: int) -> list[Option | None]:
+    """The best option per place; None where there is no choice."""
     total = piece.busy
     movable: list[tuple[int, list[Option]]] = []
     for place, options in enumerate(_options(piece, places)):
@@ -42,10 +60,10 @@ def shared(piece: Piece, places: int) -> tuple[str | None, ...]:
                 total[engine] = total.get(engine, 0.0) - ns
     movable.sort(key=lambda item: -max(item[1][0].busy.values()))
     found = _Search([options for _, options in movable], total).best()
-    chosen: list[str | None] = [None] * places
+    chosen: list[Option | None] = [None] * places
     for (place, _), option in zip(movable, found, strict=True):
-        chosen[place] = option.engine
-    return tuple(chosen)
+        chosen[place] = option
+    return chosen
 
 
 class _Search:
@@ -103,7 +121,26 @@ def _options(piece: Piece, places: int) -> list[list[Option]]:
             runs = engine if engine and may_run(op, engine) else op.attrs["engine"]
             busy = here.setdefault(engine, {})
             busy[runs] = busy.get(runs, 0.0) + trips * _price(op, runs, piece, accesses)
-    return [[Option(engine, busy) for engine, busy in options.items()] for options in prices]
+    return [
+        [Option(engine, busy) for engine, busy in _in_turn(place, options).items()]
+        for place, options in enumerate(prices)
+    ]
+
+
+def _in_turn(
+    place: int, options: dict[str | None, dict[str, float]]
+) -> dict[str | None, dict[str, float]]:
+    """The options with the one that two engines take turns, where operands are laid out."""
+    rivals = [options.get(engine) for engine in IN_TURN.split(", ")]
+    kinds = [options[None] if busy is None else busy for busy in rivals]
+    if place % 2 or not any(rivals):
+        return options
+    return options | {
+        IN_TURN: {
+            engine: sum(busy.get(engine, 0.0) for busy in kinds) / 2
+            for engine in {e for busy in kinds for e in busy}
+        }
+    }
 
 
 def _price(op: Op, engine: str, piece: Piece, accesses: Accesses) -> float:

@@ -12,6 +12,7 @@ from nkigen_lite.nki_ir.rows.tensor_engine import MULTIPLIES
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import roles
+from nkigen_lite.tensor_ir.passes.direct_lower.moments import METHODS
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import has_emitter
 from nkigen_lite.tensor_ir.passes.schedule import Impl
 
@@ -64,6 +65,12 @@ def _reduce(step: Step) -> list[Impl]:
     return [*kept, *across, *_copies(step.axes)]
 
 
+def _moments(step: Step) -> list[Impl]:
+    """Which engines read the rows; only rows along the free dimension."""
+    kept = [a for a in step.write.axes if a not in step.inseparable]
+    return [Impl(a, method=method) for a in longest(kept) for method in METHODS]
+
+
 def _sums_on_chip(step: Step, method: str, axis: Axis) -> bool:
     """A product with ones needs a float; GpSimd adds anything."""
     dtype = step.reads[0].storage.dtype
@@ -102,6 +109,7 @@ _IMPLS: dict[str, Callable[[Step], list[Impl]]] = {
     "pointwise": _pointwise,
     "copy": _pointwise,
     "reduce": _reduce,
+    "moments": _moments,
     "matmul": _matmul,
     "fill": _made,
     "ramp": _made,

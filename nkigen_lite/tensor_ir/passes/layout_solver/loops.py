@@ -8,8 +8,10 @@ from dataclasses import dataclass
 
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
+from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX, roles
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import STAGE_BYTES, STAGES
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import only_summed
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import elements, longest
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
@@ -55,6 +57,8 @@ def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copie
     if shape.stream:
         sizes[shape.stream.axis] = shape.stream.block
     made = {s.write.storage for s in steps[:-1]}
+    over = taken_over(steps, impls, ())
+    over_loads = taken_over_loads(steps, impls, shape.loops)
     outside: dict[tuple[Storage, str], int] = {}
     inside: dict[Storage, int] = {}
     last: dict[Storage, int] = {}
@@ -66,9 +70,15 @@ def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copie
             if storage.kind == "constant":
                 continue
             size = _block_elements(view, layout, sizes) * storage.dtype.itemsize
-            if storage in made and storage.kind == "temp":
-                inside[storage] = max(inside.get(storage, 0), size)
-                last[storage] = number
+            root = storage
+            while root in over:
+                root = over[root]
+            if root in over_loads or (storage in made and only_summed(steps, storage)):
+                continue
+            stays = storage in made and storage.kind == "temp"
+            if stays or root is not storage:
+                inside[root] = max(inside.get(root, 0), size * (1 if stays else copies))
+                last[root] = number
             else:
                 key = (storage, layout.name)
                 if view is not step.write and _is_staged(storage, layout):
@@ -123,13 +133,16 @@ def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iter
         shape = _row_shape(steps, impls, budget // part)
         if shape is not None:
             found.setdefault(shape)
+    shape = _finest_shape(steps, impls)
+    if shape is not None and tile_bytes(steps, impls, shape, 1) <= budget:
+        found.setdefault(shape)
     yield from found
 
 
 def parallel_axes(steps: Sequence[Step]) -> list[Axis]:
     """Axes over which the steps may loop: kept by every step that has them."""
     axes = dict.fromkeys(a for s in steps for a in s.axes)
-    return [a for a in axes if all(a not in s.reduced for s in steps)]
+    return [a for a in axes if all(a not in (*s.reduced, *s.inseparable) for s in steps)]
 
 
 def _row_shape(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Shape | None:
@@ -151,6 +164,17 @@ def _row_shape(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Sha
     if tile_bytes(steps, impls, shape, 2) <= budget:
         return shape
     return _stream_shape(steps, impls, shape, budget)
+
+
+def _finest_shape(steps: Sequence[Step], impls: Sequence[Impl]) -> Shape | None:
+    """One partition tile at a time, if a fused run has several: the first is there soonest, and
+    the least is left to do after the last."""
+    partitions = {a for i in impls for a in (i.partition, i.out) if a}
+    for axis in parallel_axes(steps):
+        unit = partition_tile(axis.extent)
+        if axis in partitions and unit < axis.extent and all(axis in s.axes for s in steps):
+            return Shape((Loop(axis, unit),)) if len(steps) > 1 else None
+    return None
 
 
 def _largest_block(
@@ -191,14 +215,17 @@ def _stream_shape(
 
 def _joint_shapes(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iterator[Shape]:
     """One index of the batch axes that all steps share, and blocks of the others; in both orders,
-    as iterations of the innermost loop overlap best when there are many."""
+    as iterations of the innermost loop overlap best when there are many. Rows of which a mask hides
+    some columns come first: each block of them is text of its own, so nothing overlaps inside."""
     shared = [a for a in parallel_axes(steps) if all(a in s.axes for s in steps)]
     rows = {a for i in impls for a in (i.partition, i.out) if a} & set(shared)
     batch = [Loop(a, 1) for a in shared if a not in rows]
     blocks = [_blocks(a, _JOINT_BLOCKS) for a in shared if a in rows]
     for chosen in itertools.product(*blocks):
         rows_loops = [loop for loop in chosen if loop]
-        for loops in ([*batch, *rows_loops], [*rows_loops, *batch])[: 2 if rows_loops else 1]:
+        masked = any(s.hidden and s.hidden.rows in rows for s in steps)
+        orders = [[*rows_loops, *batch], [*batch, *rows_loops]]
+        for loops in orders[: 1 if not rows_loops or (masked and batch) else 2]:
             shape = Shape(tuple(loops))
             if tile_bytes(steps, impls, shape, 2) <= budget:
                 yield shape

@@ -10,30 +10,34 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 import solver
 from cost_models import Target
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import Cost
-from nkigen_lite.tensor_ir.passes.schedule import Arrangement, Conversion, Layout
+from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, Arrangement, Conversion, Layout, Via
 
 MOST = 1 << 15  # prices remembered of each kind
 
-Place = tuple[int, int]
+Place = tuple[int, int] | Literal["dma"]
 """A layout of some storage: the position of its partition axis among the storage's, or -1, and the
-rows."""
+rows; or ``BY_DMA``."""
 
 
-def place_of(layout: Layout, storage: Storage) -> Place:
+def place_of(layout: Via, storage: Storage) -> Place:
     """A layout without the storage's names."""
+    if not isinstance(layout, Layout):
+        return layout
     axis = layout.partition
     return (storage.axes.index(axis) if axis in storage.axes else -1), layout.rows
 
 
-def layout_at(place: Place, storage: Storage) -> Layout:
+def layout_at(place: Place, storage: Storage) -> Via:
     """The layout of a storage at a place."""
+    if place == BY_DMA:
+        return place
     position, rows = place
     return Layout(None if position < 0 else storage.axes[position], rows)
 
@@ -43,8 +47,8 @@ class Figures:
     """What pricing a choice finds, without names: the candidate but for its ports, how it is run
     (see ``Priced``), and per port the layout that it is moved in and the cost of that.
 
-    ``busy``, ``sbuf_bytes`` and per port ``plain`` are what it costs before its steps are cut: by
-    these it is compared with its rivals.
+    ``busy``, its work shared among the engines, ``sbuf_bytes`` and per port ``plain`` are what it
+    costs before its steps are cut: by these it is compared with its rivals.
     """
 
     candidate: solver.Candidate
@@ -118,7 +122,13 @@ class _Numbering:
         stages = tuple((s.opcode, _plain(s.attrs), s.operands) for s in step.stages)
         op = (step.op.opcode, _plain(step.op.attrs)) if step.op else None
         views = tuple(self.view(v) for v in (*step.reads, step.write))
-        return step.kind, op, _plain(step.attrs), stages, views
+        return step.kind, op, _plain(step.attrs), stages, views, self.hidden(step.hidden)
+
+    def hidden(self, hidden: Hidden | None) -> object:
+        if hidden is None:
+            return None
+        axes = self.axis(hidden.rows), self.axis(hidden.cols)
+        return axes, len(hidden.steps), hash((hidden.plain_to, hidden.seen_to))
 
     def view(self, view: View) -> object:
         number = self.storages.setdefault(view.storage, len(self.storages))

@@ -11,6 +11,7 @@ from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.allocation import Allocation, Place
 from nkigen_lite.tensor_ir.passes.axes import Step, Storage
 from nkigen_lite.tensor_ir.passes.schedule import (
+    BY_DMA,
     HBM,
     Conversion,
     Impl,
@@ -204,13 +205,17 @@ def _step(segment: Segment, position: int) -> StepPlan:
     place = 2 * position + 1
     return StepPlan(
         writes=repr(step.write),
-        op=" ".join(s.opcode for s in step.stages) or (step.op.opcode if step.op else step.kind),
+        op=" ".join(s.opcode for s in step.stages) or _opcode(step),
         reads=tuple(repr(v) for v in step.reads),
         how=_how(step, impl),
         line=str(step.loc) if step.loc else None,
         stage=sum(cut <= place for cut in run.cuts),
         engine=run.engines[place] if run.engines else None,
     )
+
+
+def _opcode(step: Step) -> str:
+    return step.op.opcode if step.op and step.kind != "moments" else step.kind
 
 
 def _how(step: Step, impl: Impl) -> str:
@@ -224,12 +229,16 @@ def _how(step: Step, impl: Impl) -> str:
         ways = {"free": "along free", "ones": "over partitions by ones-matmul",
                 "lanes": "over partitions on gpsimd"}  # fmt: skip
         return f"{ways[impl.method]}, result {made}"
+    if step.kind == "moments":
+        ways = {"free": "on vector", "scalar": "on scalar", "both": "on vector and scalar"}
+        return f"{ways[impl.method]}, result {made}"
     return made
 
 
 def _conversion(item: Conversion, term: solver.Step) -> SegmentPlan:
     source = item.source.name if item.source else HBM
-    via = f" via {item.via.name}" if item.via else ""
+    by = item.via if item.via in (None, BY_DMA) else item.via.name
+    via = f" via {by}" if by else ""
     step = StepPlan(item.storage.name, "convert", (item.storage.name,),
                     f"{source} to {item.target.name}{via}", None)  # fmt: skip
     return SegmentPlan(

@@ -9,7 +9,7 @@ import solver
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
-from nkigen_lite.tensor_ir.passes.schedule import Layout, free_elements
+from nkigen_lite.tensor_ir.passes.schedule import Layout, Via, free_elements
 
 FREE = solver.Transfer(busy={}, overhead_ns=0, hbm_bytes=0, sbuf_bytes=0, instructions=0, dmas=0)
 
@@ -20,7 +20,7 @@ class PortInfo:
 
     Attributes:
         keepable: whether the value can be kept whole in SBUF in that layout.
-        via: the layout in which it is loaded and stored, to be transposed on chip.
+        via: how it is transposed when it is loaded and stored, if it is.
         cost: of moving it over the boundary.
     """
 
@@ -28,7 +28,7 @@ class PortInfo:
     layout: Layout
     side: str
     keepable: bool
-    via: Layout | None = None
+    via: Via | None = None
     cost: solver.Transfer = FREE
 
     @property

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import solver
-from cost_models import Target
+from cost_models import TRANSPOSED_BYTES, Target
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
@@ -15,6 +15,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.arrange import Arranger
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice, can_be_kept
+from nkigen_lite.tensor_ir.passes.layout_solver.engines import relieved
 from nkigen_lite.tensor_ir.passes.layout_solver.memory import (
     Figures,
     Memory,
@@ -36,11 +37,13 @@ from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
+    BY_DMA,
     ROW,
     Arrangement,
     Conversion,
     Layout,
     Segment,
+    Via,
     read_layout,
     write_layout,
 )
@@ -91,9 +94,15 @@ class Pricer:
         self.arranger = Arranger(self.target)
         self.limits = self.arranger.limits
 
-    def price(self, choice: Choice, name: str, rivals: Sequence[Priced]) -> Priced | None:
+    def price(
+        self, choice: Choice, name: str, rivals: Sequence[Priced], enough_ns: float = math.inf
+    ) -> Priced | None:
         """The choice as a candidate; None if it does not fit the hardware, or if one of its rivals,
-        other ways to run the same units, is better whatever the rest of the plan."""
+        other ways to run the same units, is better whatever the rest of the plan.
+
+        One that takes longer than ``enough_ns``, a longer run with all ports streamed, is priced as
+        it is: no better way to run it is looked for.
+        """
         ports = self.ports(choice)
         key = structure_of(choice, [self.crosses(s.write.storage, choice) for s in choice.steps])
         if key in self.memory.choices:
@@ -101,23 +110,24 @@ class Pricer:
         segment = choice.segment(name)
         for info in ports:
             info.via = self.best_via(choice, info)
-        piece = self.arranger.lower(segment, ports)
-        if not self.arranger.fits(piece, [i for i in ports if not i.keepable]):
+        piece = self._lowered(segment, ports)
+        if piece is None:
             self.memory.choices[key] = None
             return None
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
-        if _beaten(piece.own.busy_ns, piece.own.sbuf_bytes, ports, rivals):
+        busy_ns = relieved(piece, 2 * len(segment.steps))
+        if _beaten(busy_ns, piece.own.sbuf_bytes, ports, rivals):
             return None
         plain = tuple(info.cost for info in ports)
         own = piece.own
-        alike = signature(ports)
-        times = [r.streamed_ns for r in rivals if signature(r.ports) == alike]
-        arranged = self.arranger.arrange(segment, ports, piece, min(times, default=math.inf))
+        arranged: Piece | None = piece
+        if self._least_ns(piece, ports) <= enough_ns:
+            arranged = self._arranged(segment, ports, piece, rivals, enough_ns)
         if arranged is None:
             return None
         priced = self._priced(choice, name, ports, segment, arranged)
-        self.memory.choices[key] = _figures(priced, plain, own.busy_ns, own.sbuf_bytes)
+        self.memory.choices[key] = _figures(priced, plain, busy_ns, own.sbuf_bytes)
         return priced
 
     def _priced(
@@ -139,6 +149,48 @@ class Pricer:
             streamed_ns=piece.line.time_ns,
             kept_ns=own_ns + max(piece.own.busy.values(), default=0.0),
         )
+
+    def _arranged(
+        self,
+        segment: Segment,
+        ports: Sequence[PortInfo],
+        piece: Piece,
+        rivals: Sequence[Priced],
+        enough_ns: float,
+    ) -> Piece | None:
+        """The segment in the best way to run it; None if a rival is much faster than any."""
+        alike = signature(ports)
+        times = [r.streamed_ns for r in rivals if signature(r.ports) == alike]
+        least_ns = min(times, default=math.inf)
+        return self.arranger.arrange(segment, ports, piece, least_ns, enough_ns)
+
+    def _least_ns(self, piece: Piece, ports: Sequence[PortInfo]) -> float:
+        """What a segment takes at least: its busiest resource without what may be kept in SBUF."""
+        total = dict(piece.own.busy)
+        for info in ports:
+            whole = resident_bytes(info.storage, info.layout)
+            if not info.keepable or whole > self.limits.sbuf_bytes:
+                for resource, ns in piece.port(info.key).busy.items():
+                    total[resource] = total.get(resource, 0.0) + ns
+        return max(total.values(), default=0.0)
+
+    def _lowered(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
+        """The segment as it is, with what it transposes of its loads transposed by the DMA where
+        that leaves the busiest resource less to do; None if it does not fit the hardware."""
+        plain, run = self.arranger.plain(segment, ports), segment.run
+        turned = [(i, i.via) for i in ports if i.via is not None and self.turns_by_dma(i)]
+        if not turned:
+            return plain
+        for info, _ in turned:
+            info.via = BY_DMA
+        segment.run = Arrangement()
+        by_dma = self.arranger.plain(segment, ports)
+        if by_dma is not None and (plain is None or by_dma.busy_ns < plain.busy_ns):
+            return by_dma
+        segment.run = run
+        for info, via in turned:
+            info.via = via
+        return plain
 
     # --- ports -----------------------------------------------------------------------------------
 
@@ -165,7 +217,7 @@ class Pricer:
         used_outside = any(u not in inside for u in self.consumers.get(storage, ()))
         return storage.kind == "output" or used_outside
 
-    def best_via(self, choice: Choice, info: PortInfo) -> Layout | None:
+    def best_via(self, choice: Choice, info: PortInfo) -> Via | None:
         """The layout in which a port is best loaded or stored, None for the one wanted on chip:
         straight, or transposed on chip where that would mean short DMA runs.
 
@@ -192,6 +244,16 @@ class Pricer:
         if key not in known:
             known[key] = self.arranger.bench.conversion(item)
         return known[key]
+
+    def turns_by_dma(self, info: PortInfo) -> bool:
+        """Whether a DMA can transpose what it loads for a port: rows in HBM become columns."""
+        axes = info.storage.axes
+        return (
+            info.side == "read"
+            and info.storage.dtype.itemsize in TRANSPOSED_BYTES
+            and len(axes) > 1
+            and info.layout.partition == axes[-1]
+        )
 
     def vias(self, info: PortInfo) -> list[Layout]:
         """Layouts to load or store in when the wanted one means short DMA runs."""

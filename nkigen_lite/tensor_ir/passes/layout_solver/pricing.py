@@ -73,12 +73,12 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
 def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:
     """The cost of a graph, told apart by who its ops are charged to: ``owners``, or ``rest``.
 
-    An owner's ``sbuf_bytes`` are all that it allocates; those of ``rest`` are what is live at once
-    of the buffers that nobody else owns.
+    An owner's ``sbuf_bytes`` are what is live of the buffers that it allocates when the most is
+    live of all: those of all owners add up to the graph's.
     """
     costs: dict[O, Cost] = {rest: Cost()}
     accesses = Accesses()
-    peak = _Peak(Limits.of(target), owners, rest, costs)
+    peak = _Peak(Limits.of(target), owners)
     for op, trips, owner in counted(graph, owners, rest):
         row = NKI[op.opcode]
         if not row.engines:
@@ -91,7 +91,9 @@ def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O
             price = instruction_price(target, instruction(op, accesses))
             cost.add(op.attrs["engine"], price.interval_ns, price.latency_ns, trips)
     peak.walk(graph, rest)
-    costs[rest].sbuf_bytes, costs[rest].psum_banks = peak.most_sbuf, peak.most_banks
+    for owner, most in peak.most_sbuf.items():
+        costs.setdefault(owner, Cost()).sbuf_bytes = most
+    costs[rest].psum_banks = peak.most_banks
     return costs
 
 
@@ -105,6 +107,14 @@ def counted(
             yield from counted(region, owners, here, trips * inner)
         if not op.regions:
             yield op, trips, here
+
+
+def is_store(op: Op) -> bool:
+    """Whether an op takes something from the chip to HBM."""
+    if NKI[op.opcode].engine != DMA:
+        return False
+    dst, src = op.inputs[:2]
+    return dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM
 
 
 def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses) -> None:
@@ -122,38 +132,45 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
         cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
 
 
+def psum_in_flight(graph: Graph, limits: Limits, copies: int, *, looped: bool = False) -> int:
+    """The most PSUM banks that a loop can keep busy, were there ``copies`` of what rotates: what
+    one iteration allocates is in use at the same time, as engines work on different parts of it.
+    Beyond ``limits``, bytes that one part has used are given to another, which then waits."""
+    found = [0]
+    for op in graph.ops:
+        if op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM:
+            banks = limits.banks_of(op.result.type.partition_bytes)
+            found.append(banks * (copies if op.attrs["num_buffers"] > 1 else 1))
+        found += [psum_in_flight(region, limits, copies, looped=True) for region in op.regions]
+    return sum(found) if looped else max(found)
+
+
 @dataclass
 class _Peak(Generic[O]):
-    """Walks a graph and notes the most SBUF bytes and PSUM banks live at once of ``rest``'s
-    buffers; what others allocate is added to their costs."""
+    """Walks a graph and notes the most SBUF bytes live at once, by the owners of the buffers, and
+    the most PSUM banks."""
 
     limits: Limits
     owners: Mapping[Op, O]
-    rest: O
-    costs: dict[O, Cost]
-    sbuf: int = 0
+    sbuf: dict[O, int] = field(default_factory=dict)
     banks: int = 0
-    most_sbuf: int = 0
+    most_sbuf: dict[O, int] = field(default_factory=dict)
     most_banks: int = 0
 
     def walk(self, graph: Graph, owner: O) -> None:
-        mine: dict[int, tuple[int, int]] = {}
+        mine: dict[int, tuple[O, int, int]] = {}
         for op in graph.ops:
             here = self.owners.get(op, owner)
             if op.opcode == "alloc":
-                sbuf, banks = self.size(op)
-                if here != self.rest:
-                    self.costs.setdefault(here, Cost()).sbuf_bytes += sbuf
-                    sbuf = 0
-                mine[id(op.result)] = (sbuf, banks)
-                self.change(sbuf, banks)
-            elif op.opcode == "dealloc":
-                sbuf, banks = mine.pop(id(op.inputs[0]), (0, 0))
-                self.change(-sbuf, -banks)
+                mine[id(op.result)] = made = (here, *self.size(op))
+                self.change(*made)
+            elif op.opcode == "dealloc" and id(op.inputs[0]) in mine:
+                gone, sbuf, banks = mine.pop(id(op.inputs[0]))
+                self.change(gone, -sbuf, -banks)
             for region in op.regions:
                 self.walk(region, here)
-        for sbuf, banks in mine.values():
-            self.change(-sbuf, -banks)
+        for gone, sbuf, banks in mine.values():
+            self.change(gone, -sbuf, -banks)
 
     def size(self, alloc: Op) -> tuple[int, int]:
         kind, copies = alloc.result.type, alloc.attrs["num_buffers"]
@@ -163,8 +180,9 @@ class _Peak(Generic[O]):
         psum = kind.memory is MemorySpace.PSUM
         return 0, self.limits.banks_of(size) * copies if psum else 0
 
-    def change(self, sbuf: int, banks: int) -> None:
-        self.sbuf += sbuf
+    def change(self, owner: O, sbuf: int, banks: int) -> None:
+        self.sbuf[owner] = self.sbuf.get(owner, 0) + sbuf
         self.banks += banks
-        self.most_sbuf = max(self.most_sbuf, self.sbuf)
+        if sum(self.sbuf.values()) > sum(self.most_sbuf.values()):
+            self.most_sbuf = dict(self.sbuf)
         self.most_banks = max(self.most_banks, self.banks)

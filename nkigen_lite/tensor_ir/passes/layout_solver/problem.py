@@ -21,7 +21,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo, resident_
 from nkigen_lite.tensor_ir.passes.layout_solver.pricer import Priced, Pricer
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
-from nkigen_lite.tensor_ir.passes.schedule import HBM, Conversion, Layout
+from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
 
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
@@ -57,13 +57,13 @@ class Planner:
             NoPlan: a step has no implementation whose tiles fit.
         """
         budget = int(self.limits.sbuf_bytes * _STREAM_SHARE)
-        for unit in self.units:
-            self.price_all(choices_of_unit(unit, budget))
         fused: list[tuple[Unit, ...]] = []
         for chain in sorted(chains(self.units), key=len, reverse=True):
             worth = self.pays(chain) and not any(self.splits(chain, longer) for longer in fused)
-            if worth and self.price_all(choices_of_chain(chain, budget)):
+            if worth and self.price_all(chain, choices_of_chain(chain, budget)):
                 fused.append(chain)
+        for unit in self.units:
+            self.price_all((unit,), choices_of_unit(unit, budget))
         self.require_all()
         values = [self.value(s) for s in self.program.storages if s.kind != "constant"]
         return solver.Problem(
@@ -77,12 +77,14 @@ class Planner:
             prefetch=DMA,
         )
 
-    def price_all(self, choices: Iterable[Choice]) -> int:
-        """Note the candidates of choices for the same units; how many fit the hardware with all
-        that they read and write streamed."""
+    def price_all(self, units: tuple[Unit, ...], choices: Iterable[Choice]) -> int:
+        """Note the candidates of choices for some units; how many fit the hardware with all that
+        they read and write streamed."""
         rivals: list[Priced] = []
+        longer = (p for p in self.priced.values() if set(units) < set(p.choice.units))
+        enough_ns = min((p.streamed_ns for p in longer), default=math.inf)
         for choice in choices:
-            priced = self.pricer.price(choice, self.name_of(choice), rivals)
+            priced = self.pricer.price(choice, self.name_of(choice), rivals, enough_ns)
             if priced is not None:
                 rivals.append(priced)
                 self.priced[priced.candidate.name] = priced
@@ -186,7 +188,9 @@ class Planner:
         if source is not None and not can_convert(storage.dtype, source, target):
             return
         info = PortInfo(storage, target, "read", True)
-        vias = self.pricer.vias(info) if source is None else []
+        vias: list[Via] = [*self.pricer.vias(info)] if source is None else []
+        if source is None and self.pricer.turns_by_dma(info):
+            vias.append(BY_DMA)
         ways = [Conversion(storage, source, target, via) for via in (None, *vias)]
         costs = [self.pricer.cost_of_conversion(item) for item in ways]
         item, cost = min(zip(ways, costs, strict=True), key=lambda w: sum(w[1].busy.values()))
