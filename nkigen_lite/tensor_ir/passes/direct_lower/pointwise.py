@@ -116,14 +116,12 @@ def reciprocal(b: Builder, a: Args) -> None:
 
 def neg(b: Builder, a: Args) -> None:
     """x * -1; integers of 32 bits as 0 - x, which stays exact."""
+    src = whole_tile(b, a.srcs[0], a.dst, a.dtypes[0])
     if a.dtypes[0] in NATIVE:
         zero = whole_tile(b, 0, a.dst, a.dtypes[0])
-        src = whole_tile(b, a.srcs[0], a.dst, a.dtypes[0])
         b.tensor_tensor_arith(a.dst, zero, src, op="subtract", engine="gpsimd")
         return
-    b.tensor_scalar_arith(
-        a.dst, whole_tile(b, a.srcs[0], a.dst, a.dtypes[0]), op0="multiply", imm0=-1.0
-    )
+    b.tensor_scalar_arith(a.dst, src, op0="multiply", imm0=-1.0)
 
 
 def arith(name: str) -> Emit:
