@@ -30,6 +30,12 @@ class Kernel:
     specs: tuple[str, ...]
 
 
+def swiglu(gate: Any, up: Any) -> Any:
+    """silu(`gate`) * `up`, elementwise; the activation in float32."""
+    wide = gate.astype(np.float32)
+    return (wide / (1.0 + np.exp(-wide))).astype(gate.dtype) * up
+
+
 def _product(a: Any, b: Any) -> Any:
     return a @ b
 
@@ -50,6 +56,18 @@ def _rows(function: Callable[..., Any], shape: tuple[int, int], dtype: str, vect
     return Kernel(f"{function.__name__} {dtype} {rows}x{cols}", function, specs)
 
 
+def _norms(extent: int) -> list[Kernel]:
+    """Kernels over the rows of square arrays."""
+    shape, kinds = (extent, extent), ("f32", "bf16")
+    return [
+        *(_rows(rmsnorm, shape, d, 1) for d in kinds),
+        *(_rows(layernorm, shape, d, 2) for d in kinds),
+        *(_rows(softmax, shape, d, 0) for d in kinds),
+        *(Kernel(f"swiglu {d} {extent}x{extent}", swiglu, (f"{extent}x{extent}:{d}",) * 2)
+          for d in kinds),
+    ]  # fmt: skip
+
+
 def _heads(function: Callable[..., Any], shape: str, count: int) -> Kernel:
     return Kernel(f"{function.__name__} {shape}", function, (shape,) * count)
 
@@ -61,9 +79,8 @@ def kernels() -> list[Kernel]:
         _matmul(1009, 2003, 4001, "f32"),
         _matmul(1, 2048, 64128, "bf16"),
         _matmul(32768, 32, 32768, "f32"),
-        *(_rows(rmsnorm, (4096, 4096), d, 1) for d in ("f32", "bf16")),
-        *(_rows(layernorm, (4096, 4096), d, 2) for d in ("f32", "bf16")),
-        *(_rows(softmax, (4096, 4096), d, 0) for d in ("f32", "bf16")),
+        *_norms(4096),
+        *_norms(8192),
         _rows(softmax, (4096, 393216), "f32", 0),
         Kernel("gelu_linear f32 512x1024x2048", gelu_linear, ("512x1024", "1024x2048", "2048:f32")),
         Kernel(
