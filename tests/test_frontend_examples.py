@@ -1,4 +1,4 @@
-"""Tracing the examples: the graph computes what the function does."""
+"""The examples trace to what they compute."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from nkigen_lite.frontend import trace
 
 F32 = np.float32
 BF16 = ml_dtypes.bfloat16
+
 EXAMPLES = {
     "softmax": ((17, 30),),
     "rmsnorm": ((17, 30), (30,)),

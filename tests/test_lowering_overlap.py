@@ -66,7 +66,19 @@ def test_every_stage_runs_once_in_each_iteration_and_one_iteration_apart(
     def stage(number: int, ranges: Ranges, ended: int) -> None:
         made.append((number, ranges[axis].start))
 
-    overlapped(b, Loop(axis, 8), {}, stages, stage)
+    prepared: list[int] = []
+    before: list[int] = []
+
+    def prepare(number: int) -> None:
+        prepared.append(number)
+        before.append(len(made))
+        assert b.graph is top
+
+    top = b.graph
+    overlapped(b, Loop(axis, 8), {}, stages, stage, prepare)
+    firsts = [next(at for at, (number, _) in enumerate(made) if number == s) for s in prepared]
+    assert prepared == list(range(stages))
+    assert all(at <= first for at, first in zip(before, firsts, strict=True))
     ran = [(number, start // 8) for number, start in _unrolled(made, trips - stages + 1)]
     assert sorted(ran) == [(s, i) for s in range(stages) for i in range(trips)]
     assert all(ran.index((s, i)) < ran.index((s + 1, i)) for s, i in ran if s + 1 < stages)

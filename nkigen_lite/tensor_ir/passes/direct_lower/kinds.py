@@ -34,6 +34,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.matmul import (
     roles,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.moments import emit_moments
+from nkigen_lite.tensor_ir.passes.direct_lower.pairs import emit_stages
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import Args, emit_pointwise
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
     ALU,
@@ -134,7 +135,10 @@ def _pointwise_part(
     sums = s.reduced_into(reader, rows, ranges) if reader else None
     reduction = ALU[kind_of(reader)] if reader else "add"
     args = Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums, reduction)
-    emit_pointwise(s.b, step, args)
+    if step.stages:
+        emit_stages(s.b, step.stages, args)
+    else:
+        emit_pointwise(s.b, step, args)
 
 
 def matmul(

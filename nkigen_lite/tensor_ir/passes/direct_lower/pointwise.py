@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ from nkigen_lite.core.ir import Value
 from nkigen_lite.errors import NotSupported
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import MemorySpace
-from nkigen_lite.tensor_ir.passes.axes import Stage, Step
+from nkigen_lite.tensor_ir.passes.axes import Step
 
 NATIVE = (DType.I32, DType.U32)
 Operand = Value | float | int | bool
@@ -45,14 +45,11 @@ Emit = Callable[[Builder, Args], None]
 
 
 def emit_pointwise(b: Builder, step: Step, args: Args) -> None:
-    """Emit the instructions of a pointwise or copy step for one part.
+    """Emit the instructions of a pointwise or copy step of one op for one part.
 
     Raises:
         NotSupported: no engine has the op (decompose should have removed it).
     """
-    if step.stages:
-        emit_stages(b, step.stages, args)
-        return
     opcode = step.op.opcode if step.op and step.kind == "pointwise" else "copy"
     emit = EMITTERS.get(opcode)
     if emit is None:
@@ -91,12 +88,12 @@ def activation(name: str) -> Emit:
     """One ScalarE activation."""
 
     def emit(b: Builder, a: Args) -> None:
-        _activate(b, a, whole_tile(b, a.srcs[0], a.dst, a.dtypes[0]), op=name)
+        activate(b, a, whole_tile(b, a.srcs[0], a.dst, a.dtypes[0]), op=name)
 
     return emit
 
 
-def _activate(b: Builder, a: Args, *operands: Value, **attrs: Any) -> None:
+def activate(b: Builder, a: Args, *operands: Value, **attrs: Any) -> None:
     """The activation, with the sums of its results if they are wanted."""
     if a.sums is None:
         b.activation(a.dst, *operands, **attrs)
@@ -116,12 +113,14 @@ def reciprocal(b: Builder, a: Args) -> None:
 
 def neg(b: Builder, a: Args) -> None:
     """x * -1; integers of 32 bits as 0 - x, which stays exact."""
-    src = whole_tile(b, a.srcs[0], a.dst, a.dtypes[0])
     if a.dtypes[0] in NATIVE:
         zero = whole_tile(b, 0, a.dst, a.dtypes[0])
+        src = whole_tile(b, a.srcs[0], a.dst, a.dtypes[0])
         b.tensor_tensor_arith(a.dst, zero, src, op="subtract", engine="gpsimd")
         return
-    b.tensor_scalar_arith(a.dst, src, op0="multiply", imm0=-1.0)
+    b.tensor_scalar_arith(
+        a.dst, whole_tile(b, a.srcs[0], a.dst, a.dtypes[0]), op0="multiply", imm0=-1.0
+    )
 
 
 def arith(name: str) -> Emit:
@@ -213,7 +212,7 @@ def where(b: Builder, a: Args) -> None:
     b.copy_predicated(a.dst, mask, source)
 
 
-_ACTIVATIONS = (
+ACTIVATIONS = (
     *("exp", "log", "sqrt", "rsqrt", "square", "tanh", "relu", "sigmoid", "silu", "sin"),
     *("arctan", "abs", "sign", "erf"),
 )
@@ -239,162 +238,19 @@ EMITTERS: dict[str, Emit] = {
     "neg": neg,
     "gelu": gelu,
     "where": where,
-    **{name: activation(name) for name in _ACTIVATIONS},
+    **{name: activation(name) for name in ACTIVATIONS},
     **{name: arith(alu) for name, alu in ARITHMETIC.items()},
     **{name: bits(name) for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
 }
-
-
-def emit_stages(b: Builder, stages: Sequence[Stage], args: Args) -> None:
-    """Two ops in one instruction if their operands allow it, else one after the other."""
-    if len(stages) == 1:
-        EMITTERS[stages[0].opcode](b, _of_stage(stages[0], args, None, args.dst))
-        return
-    first, second = stages
-    before = _of_stage(first, args, None, args.dst)
-    if _as_activation(b, first, second, before) or _as_tensor_scalar(b, stages, args):
-        return
-    if _as_scalar_tensor_tensor(b, stages, args):
-        return
-    between = b.alloc(args.dst.type.shape, DType.F32, MemorySpace.SBUF, name="between")
-    EMITTERS[first.opcode](b, _of_stage(first, args, None, between))
-    EMITTERS[second.opcode](b, _of_stage(second, args, between, args.dst))
-
-
-def _of_stage(stage: Stage, args: Args, previous: Value | None, dst: Value) -> Args:
-    """The arguments of one stage; the result before it is f32 and no column."""
-    srcs: list[Operand] = []
-    columns: list[Value | None] = []
-    dtypes: list[DType] = []
-    for k in stage.operands:
-        if k is None:
-            assert previous is not None
-            srcs.append(previous)
-        else:
-            srcs.append(args.srcs[k])
-        columns.append(None if k is None else args.columns[k])
-        dtypes.append(DType.F32 if k is None else args.dtypes[k])
-    sums = args.sums if dst is args.dst else None
-    kinds, attrs = tuple(dtypes), dict(stage.attrs)
-    return Args(dst, tuple(srcs), tuple(columns), kinds, attrs, sums, args.reduction)
-
-
-def _column_f32(b: Builder, column: Value) -> Value:
-    """One f32 value per partition."""
-    if column.type.dtype is DType.F32:
-        return column
-    made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, 2, name="column")
-    return b.tensor_copy(made, column)
-
-
-def _negative(b: Builder, column: Value) -> Value:
-    """A column times -1, by the engine that reads it as a bias: it need not wait for another."""
-    made = b.alloc(column.type.shape, DType.F32, MemorySpace.SBUF, name="column")
-    return b.activation(made, column, op="copy", scale=-1.0)
-
-
-def _as_activation(b: Builder, first: Stage, second: Stage, a: Args) -> bool:
-    """f(x * number), f(x + column), f(x - column) or f(column - x) on ScalarE."""
-    if second.opcode not in _ACTIVATIONS:
-        return False
-    for position in (1, 0):
-        tile, column = a.srcs[1 - position], a.columns[position]
-        other = a.srcs[position]
-        if not isinstance(tile, Value):
-            continue
-        if first.opcode == "mul" and not isinstance(other, Value):
-            _activate(b, a, tile, op=second.opcode, scale=float(other))
-            return True
-        if first.opcode in ("add", "sub") and column is not None:
-            reverse = first.opcode == "sub" and position == 0
-            sign = -1.0 if first.opcode == "sub" and not reverse else 1.0
-            bias = column if sign == 1.0 else _negative(b, column)
-            _activate(b, a, tile, bias, op=second.opcode, scale=-1.0 if reverse else 1.0)
-            return True
-    return False
-
-
-def _as_tensor_scalar(b: Builder, stages: Sequence[Stage], args: Args) -> bool:
-    """(x op0 s0) op1 s1 on VectorE, each s a number or a column."""
-    tile: Value | None = None
-    pointers: list[Value] = []
-    attrs: dict[str, Any] = {}
-    for number, stage in enumerate(stages):
-        if stage.opcode not in ARITHMETIC:
-            return False
-        found = _tile_and_scalar(stage, args, number > 0)
-        if found is None:
-            return False
-        taken, scalar, reverse = found
-        tile = tile or taken
-        attrs |= {f"op{number}": ARITHMETIC[stage.opcode], f"reverse{number}": reverse}
-        if isinstance(scalar, Value):
-            pointers.append(scalar)
-        else:
-            attrs[f"imm{number}"] = float(scalar)
-    assert tile is not None
-    wide = [_column_f32(b, column) for column in pointers]
-    b.tensor_scalar_arith(args.dst, tile, *wide, **attrs)
-    return True
-
-
-def _as_scalar_tensor_tensor(b: Builder, stages: Sequence[Stage], args: Args) -> bool:
-    """(x op0 s) op1 tile on VectorE, s a number or a column."""
-    first, second = stages
-    found = _tile_and_scalar(first, args, False)
-    if second.opcode not in ARITHMETIC or first.opcode not in ARITHMETIC or found is None:
-        return False
-    tile, scalar, reverse = found
-    position = 0 if second.operands[0] is not None else 1
-    other = args.srcs[second.operands[position] or 0]
-    if tile is None or not isinstance(other, Value):
-        return False
-    if tile.type.memory is MemorySpace.PSUM and other.type.memory is MemorySpace.PSUM:
-        other = in_sbuf(b, other)
-    pointers = [_column_f32(b, scalar)] if isinstance(scalar, Value) else []
-    b.scalar_tensor_tensor_arith(
-        args.dst,
-        tile,
-        other,
-        *pointers,
-        op0=ARITHMETIC[first.opcode],
-        op1=ARITHMETIC[second.opcode],
-        imm0=None if pointers else float(scalar),  # type: ignore[arg-type]
-        reverse0=reverse,
-        reverse1=position == 0,
-    )
-    return True
-
-
-def _tile_and_scalar(
-    stage: Stage, args: Args, chained: bool
-) -> tuple[Value | None, Operand, bool] | None:
-    """(tile, number or column, whether the scalar comes first) of a stage, or None."""
-    for position in (1, 0):
-        scalar, tile = stage.operands[position], stage.operands[1 - position]
-        if scalar is None or (tile is not None) == chained:
-            continue
-        given = args.columns[scalar] or args.srcs[scalar]
-        if isinstance(given, Value) and args.columns[scalar] is None:
-            continue
-        if tile is None:
-            return None, given, position == 0
-        source = args.srcs[tile]
-        if isinstance(source, Value):
-            return source, given, position == 0
-    return None
 
 
 def is_activation(step: Step) -> bool:
     """Whether the last thing a pointwise step does is an activation of ScalarE."""
     if step.kind != "pointwise" or step.op is None:
         return False
-    return step.op.opcode in _ACTIVATIONS
+    return step.op.opcode in ACTIVATIONS
 
 
 def has_emitter(opcode: str) -> bool:
     """Whether a pointwise op lowers as it is."""
     return opcode in EMITTERS
-
-
-__all__ = ["EMITTERS", "Args", "Operand", "Sequence", "emit_pointwise", "has_emitter", "whole_tile"]

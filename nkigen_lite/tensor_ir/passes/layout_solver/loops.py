@@ -167,13 +167,15 @@ def _row_shape(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Sha
 
 
 def _finest_shape(steps: Sequence[Step], impls: Sequence[Impl]) -> Shape | None:
-    """One partition tile at a time, if a fused run has several: the first is there soonest, and
-    the least is left to do after the last."""
-    partitions = {a for i in impls for a in (i.partition, i.out) if a}
+    """One partition tile at a time, if a fused run that reduces rows has several: the first is
+    there soonest, and the least is left to do after the last."""
+    if len(steps) == 1 or all(s.kind not in ("reduce", "moments") for s in steps):
+        return None
+    partitions = {i.partition for i in impls if i.partition}
     for axis in parallel_axes(steps):
         unit = partition_tile(axis.extent)
         if axis in partitions and unit < axis.extent and all(axis in s.axes for s in steps):
-            return Shape((Loop(axis, unit),)) if len(steps) > 1 else None
+            return Shape((Loop(axis, unit),))
     return None
 
 
