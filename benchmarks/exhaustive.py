@@ -177,16 +177,17 @@ def fewer(problem: solver.Problem, most: int) -> solver.Problem:
 
 
 def compare(empty: Found, problem: solver.Problem, options: argparse.Namespace) -> Iterator[Found]:
-    """Compare on a problem, and on the same with a byte less SBUF than its best plan takes.
+    """Compare on a problem, and on the same with a byte less SBUF than its best plan takes, if that
+    takes any.
 
     Raises `TooWide`.
     """
     found, best = _compared(empty, problem, options)
     yield found
-    if best is not None:
-        limit = solver.evaluate(problem, best).peak_sbuf_bytes - 1
+    peak = solver.evaluate(problem, best).peak_sbuf_bytes if best else 0
+    if peak:
         named = replace(empty, name=f"{empty.name}, less SBUF")
-        yield _compared(named, replace(problem, sbuf_limit_bytes=limit), options)[0]
+        yield _compared(named, replace(problem, sbuf_limit_bytes=peak - 1), options)[0]
 
 
 def _compared(
