@@ -1,4 +1,4 @@
-"""Scores that a constant mask hides: which are found, that none is computed, that none is missed."""
+"""Scores that a mask hides: which are found, that none is computed, that none is missed."""
 
 from __future__ import annotations
 
