@@ -11,7 +11,7 @@ has a unit, a source and a status, and every price follows from a profile.
 2550
 """
 
-from .dma import TRANSPOSED_BYTES, DmaPrice, Transfer, dma_price
+from .dma import DmaPrice, Transfer, dma_price, dma_transposes
 from .errors import PriceError, ProfileError
 from .instructions import Instruction, Price, activation_table
 from .pricing import engines_for, instruction_price, weight_load_price
@@ -20,7 +20,6 @@ from .schema import Quantity
 from .target import Target, load_target, targets
 
 __all__ = [
-    "TRANSPOSED_BYTES",
     "Bounds",
     "DmaPrice",
     "Instruction",
@@ -34,6 +33,7 @@ __all__ = [
     "activation_table",
     "bounds",
     "dma_price",
+    "dma_transposes",
     "engines_for",
     "instruction_price",
     "load_target",

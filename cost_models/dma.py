@@ -54,10 +54,10 @@ class Transfer:
         for what, size in (("indirect", self.indirect), ("elem_bytes", self.elem_bytes)):
             if size < 0:
                 raise PriceError(f"dma: {what} is {size} but must be 0 or more")
-        if self.transpose and self.elem_bytes not in (0, *TRANSPOSED_BYTES):
+        if self.transpose and self.elem_bytes not in (0, *_TRANSPOSED_BYTES):
             raise PriceError(
                 f"dma: elem_bytes is {self.elem_bytes} but a transposing DMA moves elements of"
-                f" {' or '.join(map(str, TRANSPOSED_BYTES))} bytes"
+                f" {' or '.join(map(str, _TRANSPOSED_BYTES))} bytes"
             )
 
     @property
@@ -88,8 +88,12 @@ class DmaPrice:
         return self.issue_ns + self.first_byte_ns + self.transfer_ns + self.completion_ns
 
 
-TRANSPOSED_BYTES: Final = (2, 4)
-"""Sizes of the elements that a transposing DMA moves (aws-neuron-sdk nki.isa.dma_transpose)."""
+_TRANSPOSED_BYTES: Final = (2, 4)
+
+
+def dma_transposes(elem_bytes: int) -> bool:
+    """Whether a DMA can transpose elements of that size (aws-neuron-sdk nki.isa.dma_transpose)."""
+    return elem_bytes in _TRANSPOSED_BYTES
 
 
 def peak_gbps(target: Target) -> float:

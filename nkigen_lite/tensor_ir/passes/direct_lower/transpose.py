@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from cost_models import TRANSPOSED_BYTES
+from cost_models import dma_transposes
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
@@ -206,7 +206,7 @@ class _Turning:
 def can_turn_by_dma(source: Buffer, target: Buffer) -> bool:
     """Whether a DMA can make the target of the source: columns of elements that it moves."""
     between = source.layout.partition is not None and target.layout.partition is not None
-    return between and source.dtype.itemsize in TRANSPOSED_BYTES
+    return between and dma_transposes(source.dtype.itemsize)
 
 
 def turn_by_dma(b: Builder, source: Buffer, target: Buffer, ranges: Ranges) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
 
-from cost_models import TRANSPOSED_BYTES, Target, Transfer, dma_price
+from cost_models import Target, Transfer, dma_price, dma_transposes
 from cost_models.simulate import Timeline
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.builder import Builder
@@ -67,7 +67,7 @@ class Piece:
         """What the DMA queues would take to transpose what the PE array does."""
         total = 0.0
         for op, trips, _ in counted(self.graph, {}, None):
-            if op.opcode == "nc_transpose" and op.inputs[1].type.dtype.itemsize in TRANSPOSED_BYTES:
+            if op.opcode == "nc_transpose" and dma_transposes(op.inputs[1].type.dtype.itemsize):
                 kind = op.inputs[1].type
                 rows, run = kind.partition_size, kind.free_size * kind.dtype.itemsize
                 tile = Transfer("copy", rows, run, rows, True, elem_bytes=kind.dtype.itemsize)

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import solver
-from cost_models import TRANSPOSED_BYTES, Target
+from cost_models import Target, dma_transposes
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
@@ -250,7 +250,7 @@ class Pricer:
         axes = info.storage.axes
         return (
             info.side == "read"
-            and info.storage.dtype.itemsize in TRANSPOSED_BYTES
+            and dma_transposes(info.storage.dtype.itemsize)
             and len(axes) > 1
             and info.layout.partition == axes[-1]
         )

@@ -81,8 +81,13 @@ class Planner:
         """Note the candidates of choices for some units; how many fit the hardware with all that
         they read and write streamed."""
         rivals: list[Priced] = []
-        longer = (p for p in self.priced.values() if set(units) < set(p.choice.units))
+        longer = [p for p in self.priced.values() if set(units) < set(p.choice.units)]
         enough_ns = min((p.streamed_ns for p in longer), default=math.inf)
+        if _products(units) > 1 and any(
+            _products(p.choice.units) == _products(units) for p in longer
+        ):
+            # The longer run takes results out of PSUM with what comes next, at no cost.
+            enough_ns = 0.0
         for choice in choices:
             priced = self.pricer.price(choice, self.name_of(choice), rivals, enough_ns)
             if priced is not None:
@@ -205,6 +210,10 @@ class Planner:
             target=target.name,
             cost=replace(made, sbuf_bytes=max(0, made.sbuf_bytes - whole)),
         )
+
+
+def _products(units: Sequence[Unit]) -> int:
+    return sum(unit.steps[0].kind == "matmul" for unit in units)
 
 
 def _streams(candidate: solver.Candidate, sbuf_bytes: int) -> bool:

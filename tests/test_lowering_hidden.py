@@ -1,0 +1,145 @@
+"""Scores that a mask hides: which are found, that none is computed, that none is missed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from nkigen_lite.frontend import trace
+from nkigen_lite.tensor_ir.passes.axes import Hidden, analyse
+from nkigen_lite.tensor_ir.passes.axes.hidden import HIDING
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import MOST_PARTS, row_parts
+from nkigen_lite.tensor_ir.passes.lower_to_nki import simplify
+from tests.lowering import BF16, arrays, assert_lowers, compiled
+
+
+def masked(
+    mask: np.ndarray, *, scale: float = 0.125, returns_weights: bool = False
+) -> Callable[..., Any]:
+    """Attention with a mask that is added to the scaled scores."""
+
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        scores = (q @ k.transpose(0, 2, 1)).astype(np.float32) * scale + mask
+        e = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+        weights = (e / np.sum(e, axis=-1, keepdims=True)).astype(q.dtype)
+        out = (weights @ v).astype(q.dtype)
+        return (out, weights) if returns_weights else out
+
+    return attend
+
+
+def causal(rows: int, value: float = -1e9, cols: int | None = None) -> np.ndarray:
+    return np.triu(np.full((rows, cols or rows), value, np.float32), k=1)
+
+
+def hidden_of(fn: Callable[..., Any], *specs: str) -> Hidden | None:
+    """What the axis program of a function notes."""
+    traced = trace(fn, list(specs))
+    simplify(traced.graph)
+    steps = analyse(traced.graph, traced.constants).steps
+    found = {s.hidden for s in steps if s.hidden}
+    assert len(found) <= 1
+    return next(iter(found), None)
+
+
+SPECS = ("2x48x16:f32",) * 3
+
+
+def test_what_a_causal_mask_hides_is_found_row_by_row() -> None:
+    hidden = hidden_of(masked(causal(48)), *SPECS)
+    assert hidden is not None
+    assert hidden.seen_to == hidden.plain_to == tuple(range(1, 49))
+    assert hidden.seen_share == pytest.approx(49 / 96)
+    assert hidden.within(16, 32, 8) == (16, 32)
+    assert hidden.within(17, 18, 8) == (16, 24)
+
+
+def test_a_window_changes_scores_on_its_left_and_hides_on_its_right() -> None:
+    mask = causal(48)
+    mask[np.tril_indices(48, -9)] = -np.inf
+    hidden = hidden_of(masked(mask), *SPECS)
+    assert hidden is not None
+    assert hidden.seen_to == tuple(range(1, 49))
+    assert hidden.plain_to[:9] == tuple(range(1, 10))
+    assert set(hidden.plain_to[9:]) == {0}
+
+
+def test_a_selection_hides_like_a_mask() -> None:
+    seen = np.tril(np.ones((48, 48), bool))
+
+    def attend(q: Any, k: Any, v: Any) -> Any:
+        scores = np.where(seen, (q @ k.transpose(0, 2, 1)) * 0.1, np.float32(-1e30))
+        e = np.exp(scores - np.max(scores, axis=-1, keepdims=True))
+        return (e / np.sum(e, axis=-1, keepdims=True)) @ v
+
+    hidden = hidden_of(attend, *SPECS)
+    assert hidden is not None
+    assert hidden.seen_to == tuple(range(1, 49))
+
+
+def everything_hidden_in_a_row() -> np.ndarray:
+    mask = causal(48)
+    mask[7] = -1e9
+    return mask
+
+
+@pytest.mark.parametrize(
+    "fn",
+    [
+        masked(causal(48, value=HIDING / 2)),  # too little to count as hidden
+        masked(everything_hidden_in_a_row()),  # numpy then averages all of the row
+        masked(causal(48), returns_weights=True),  # somebody sees the zeros
+        lambda q, k, v: (q @ k.transpose(0, 2, 1) + causal(48)) @ v,  # no softmax
+        lambda q, k, v: np.exp(q @ k.transpose(0, 2, 1) + causal(48)).max(axis=-1),
+    ],
+)
+def test_nothing_is_hidden_where_it_would_be_missed(fn: Callable[..., Any]) -> None:
+    assert hidden_of(fn, *SPECS) is None
+
+
+def test_parts_of_rows_cover_all_of_them_in_whole_blocks() -> None:
+    hidden = hidden_of(masked(causal(1000)), *("2x1000x16:f32",) * 3)
+    assert hidden is not None
+    for block in (16, 125, 128, 1000):
+        parts = list(row_parts(hidden, block))
+        assert len(parts) <= MOST_PARTS
+        assert sum(rows.size for rows, _, _ in parts) == 1000
+        for rows, plain_to, seen_to in parts:
+            start, stop = rows.start.const, rows.start.const + rows.size
+            assert start % block == 0
+            assert 0 <= plain_to <= min(hidden.plain_to[start:stop])
+            assert max(hidden.seen_to[start:stop]) <= seen_to <= 1000
+
+
+@pytest.mark.parametrize(
+    ("rows", "dim", "dtype", "value"),
+    [(640, 64, BF16, -1e9), (509, 16, np.float32, -np.inf)],
+)
+def test_masked_attention_equals_numpy(rows: int, dim: int, dtype: Any, value: float) -> None:
+    assert_lowers(masked(causal(rows, value)), *arrays([(1, rows, dim)] * 3, dtype, seed=rows))
+
+
+def test_a_window_equals_numpy() -> None:
+    mask = causal(640)
+    mask[np.tril_indices(640, -200)] = -1e9
+    assert_lowers(masked(mask), *arrays([(1, 640, 32)] * 3, seed=3))
+
+
+def test_hidden_scores_take_less_time_than_shifted_ones() -> None:
+    specs = ("8x512x64:bf16",) * 3
+    half = compiled(masked(causal(512)), *specs)
+    full = compiled(masked(causal(512, value=-1.0)), *specs)
+    assert half.report.simulated_us < full.report.simulated_us
+    assert half.report.engines["tensor"] < 0.8 * full.report.engines["tensor"]
+    assert half.report.bound_us < 0.6 * full.report.bound_us
+
+
+def test_masked_attention_runs_at_its_addresses_in_any_order() -> None:
+    q, k, v = arrays([(1, 640, 32)] * 3, seed=5)
+    kernel = compiled(masked(causal(640)), q, k, v)
+    inputs = {"q": q, "k": k, "v": v, **kernel.constants}
+    (got,) = kernel.run_checked(inputs, order=1).values()
+    np.testing.assert_allclose(got, masked(causal(640))(q, k, v), atol=2e-5)

@@ -1,0 +1,79 @@
+"""Data that moves: transposes by DMA, loads in the order of need, copies in HBM."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.lowering import BF16, arrays, assert_lowers, compiled
+
+
+def product(a: Any, b: Any) -> Any:
+    return a @ b
+
+
+def opcodes(kernel: Any) -> list[str]:
+    return [op.opcode for op in kernel.nki.walk()]
+
+
+@pytest.mark.parametrize("shape", [(1000, 600, 2048), (1030, 1111, 2048)])
+def test_a_dma_transposes_what_the_pe_array_has_no_time_for(shape: tuple[int, int, int]) -> None:
+    m, k, n = shape
+    kernel = assert_lowers(product, *arrays([(m, k), (k, n)], BF16))
+    found = opcodes(kernel)
+    assert "dma_transpose" in found
+    assert "nc_transpose" not in found
+
+
+def test_what_the_first_stage_needs_is_loaded_first() -> None:
+    """The first block of b comes before all of a, which only the second stage reads."""
+    kernel = compiled(product, "2048x2048:bf16", "2048x2048:bf16")
+    loads = [op for op in kernel.nki.walk() if op.opcode in ("dma_copy", "dma_transpose")]
+    assert [op.opcode for op in loads[:2]] == ["dma_copy", "dma_transpose"]
+    assert kernel.report.simulated_us < 1.12 * kernel.report.bound_us
+
+
+@pytest.mark.parametrize(
+    ("fn", "shapes"),
+    [
+        (lambda c, n: np.concatenate([c, n], axis=2), [(2, 9, 5, 128), (2, 9, 1, 128)]),
+        (lambda x: x[:, 3, 2:90], [(300, 4, 100)]),
+        (lambda x, y: np.stack([x, y], axis=1), [(30, 100), (30, 100)]),
+        (lambda x: x[::2], [(101, 200)]),
+    ],
+)
+def test_copies_with_long_runs_stay_in_hbm(fn: Any, shapes: list[tuple[int, ...]]) -> None:
+    inputs = arrays(shapes)
+    kernel = assert_lowers(fn, *inputs, tolerance=1e-9)
+    assert set(opcodes(kernel)) <= {"dma_copy", "slice", "reshape"}
+    assert kernel.report.bound_us <= kernel.report.simulated_us
+
+
+@pytest.mark.parametrize("fn", [lambda x: x, lambda x: x.T, lambda x: x[:, :1]])
+def test_other_copies_go_through_sbuf(fn: Any) -> None:
+    kernel = assert_lowers(fn, *arrays([(300, 400)]), tolerance=1e-9)
+    assert "alloc" in opcodes(kernel)
+
+
+def test_a_loop_does_not_cut_a_reduction() -> None:
+    assert_lowers(lambda w, v: np.sum(w @ v, axis=0), *arrays([(8, 130, 48), (8, 48, 96)]))
+
+
+def test_halves_of_a_product_are_read_whole() -> None:
+    def halves(x: Any, w: Any) -> Any:
+        y = x @ w
+        return y[:, :640] * y[:, 640:]
+
+    assert_lowers(halves, *arrays([(150, 128), (128, 1280)]))
+
+
+def test_the_largest_of_a_row_is_found_on_the_way_out_of_psum() -> None:
+    def scores(q: Any, k: Any) -> Any:
+        s = (q @ k.T) * np.float32(0.3)
+        return np.exp(s - np.max(s, axis=-1, keepdims=True))
+
+    for cols in (300, 1300):
+        kernel = assert_lowers(scores, *arrays([(200, 64), (cols, 64)]))
+        assert "tensor_scalar_reduce" in opcodes(kernel)
