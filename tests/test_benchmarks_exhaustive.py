@@ -10,6 +10,8 @@ import pytest
 
 from benchmarks import exhaustive
 from benchmarks.exhaustive import Found
+from cost_models import load_target
+from nkigen_lite import trace
 from solver import check, solve
 from solver.brute import brute
 from solver.frontier import TooWide, optimum
@@ -49,6 +51,14 @@ def test_a_plan_that_is_worse_or_not_proven_is_named(found: list[Found]) -> None
     unproven = replace(good, status="feasible")
     assert len(exhaustive.failures([good, worse, unproven])) == 2
     assert exhaustive.failures([replace(worse, skipped="too large")]) == []
+
+
+def test_a_plan_without_sbuf_is_not_given_less() -> None:
+    copy = exhaustive.Drawn("copy", trace(lambda x: x[8:], ["16x8:f32"]).graph, load_target("trn2"))
+    (found,) = exhaustive.measure(copy, OPTIONS, lambda text: None)
+    assert found.agrees
+    assert found.solver is not None
+    assert found.solver[-1] == 0
 
 
 @pytest.mark.parametrize("overlap", [False, True])
