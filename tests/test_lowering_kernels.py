@@ -84,7 +84,7 @@ def test_an_epilogue_reads_the_product_from_psum() -> None:
         (product, ("2048x1048576:f32", "1048576x1:f32")),
         (product, ("1009x2003:bf16", "2003x4001:bf16")),
         (lambda x: np.exp(x - x.max(-1, keepdims=True)), ("4096x393216:f32",)),
-        (lambda x: x.sum(), ("10000019:f32",)),
+        (lambda x: x.sum(), ("1000003:f32",)),
         (lambda x, y: x + y, ("1000003:f32", "1000003:f32")),
         (lambda x: x.transpose(2, 0, 1), ("512x512x512:f32",)),
     ],
@@ -132,7 +132,7 @@ def test_less_sbuf_never_makes_a_faster_plan() -> None:
             *weights.values(),
             target=load_target("trn2", {"memory.sbuf_usable_bytes_per_partition": size}),
         ).report.objective_ns
-        for size in (212992, 32768, 16384)
+        for size in (212992, 16384)
     ]
     # Smaller tiles are offered only where larger ones do not fit, and now and then one of them is
     # a little faster.
