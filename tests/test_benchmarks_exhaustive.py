@@ -17,7 +17,7 @@ from solver.brute import brute
 from solver.frontier import TooWide, optimum
 from solver.synthetic import layered_problem, small_problem, with_overlap
 
-GRAPHS = 20
+GRAPHS = 12
 OPTIONS = argparse.Namespace(plans=200, width=1000, largest=5, time_limit=10.0)
 
 
