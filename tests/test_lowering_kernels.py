@@ -28,7 +28,7 @@ def product(a: Any, b: Any) -> Any:
     return a @ b
 
 
-@pytest.mark.parametrize("seq", [1, 37, 128, 150])
+@pytest.mark.parametrize("seq", [1, 37, 128])
 def test_small_decoder_layers_agree_with_numpy(seq: int) -> None:
     weights = make_weights(1, np.float32, 1, seq, sizes=SMALL)
     layer = nkigen_lite.compile(qwen3_layer, *weights.values(), time_limit=5.0)
