@@ -78,9 +78,10 @@ class SegmentLowering(SegmentBuffers):
         steps, impls = segment.steps, segment.impls
         leaving = {storage for storage, _ in segment.writes}
         kept = {storage for (storage, _), port in segment.writes.items() if not port.streamed}
+        loads = taken_over_loads(steps, impls, segment.loops)
         over: dict[Storage, Storage | Key] = {}
         for step, impl in zip(steps, impls, strict=True):
-            view = taken_over_loads(steps, impls, segment.loops).get(step.write.storage)
+            view = loads.get(step.write.storage)
             if view is not None:
                 layout = read_layout(step, impl, step.reads.index(view))
                 over[step.write.storage] = view.storage, view.coords, layout.name

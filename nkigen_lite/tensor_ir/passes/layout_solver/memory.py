@@ -128,7 +128,7 @@ class _Numbering:
         if hidden is None:
             return None
         axes = self.axis(hidden.rows), self.axis(hidden.cols)
-        return axes, len(hidden.steps), hash((hidden.plain_to, hidden.seen_to))
+        return axes, len(hidden.steps), hidden.plain_to, hidden.seen_to
 
     def view(self, view: View) -> object:
         number = self.storages.setdefault(view.storage, len(self.storages))

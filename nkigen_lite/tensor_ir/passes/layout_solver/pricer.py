@@ -104,7 +104,10 @@ class Pricer:
         it is: no better way to run it is looked for.
         """
         ports = self.ports(choice)
-        key = structure_of(choice, [self.crosses(s.write.storage, choice) for s in choice.steps])
+        structure = structure_of(
+            choice, [self.crosses(s.write.storage, choice) for s in choice.steps]
+        )
+        key = structure, enough_ns  # what is enough decides whether it is arranged
         if key in self.memory.choices:
             return _recalled(self.memory.choices[key], choice, name, ports, rivals)
         segment = choice.segment(name)
