@@ -81,6 +81,10 @@ def _rescaled(problem: Problem, rate: Rate) -> Problem:
         early = scaled(early) if rate.resource == problem.prefetch else early
         return replace(cost, busy=busy(cost.busy), early_ns=early)
 
+    def load(cost: Transfer) -> Transfer:
+        made = transfer(cost)
+        return replace(made, early_ns=min(made.early_ns, max(made.busy.values(), default=0)))
+
     def port(item: Port) -> Port:
         return item if item.hbm is None else replace(item, hbm=transfer(item.hbm))
 
@@ -93,5 +97,5 @@ def _rescaled(problem: Problem, rate: Rate) -> Problem:
         )
         for candidate in problem.candidates
     ]
-    conversions = [replace(item, cost=transfer(item.cost)) for item in problem.conversions]
+    conversions = [replace(item, cost=load(item.cost)) for item in problem.conversions]
     return replace(problem, candidates=tuple(candidates), conversions=tuple(conversions))

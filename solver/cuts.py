@@ -12,6 +12,7 @@ from itertools import accumulate
 
 from .index import Index
 from .problem import HBM, Candidate, Conversion, Problem, Value
+from .slack import slack_of
 
 State = Mapping[str, frozenset[str]]
 """The places in which each value is available at a cut."""
@@ -31,6 +32,7 @@ class Crossings:
     def __init__(self, problem: Problem) -> None:
         self.problem = problem
         self.index = Index(problem)
+        self.slack = slack_of(self.index)
         self._near: list[list[Value]] = [[] for _ in problem.ops]
         for value in problem.values:
             begins, ends = self._life(value.name)

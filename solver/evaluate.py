@@ -86,6 +86,15 @@ class PlanView:
         moved += [port.hbm for port in candidate.writes if port.value in self.stored]
         return [cost for cost in moved if cost is not None]
 
+    def loads(self, index: int) -> list[Conversion]:
+        """The conversions that run before segment `index`."""
+        near = [c for c in self.conversions if self.anchor(c.value, c.source) == index]
+        return [conversion for conversion in near if self.runs_before(conversion)]
+
+    def first_read_by(self, value: str) -> str:
+        """The op that reads `value` first."""
+        return self._consumers[value][0]
+
     def runs_before(self, conversion: Conversion) -> bool:
         """Whether a conversion runs before its segment (a load for readers to come) or after it
         (the segment produces the value)."""
@@ -99,16 +108,22 @@ def evaluate(problem: Problem, solution: Solution) -> Terms:
 
     A segment takes `overhead + max over resources of busy`, transfers included and without what
     the segment before has done, and so does a conversion; the objective is the sum of them all.
+    What a segment waits counts as busy for all resources but that of prefetching.
     """
     view = PlanView(problem, solution)
     held = view.live_bytes()
     early = _done_early(problem, view)
     steps: list[Step] = []
     for index, candidate in enumerate(view.picked):
+        done_ns = early[index]
+        for conversion in view.loads(index):
+            step = _conversion_step(conversion, held[index], done_ns)
+            steps.append(step)
+            done_ns -= step.early_ns
+        begin_ns = _begin_ns(problem, view) if index == 0 else 0
+        transfers = view.transfers(index)
+        steps.append(_segment_step(problem, candidate, transfers, held[index], done_ns, begin_ns))
         near = [c for c in view.conversions if view.anchor(c.value, c.source) == index]
-        steps += [_conversion_step(c, held[index]) for c in near if view.runs_before(c)]
-        step = _segment_step(problem, candidate, view.transfers(index), held[index], early[index])
-        steps.append(step)
         steps += [_conversion_step(c, held[index]) for c in near if not view.runs_before(c)]
     return Terms(
         steps=tuple(steps),
@@ -155,26 +170,47 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
         moved = view.transfers(index)
         busy = total_busy([candidate.busy, *(cost.busy for cost in moved)])
         own = busy.pop(problem.prefetch, 0)
+        others = max(busy.values(), default=0) + _waits_ns(candidate, moved)
         early = sum(cost.early_ns for cost in moved)
-        loads.append(Load(own, max(busy.values(), default=0), early))
+        before = sum(item.cost.early_ns for item in view.loads(index))
+        loads.append(Load(own, others, early, before))
     return done_early(loads)
 
 
+def _waits_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:
+    return candidate.wait_ns + sum(cost.wait_ns for cost in transfers)
+
+
+def _begin_ns(problem: Problem, view: PlanView) -> int:
+    """The longest that a plan waits for what it begins with: loads that its first op reads, its
+    first segment and what that streams."""
+    costs = view.transfers(0)
+    costs += [c.cost for c in view.loads(0) if view.first_read_by(c.value) == problem.ops[0]]
+    return max([view.picked[0].fill_ns, *(cost.fill_ns for cost in costs)])
+
+
 def _segment_step(
-    problem: Problem, candidate: Candidate, transfers: list[Transfer], held: int, early_ns: int
+    problem: Problem,
+    candidate: Candidate,
+    transfers: list[Transfer],
+    held: int,
+    early_ns: int,
+    begin_ns: int,
 ) -> Step:
-    overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers)
-    overhead += candidate.fill_ns if candidate.ops[0] == problem.ops[0] else 0
+    overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers) + begin_ns
     overhead += candidate.drain_ns if candidate.ops[-1] == problem.ops[-1] else 0
     busy = total_busy([candidate.busy, *(cost.busy for cost in transfers)])
     left = {**busy}
     if early_ns:
         left[problem.prefetch or ""] -= early_ns
+    own = left.pop(problem.prefetch, 0) if problem.prefetch else 0
+    others = max(left.values(), default=0)
+    ns = overhead + max(own, others + _waits_ns(candidate, transfers))
     return Step(
         name=candidate.name,
         kind="segment",
-        ns=overhead + max(left.values(), default=0),
-        overhead_ns=overhead,
+        ns=ns,
+        overhead_ns=ns - max(own, others),
         busy=busy,
         hbm_bytes=sum(cost.hbm_bytes for cost in transfers),
         sbuf_bytes=held + candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in transfers),
@@ -184,16 +220,19 @@ def _segment_step(
     )
 
 
-def _conversion_step(conversion: Conversion, held: int) -> Step:
+def _conversion_step(conversion: Conversion, held: int, done_ns: int = 0) -> Step:
+    """A conversion, of which as much of `done_ns` is done early as can be."""
     cost = conversion.cost
+    early = min(done_ns, cost.early_ns)
     return Step(
         name=f"{conversion.value}: {conversion.source} -> {conversion.target}",
         kind="conversion",
-        ns=cost.overhead_ns + max(cost.busy.values(), default=0),
+        ns=cost.overhead_ns + max(cost.busy.values(), default=0) - early,
         overhead_ns=cost.overhead_ns,
         busy=dict(cost.busy),
         hbm_bytes=cost.hbm_bytes,
         sbuf_bytes=held + cost.sbuf_bytes,
         instructions=cost.instructions,
         dmas=cost.dmas,
+        early_ns=early,
     )

@@ -23,7 +23,6 @@ from .index import (
     Index,
     assemble,
     ports_of,
-    transfer_ns,
 )
 from .linear import Expression, LinearModel, total
 from .problem import HBM, Candidate, Problem, Transfer
@@ -62,6 +61,7 @@ class Formulation:
         self.hold: dict[Copy, int] = {}
         self.role: dict[tuple[str, str], int] = {}
         self.tile: dict[tuple[str, str], int] = {}
+        self._conversions = {(c.value, c.source, c.target): c for c in problem.conversions}
         self.supply: list[tuple[str, str, int, int]] = []
         self.covering: list[list[Candidate]] = [[] for _ in problem.ops]
         self.must_run = [f"op {op!r} must run" for op in problem.ops]
@@ -69,8 +69,8 @@ class Formulation:
         self.room = Capacity(self.model, self.index)
         for candidate in problem.candidates:
             self._add_candidate(candidate)
-        self.timing.add_boundaries()
         self._add_copies()
+        self.timing.add_boundaries()
         self._add_cover()
         self._add_supply()
         self.room.add_rows()
@@ -142,7 +142,7 @@ class Formulation:
             convert = self.model.variable()
             key = (conversion.value, conversion.source, conversion.target)
             self.convert[key] = convert
-            self._spend(self.time, convert, transfer_ns(conversion.cost))
+            self.timing.add_load(conversion, convert, self.pick)
             self._spend(self.traffic, convert, conversion.cost.hbm_bytes)
             self._spend(self.work, convert, conversion.cost.instructions)
             copy = (conversion.value, conversion.target)
@@ -277,7 +277,8 @@ class Formulation:
             (self.index.candidates[name], self._assign_segment(values, name, streamed, stored))
             for name in solution.picked
         ]
-        self.timing.assign(values, segments)
+        conversions = [self._conversions[key] for key in solution.conversions]
+        self.timing.assign(values, segments, conversions)
         self.room.assign(values)
         return values
 

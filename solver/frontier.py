@@ -119,7 +119,7 @@ class _Search:
         for position in reversed(range(len(self.problem.ops))):
             for c in self.starting[position]:
                 stored = [p.hbm for p in c.writes if p.hbm and self.values[p.value].output]
-                own_ns, _ = self._time(c, stored, 0)
+                own_ns, _ = self._time(c, stored, 0, 0)
                 least[position] = min(least[position], own_ns + least[position + len(c.ops)])
         return least
 
@@ -219,9 +219,12 @@ class _Search:
         peak = max([peak, *(held + c.cost.sbuf_bytes for c in conversions)])
         if peak > self.problem.sbuf_limit_bytes:
             return None
-        ns, slack_ns = self._time(candidate, transfers, plan.slack_ns)
+        loads_ns = min(plan.slack_ns, sum(c.cost.early_ns for c in conversions))
+        begin_ns = self._begins_ns(candidate, transfers, conversions)
+        early_ns = plan.slack_ns - loads_ns
+        ns, slack_ns = self._time(candidate, transfers, early_ns, begin_ns)
         cost = (
-            plan.cost[0] + ns + sum(_alone_ns(c.cost) for c in conversions),
+            plan.cost[0] + ns + sum(_alone_ns(c.cost) for c in conversions) - loads_ns,
             plan.cost[1] + sum(t.hbm_bytes for t in [*transfers, *(c.cost for c in conversions)]),
             plan.cost[2]
             + candidate.instructions
@@ -237,21 +240,35 @@ class _Search:
         copies = {copy for copy in now if copy[1] != HBM} | (sources - made)
         return sum(self.values[value].resident_bytes[layout] for value, layout in copies)
 
+    def _begins_ns(
+        self,
+        candidate: Candidate,
+        transfers: Sequence[Transfer],
+        conversions: Sequence[Conversion],
+    ) -> int:
+        """What a plan waits that begins so (ns): as long as for the slowest of the segment, its
+        transfers and the loads that the first op needs."""
+        if self.at[candidate.ops[0]] > 0:
+            return 0
+        first = [c for c in conversions if c.source == HBM and self.first[c.value] == 0]
+        waits = [cost.fill_ns for cost in (*transfers, *(c.cost for c in first))]
+        return max([candidate.fill_ns, *waits])
+
     def _time(
-        self, candidate: Candidate, transfers: list[Transfer], slack_ns: int
+        self, candidate: Candidate, transfers: list[Transfer], slack_ns: int, begin_ns: int
     ) -> tuple[int, int]:
         """What the segment takes, and what it has time to do ahead (ns)."""
-        overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers)
-        overhead += candidate.fill_ns if candidate.ops[0] == self.problem.ops[0] else 0
+        overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers) + begin_ns
         overhead += candidate.drain_ns if candidate.ops[-1] == self.problem.ops[-1] else 0
         busy = dict(candidate.busy)
         for cost in transfers:
             for resource, ns in cost.busy.items():
                 busy[resource] = busy.get(resource, 0) + ns
+        waits = candidate.wait_ns + sum(cost.wait_ns for cost in transfers)
         if self.problem.prefetch is None:
-            return overhead + max(busy.values(), default=0), 0
+            return overhead + waits + max(busy.values(), default=0), 0
         own = busy.pop(self.problem.prefetch, 0)
-        others = max(busy.values(), default=0)
+        others = max(busy.values(), default=0) + waits
         early = sum(cost.early_ns for cost in transfers)
         left = own - min(early, own, slack_ns)
         return overhead + max(others, left), max(0, others - left)

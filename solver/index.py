@@ -70,25 +70,27 @@ class Index:
         consumers = self.consumed_at[value]
         return consumers[-1] if consumers else (self.produced_at[value] or 0)
 
-    def overhead_ns(self, candidate: Candidate) -> int:
-        """A candidate's own overhead; with filling or draining where it has to run first or last,
-        which its ops decide."""
+    def overhead_ns(self, candidate: Candidate, transfers: Sequence[Transfer]) -> int:
+        """The overhead of a segment with the given transfers inside it; with filling or draining
+        where it has to run first or last, which its ops decide."""
         first, last = self.span[candidate.name]
-        fill = candidate.fill_ns if first == 0 else 0
+        fill = begin_ns(candidate, transfers) if first == 0 else 0
         drain = candidate.drain_ns if last == len(self.problem.ops) - 1 else 0
-        return candidate.overhead_ns + fill + drain
+        overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers)
+        return overhead + fill + drain
 
     def load_of(self, candidate: Candidate, transfers: Iterable[Transfer]) -> Load:
         """What keeps a segment busy with the given transfers inside it."""
         busy = dict(candidate.busy)
-        early = 0
+        early, waits = 0, candidate.wait_ns
         for cost in transfers:
             early += cost.early_ns
+            waits += cost.wait_ns
             for resource, ns in cost.busy.items():
                 busy[resource] = busy.get(resource, 0) + ns
         own = busy.pop(self.problem.prefetch, 0) if self.problem.prefetch else 0
         runs_first = self.span[candidate.name][0] == 0
-        return Load(own, max(busy.values(), default=0), 0 if runs_first else early)
+        return Load(own, waits + max(busy.values(), default=0), 0 if runs_first else early)
 
     def segment_ns(
         self, candidate: Candidate, transfers: Sequence[Transfer], *, early: bool = False
@@ -96,8 +98,8 @@ class Index:
         """What a segment takes with the given transfers inside it; with `early`, when as much of
         them as possible is done before."""
         load = self.load_of(candidate, transfers)
-        overhead = self.overhead_ns(candidate) + sum(cost.overhead_ns for cost in transfers)
-        return overhead + load.busy_ns(load.early_ns if early else 0)
+        busy_ns = load.busy_ns(load.early_ns if early else 0)
+        return self.overhead_ns(candidate, transfers) + busy_ns
 
     def anchor(self, value: str, source: str | None) -> int:
         """Position at whose segment a copy begins to live: the first consumer's for a copy loaded
@@ -109,6 +111,11 @@ class Index:
 def transfer_ns(cost: Transfer) -> int:
     """What a transfer takes on its own."""
     return cost.overhead_ns + max(cost.busy.values(), default=0)
+
+
+def begin_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:
+    """How long a plan waits that begins with a segment."""
+    return max([candidate.fill_ns, *(cost.fill_ns for cost in transfers)])
 
 
 def ports_of(candidate: Candidate) -> list[tuple[Direction, Port]]:

@@ -1,13 +1,15 @@
 """What a segment does of its successor's work: loads that depend on nothing computed start early.
 
 The segments of a plan form a chain.  Of one of them, D is the busy time of the prefetch resource, A
-the largest of its other resources, and E the part of D that can be done while the segment before it
-still runs (ns).  With e done early for it and f for its successor it takes `max(A, D - e + f)`.
+the largest of its other resources and what it waits besides, E the part of D that can be done while
+the segment before it still runs, and L what is loaded before it as steps of their own, all of which
+can be done then too (ns).  With e of E and l of L done early for it and f for its successor it
+takes `L - l + max(A, D - e + f)`.
 
-Doing as much as fits into the slack, first segment first, is the best choice.  Work beyond the
-slack lengthens the segment that does it by as much as it can shorten the next, so there is a best
-choice without any.  And within the slack more is better: it lengthens nothing, does not lengthen
-the next segment, and leaves that one no less slack.
+Doing as much as fits into the slack, first segment first and L before E, is the best choice.  Work
+beyond the slack lengthens the segment that does it by as much as it can shorten the next, so there
+is a best choice without any.  Within the slack more is better: it lengthens nothing, does not
+lengthen the next segment, and leaves that one no less slack.  And what is done of L counts in full.
 """
 
 from __future__ import annotations
@@ -19,23 +21,34 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One segment's busy times in ns: D, A and E above."""
+    """One segment's times in ns: D, A, E and L above."""
 
     own_ns: int
     others_ns: int
     early_ns: int
+    loads_ns: int = 0
+
+    def parts(self, done_ns: int) -> tuple[int, int]:
+        """Of what is done early, what belongs to L and to E."""
+        loads_ns = min(done_ns, self.loads_ns)
+        return loads_ns, done_ns - loads_ns
 
     def busy_ns(self, done_ns: int = 0) -> int:
         """What the segment takes besides overhead when `done_ns` of its work is done before it."""
-        return max(self.others_ns, self.own_ns - done_ns)
+        loads_ns, early_ns = self.parts(done_ns)
+        return self.loads_ns - loads_ns + max(self.others_ns, self.own_ns - early_ns)
+
+    def slack_ns(self, done_ns: int) -> int:
+        """How long the prefetch resource has nothing to do then."""
+        return max(0, self.others_ns - (self.own_ns - self.parts(done_ns)[1]))
 
 
 def done_early(loads: Sequence[Load]) -> list[int]:
     """For each segment of a chain, the ns of its work that the one before it does."""
     done = [0] * len(loads)
     for index, (before, after) in enumerate(pairwise(loads)):
-        slack = max(0, before.others_ns - (before.own_ns - done[index]))
-        done[index + 1] = min(after.early_ns, after.own_ns, slack)
+        wanted = after.loads_ns + min(after.early_ns, after.own_ns)
+        done[index + 1] = min(wanted, before.slack_ns(done[index]))
     return done
 
 

@@ -54,16 +54,11 @@ def toll(crossings: Crossings, cut: int, prices: Prices) -> int:
 
 
 def head_start(crossings: Crossings, cut: int) -> int:
-    """The most ns of a segment's loads after a cut that the segment before it can do early.
+    """The most ns of loads after a cut that the segment before it can do early.
 
     A piece with an open start has that much time for them, and pays for it.
     """
-    starting = crossings.index.starting[cut] if 0 < cut < len(crossings.problem.ops) else []
-    return max((sum(map(_early_ns, candidate.reads)) for candidate in starting), default=0)
-
-
-def _early_ns(port: Port) -> int:
-    return 0 if port.hbm is None else port.hbm.early_ns
+    return crossings.slack.before[cut] if 0 < cut < len(crossings.problem.ops) else 0
 
 
 def state_after(crossings: Crossings, end: int, entry: State, plan: Solution) -> State:

@@ -32,9 +32,11 @@ class Transfer:
     """The cost of moving one value between HBM and SBUF, or from one layout to another.
 
     `busy` is in ns per resource and overlaps with the other work of its segment; `overhead_ns`
-    does not overlap.  `sbuf_bytes` are the buffers held meanwhile, per partition.  `early_ns` is
-    the part of `busy[problem.prefetch]` that may be done while the segment before still runs: of
-    reads only, of values that no op produces.
+    does not overlap.  `wait_ns` is what its segment waits for it, while the prefetch resource goes
+    on.  `sbuf_bytes` are the buffers held meanwhile, per partition.  `early_ns` is the part of
+    `busy[problem.prefetch]` that may be done while the segment before still runs: of reads and
+    conversions from HBM only, of values that no op produces.  `fill_ns` is how long a plan waits
+    that begins with it; of all that it begins with, the longest wait counts.
     """
 
     busy: Mapping[str, int]
@@ -44,6 +46,8 @@ class Transfer:
     instructions: int
     dmas: int
     early_ns: int = 0
+    wait_ns: int = 0
+    fill_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,10 @@ class Candidate:
     `reads` has a port for every value that an op inside consumes and none inside produces (more
     than one if it is needed in several layouts); `writes` has exactly one port for every value
     produced inside that is a graph output or has a consumer outside.  `busy` (ns per resource),
-    `overhead_ns`, `sbuf_bytes` (per partition) and `instructions` leave the ports out.  `fill_ns`
-    is added to a plan that begins with the candidate, `drain_ns` to one that ends with it.
+    `overhead_ns`, `sbuf_bytes` (per partition) and `instructions` leave the ports out.  `wait_ns`
+    is what it takes beyond its busiest resource while the prefetch resource goes on.  `fill_ns` is
+    how long a plan waits that begins with the candidate (see `Transfer`); `drain_ns` is added to
+    one that ends with it.
     """
 
     name: str
@@ -93,6 +99,7 @@ class Candidate:
     dims: tuple[DimChoice, ...]
     fill_ns: int = 0
     drain_ns: int = 0
+    wait_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +122,9 @@ class Value:
 class Conversion:
     """Makes a resident copy of `value` in layout `target`, as a small segment of its own.
 
-    `source` is "hbm", or the layout in which the producing candidate writes the value.
+    `source` is "hbm", or the layout in which the producing candidate writes the value.  A load
+    from HBM of a graph input may be done while the segment before runs: `cost.early_ns` of its
+    largest busy time.
     """
 
     value: str

@@ -60,9 +60,10 @@ class Step:
     """One segment or conversion of a plan, with its transfers.
 
     `busy` is its work (ns per resource), of which the segment before has done `early_ns` on the
-    prefetch resource; `ns` is `overhead_ns` plus the largest of what remains of `busy`.  Filling
-    the first segment and draining the last is part of their `overhead_ns`.  `sbuf_bytes` per
-    partition is all that is live then.
+    prefetch resource; `ns` is `overhead_ns` plus the largest of what remains of `busy` (for a
+    conversion, its largest busy time less `early_ns`).  Waits that nothing hides, filling the first
+    segment and draining the last are part of `overhead_ns`.  `sbuf_bytes` per partition is all that
+    is live then.
     """
 
     name: str

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice, product
 
 from .constraints import Constraint, Pin
@@ -66,6 +66,7 @@ class Residency:
         self._costs: list[Score] = [(0, 0, 0, 0)] * len(picked)
         self._total: Score = (0, 0, 0, 0)
         self._loads = [Load(0, 0, 0)] * len(picked)
+        self._loads_ns = [0] * len(picked)
         for segment in range(len(picked)):
             self._refresh(segment)
 
@@ -167,6 +168,8 @@ class Residency:
         else:
             self._buffers[anchor].remove(cost.sbuf_bytes)
         self._take(range(anchor, anchor + 1), 0)
+        self._loads_ns[anchor] += sign * cost.early_ns
+        self._loads[anchor] = replace(self._loads[anchor], loads_ns=self._loads_ns[anchor])
         one = (0, transfer_ns(cost), cost.hbm_bytes, cost.instructions)
         self._add(one, sign)
 
@@ -206,7 +209,8 @@ class Residency:
         moved = [port.hbm for port in ports if port.hbm is not None]
         self._needs[segment] = candidate.sbuf_bytes + sum(cost.sbuf_bytes for cost in moved)
         self._measure(segment)
-        self._loads[segment] = self._index.load_of(candidate, moved)
+        load = self._index.load_of(candidate, moved)
+        self._loads[segment] = replace(load, loads_ns=self._loads_ns[segment])
         self._add(self._costs[segment], -1)
         self._costs[segment] = (
             UNSERVED * (len(ports) - len(moved)),

@@ -70,6 +70,8 @@ def _check_transfer(who: str, cost: Transfer) -> None:
             "instructions": cost.instructions,
             "dmas": cost.dmas,
             "early_ns": cost.early_ns,
+            "wait_ns": cost.wait_ns,
+            "fill_ns": cost.fill_ns,
         },
     )
     _amounts(who, {f"busy[{resource}]": ns for resource, ns in cost.busy.items()})
@@ -106,6 +108,7 @@ def _check_candidate(candidate: Candidate, problem: Problem, position: Mapping[s
             "instructions": candidate.instructions,
             "fill_ns": candidate.fill_ns,
             "drain_ns": candidate.drain_ns,
+            "wait_ns": candidate.wait_ns,
         },
     )
     _amounts(who, {f"busy[{resource}]": ns for resource, ns in candidate.busy.items()})
@@ -149,30 +152,31 @@ def _check_ports(candidates: Sequence[Candidate], values: Mapping[str, Value]) -
 
 
 def _check_early_work(problem: Problem, values: Mapping[str, Value]) -> None:
-    """Only reads of values that no op produces have early work, and no more than they have work."""
+    """Only loads of values that no op produces have early work, and no more than they have work."""
+    made = {value.name for value in values.values() if value.producer is not None}
     for candidate in problem.candidates:
         for kind, ports in (("read", candidate.reads), ("write", candidate.writes)):
             for port in ports:
-                early = 0 if port.hbm is None else port.hbm.early_ns
-                if port.hbm is None or not early:
-                    continue
                 who = f"candidate {candidate.name!r}: {kind} port {port.value!r}"
-                if kind == "write" or values[port.value].producer is not None:
-                    raise ProblemError(
-                        f"{who}: early_ns is {early}, must be 0 but for reads of graph inputs"
-                    )
-                most = port.hbm.busy.get(problem.prefetch or "", 0)
-                if early > most:
-                    raise ProblemError(
-                        f"{who}: early_ns is {early}, must be at most its busy time of the "
-                        f"prefetch resource ({problem.prefetch}), {most}"
-                    )
-    for conversion in problem.conversions:
-        if conversion.cost.early_ns:
-            raise ProblemError(
-                f"conversion {_conversion_name(conversion)!r}: early_ns is "
-                f"{conversion.cost.early_ns}, must be 0"
-            )
+                if port.hbm is not None:
+                    loads = kind == "read" and port.value not in made
+                    most = port.hbm.busy.get(problem.prefetch or "", 0)
+                    what = f"its busy time of the prefetch resource ({problem.prefetch}), {most}"
+                    _check_early_load(who, port.hbm, loads, most, what)
+    for item in problem.conversions:
+        who = f"conversion {_conversion_name(item)!r}"
+        loads = item.source == HBM and item.value not in made
+        most = max(item.cost.busy.values(), default=0) if problem.prefetch else 0
+        what = f"its largest busy time, {most}" if problem.prefetch else "0 without prefetching"
+        _check_early_load(who, item.cost, loads, most, what)
+
+
+def _check_early_load(who: str, cost: Transfer, loads: bool, most: int, what: str) -> None:
+    early = cost.early_ns
+    if early and not loads:
+        raise ProblemError(f"{who}: early_ns is {early}, must be 0 but for loads of graph inputs")
+    if early > most:
+        raise ProblemError(f"{who}: early_ns is {early}, must be at most {what}")
 
 
 def _escapes(value: Value, inside: set[str]) -> bool:

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from .problem import Candidate, Conversion, DimChoice, Port, Problem, Role, Transfer, Value
+from .problem import HBM, Candidate, Conversion, DimChoice, Port, Problem, Role, Transfer, Value
 
 RESOURCES = ("dma", "tensor", "vector", "scalar")
 
@@ -126,26 +126,44 @@ def _escaping(values: Sequence[Value], ops: Sequence[str]) -> Iterator[Value]:
 
 def with_overlap(problem: Problem, seed: int) -> Problem:
     """The same problem with DMA as the prefetch resource: random parts of the loads of graph inputs
-    can be done early, and what runs first or last pays to fill or drain."""
+    can be done early, segments wait for random times, also for their transfers, and what runs first
+    or last pays to fill or drain."""
     rng = random.Random(seed)
     inputs = {value.name for value in problem.values if value.producer is None}
 
-    def early(port: Port) -> Port:
-        if port.value not in inputs or port.hbm is None:
+    def early(value: str, cost: Transfer, most: int) -> Transfer:
+        most *= rng.choice([0, 1, 1]) if value in inputs else 0
+        return replace(cost, early_ns=rng.randint(0, most), fill_ns=rng.randint(0, 9))
+
+    def waits(port: Port, reads: bool) -> Port:
+        if port.hbm is None:
             return port
-        most = rng.choice([0, 1, 1]) * port.hbm.busy.get("dma", 0)
-        return replace(port, hbm=replace(port.hbm, early_ns=rng.randint(0, most)))
+        most = port.hbm.busy.get("dma", 0) if reads else 0
+        cost = replace(
+            early(port.value, port.hbm, most), wait_ns=rng.choice([0, rng.randint(0, 9)])
+        )
+        return replace(port, hbm=cost)
 
     candidates = [
         replace(
             candidate,
-            reads=tuple(map(early, candidate.reads)),
+            reads=tuple(waits(port, True) for port in candidate.reads),
+            writes=tuple(waits(port, False) for port in candidate.writes),
             fill_ns=rng.randint(0, 9),
             drain_ns=rng.randint(0, 9),
+            wait_ns=rng.choice([0, rng.randint(0, 9)]),
         )
         for candidate in problem.candidates
     ]
-    return replace(problem, candidates=tuple(candidates), prefetch="dma")
+    conversions = [
+        replace(item, cost=early(item.value, item.cost, max(item.cost.busy.values(), default=0)))
+        if item.source == HBM
+        else item
+        for item in problem.conversions
+    ]
+    return replace(
+        problem, candidates=tuple(candidates), conversions=tuple(conversions), prefetch="dma"
+    )
 
 
 @dataclass(frozen=True, slots=True)

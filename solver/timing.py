@@ -3,7 +3,8 @@
 Variables per candidate: `extra` (ns), what its segment takes beyond a part that is always there,
 and, where segments overlap, `early` (ns), what the segment before does of its loads, and `ahead`
 (ns), what it does itself for the next.  Per boundary between ops, what is done ahead by the
-candidates that end there is what is done early for those that begin.
+candidates that end there is what is done early for those that begin, and of the loads that run
+before these as steps of their own (`loads`).  What a plan begins with has its rows in `begin`.
 """
 
 from __future__ import annotations
@@ -12,32 +13,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
-from .index import Index, ports_of
+from .begin import Begin
+from .index import Index, transfer_ns
 from .linear import Expression, LinearModel
+from .loads import Loads
 from .overlap import Load, done_early
-from .problem import Candidate, Transfer
+from .problem import Candidate, Conversion, Transfer
+from .slack import slack_of
 
 SUBSET_PORTS = 3
 """Up to this many free ports of a candidate, every subset of them gets a time row; beyond, single
 ports and the whole set."""
 
 
+_WAITING = ""
+"""In place of a resource where only waits keep a segment from ending."""
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A candidate's busy times in ns: `base` with the transfers that it cannot avoid, `floor` what
-    its segment always takes of them, `moves` the transfers it may avoid with their variables."""
+    """A candidate's busy times in ns: `base` with the transfers that it cannot avoid, and what it
+    waits with these; `floor` what its segment always takes of them, `moves` the transfers it may
+    avoid with their variables."""
 
     candidate: Candidate
     pick: int
     base: Mapping[str, int]
+    waits: int
     floor: int
     moves: Sequence[tuple[int, Transfer]]
 
-    def most(self, resource: str) -> int:
+    def most(self, resource: str, prefetch: str | None) -> int:
         """The busy time of a resource with every transfer."""
-        return self.base.get(resource, 0) + sum(
-            cost.busy.get(resource, 0) for _, cost in self.moves
-        )
+        loads = self.loads(resource, prefetch)
+        return self.fixed(resource, prefetch) + sum(load for load, _ in loads)
+
+    def fixed(self, resource: str, prefetch: str | None) -> int:
+        """The busy time of a resource, waits included, without transfers that may be avoided."""
+        return self.base.get(resource, 0) + (self.waits if resource != prefetch else 0)
+
+    def loads(self, resource: str, prefetch: str | None) -> Expression:
+        """What each transfer that may be avoided adds to that, with its variable."""
+        waits = resource != prefetch
+        return [
+            (cost.busy.get(resource, 0) + (cost.wait_ns if waits else 0), move)
+            for move, cost in self.moves
+        ]
 
 
 class Timing:
@@ -56,7 +77,9 @@ class Timing:
         self._extra: dict[str, int] = {}
         self._early: dict[str, int] = {}
         self._ahead: dict[str, int] = {}
-        self._useful, self._possible = _limits(index)
+        self._slack = slack_of(index)
+        self._loads = Loads(model, index, self._slack, time)
+        self._begin = Begin(model, index)
 
     def add_candidate(
         self,
@@ -69,17 +92,18 @@ class Timing:
         variables."""
         load = self._index.load_of(candidate, forced)
         floor = self._floors[candidate.name] = load.busy_ns(load.early_ns)
-        overhead = self._index.overhead_ns(candidate) + sum(cost.overhead_ns for cost in forced)
-        self._spend(pick, overhead + floor)
+        self._spend(pick, self._index.overhead_ns(candidate, forced) + floor)
         for move, cost in moves:
             self._spend(move, cost.overhead_ns)
-        work = Work(
-            candidate, pick, _total([candidate.busy, *(c.busy for c in forced)]), floor, moves
-        )
+        self._begin.add_candidate(candidate, pick, forced, moves)
+        base = _total([candidate.busy, *(c.busy for c in forced)])
+        waits = candidate.wait_ns + sum(cost.wait_ns for cost in forced)
+        work = Work(candidate, pick, base, waits, floor, moves)
         early = self._add_early(work, load.early_ns)
         ahead = self._add_ahead(work)
-        resources = sorted({*work.base, *(r for _, cost in moves for r in cost.busy)})
-        reach = {r: work.most(r) for r in resources}
+        busy = {*work.base, *(r for _, cost in moves for r in cost.busy)}
+        resources = sorted(busy if busy - {self._prefetch} else busy | {_WAITING})
+        reach = {r: work.most(r, self._prefetch) for r in resources}
         if ahead is not None and self._prefetch is not None:
             reach[self._prefetch] = reach.get(self._prefetch, 0) + self._model.upper[ahead]
         most = max(reach.values(), default=0)
@@ -95,7 +119,7 @@ class Timing:
 
     def _add_early(self, work: Work, forced_ns: int) -> int | None:
         """The variable of what is done early, at most what is there to be done, and of use."""
-        most = self._useful.get(work.candidate.name, 0)
+        most = self._slack.useful.get(work.candidate.name, 0)
         if not most:
             return None
         early = self._early[work.candidate.name] = self._variable(most, work.pick)
@@ -107,7 +131,7 @@ class Timing:
 
     def _add_ahead(self, work: Work) -> int | None:
         """The variable of what is done ahead, at most what is possible, and of use."""
-        most = self._possible.get(work.candidate.name, 0)
+        most = self._slack.possible.get(work.candidate.name, 0)
         if not most:
             return None
         ahead = self._ahead[work.candidate.name] = self._variable(most, work.pick)
@@ -116,8 +140,8 @@ class Timing:
 
     def _add_rows(self, work: Work, resource: str, extra: int) -> None:
         """`extra` is at least what any set of moves adds to a resource beyond the floor."""
-        loads = [(cost.busy.get(resource, 0), move) for move, cost in work.moves]
-        self._add_cuts(work, work.base.get(resource, 0), loads, [(-1, extra)])
+        loads = work.loads(resource, self._prefetch)
+        self._add_cuts(work, work.fixed(resource, self._prefetch), loads, [(-1, extra)])
 
     def _add_cuts(self, work: Work, base: int, loads: Expression, others: Expression) -> None:
         """Rows that need `others`, negative, to make up for what any set of moves adds.
@@ -163,12 +187,25 @@ class Timing:
             fixed = [(base - work.floor, work.pick)]
             self._model.at_most([*all_loads, *fixed, (1, ahead), *done, (-1, extra)], 0)
 
+    def add_load(self, conversion: Conversion, convert: int, picks: Mapping[str, int]) -> None:
+        """A conversion with its variable, once `picks` has all candidates'."""
+        busy_ns = transfer_ns(conversion.cost) - conversion.cost.early_ns
+        self._spend(convert, busy_ns)
+        self._begin.add_load(conversion, convert)
+        self._loads.add(conversion, convert, picks)
+
     def add_boundaries(self) -> None:
-        """Tie what is done ahead to what is done early; call once, after all candidates."""
+        """Tie what is done ahead to what is done early; call once, after all candidates and
+        loads."""
+        self._begin.add_rows()
+        if self._begin.variable is not None:
+            self._spend(self._begin.variable, 1)
         ends: list[Expression] = [[] for _ in self._index.starting]
         starts: list[Expression] = [[] for _ in self._index.starting]
         for name, early in self._early.items():
             starts[self._index.span[name][0]].append((1, early))
+        for start, early in self._loads.early():
+            starts[start].append((1, early))
         for name, ahead in self._ahead.items():
             ends[self._index.span[name][1] + 1].append((-1, ahead))
         for ending, starting in zip(ends, starts, strict=True):
@@ -176,24 +213,34 @@ class Timing:
                 self._model.equal(starting + ending, 0)
 
     def assign(
-        self, values: list[int], segments: Sequence[tuple[Candidate, Sequence[Transfer]]]
+        self,
+        values: list[int],
+        segments: Sequence[tuple[Candidate, Sequence[Transfer]]],
+        conversions: Sequence[Conversion],
     ) -> None:
         """Set the variables of this module for a plan's segments in order, with all their
-        transfers."""
+        transfers, and its conversions; those of picks, moves and conversions must be set."""
+        starts = [self._index.span[candidate.name][0] for candidate, _ in segments]
+        work = self._loads.work(conversions, starts)
         loads: list[Load] = []
-        for candidate, transfers in segments:
+        for (candidate, transfers), loads_ns in zip(segments, work, strict=True):
             load = self._index.load_of(candidate, transfers)
-            most = self._useful.get(candidate.name, 0)
-            loads.append(replace(load, early_ns=min(load.early_ns, most)))
-        done = done_early(loads)
+            most = self._slack.useful.get(candidate.name, 0)
+            early_ns = min(load.early_ns, most)
+            loads.append(replace(load, early_ns=early_ns, loads_ns=loads_ns))
+        done = done_early(loads) if self._prefetch else [0] * len(loads)
+        parts = [load.parts(ns) for load, ns in zip(loads, done, strict=True)]
+        self._loads.assign(values, conversions, starts, [of_loads for of_loads, _ in parts])
         for nth, (candidate, _) in enumerate(segments):
-            name = candidate.name
+            name, early_ns = candidate.name, parts[nth][1]
             if name in self._early:
-                values[self._early[name]] = done[nth]
+                values[self._early[name]] = early_ns
             if name in self._ahead and nth + 1 < len(done):
                 values[self._ahead[name]] = done[nth + 1]
             if name in self._extra:
-                values[self._extra[name]] = loads[nth].busy_ns(done[nth]) - self._floors[name]
+                segment = replace(loads[nth], loads_ns=0)
+                values[self._extra[name]] = segment.busy_ns(early_ns) - self._floors[name]
+        self._begin.assign(values)
 
     def _variable(self, upper: int, pick: int) -> int:
         variable = self._model.variable(upper)
@@ -203,33 +250,6 @@ class Timing:
     def _spend(self, variable: int, ns: int) -> None:
         if ns:
             self._time[variable] = self._time.get(variable, 0) + ns
-
-
-def _limits(index: Index) -> tuple[dict[str, int], dict[str, int]]:
-    """For each candidate, the most early work that is of use to it, and the most that it can do for
-    the next: what is wanted there, and fits beside the other work in some plan (ns).
-
-    Early work is of use until the prefetch resource is no busier than the others, whatever is done
-    ahead.  That depends on what comes later, so candidates are gone through from the back.
-    """
-    useful: dict[str, int] = {}
-    possible: dict[str, int] = {}
-    if index.problem.prefetch is None:
-        return useful, possible
-    wanted = [0] * (len(index.starting) + 1)
-    for position in reversed(range(len(index.starting))):
-        for candidate in index.starting[position]:
-            ports = [(kind, port, port.hbm) for kind, port in ports_of(candidate)]
-            forced = [h for kind, port, h in ports if h and not index.avoidable(kind, port)]
-            least = index.load_of(candidate, forced)
-            most = index.load_of(candidate, [h for *_, h in ports if h])
-            room = max(0, most.others_ns - (least.own_ns - most.early_ns))
-            ahead = min(wanted[index.span[candidate.name][1] + 1], room)
-            excess = max(0, most.own_ns + ahead - least.others_ns)
-            possible[candidate.name] = ahead
-            useful[candidate.name] = min(most.early_ns, excess)
-            wanted[position] = max(wanted[position], useful[candidate.name])
-    return useful, possible
 
 
 def _total(parts: Sequence[Mapping[str, int]]) -> dict[str, int]:

@@ -204,7 +204,7 @@ def filled(fill_ns: int) -> Problem:
     ("problem", "message"),
     [
         (with_port(0, early_ns=11), r"read port 'w2': early_ns is 11, must be at most its busy"),
-        (with_port(1, early_ns=1), "read port 'y': early_ns is 1, must be 0 but for reads of"),
+        (with_port(1, early_ns=1), "read port 'y': early_ns is 1, must be 0 but for loads of"),
         (with_port(0, early_ns=-1), "port 'w2': early_ns is -1"),
         (two_layers(prefetch=None), r"early_ns is 60, must be at most .* \(None\), 0"),
         (two_layers(prefetch="tensor"), r"early_ns is 60, must be at most .* \(tensor\), 0"),
