@@ -239,7 +239,9 @@ class SegmentLowering(SegmentBuffers):
 
     def _step(self, position: int, step: Step, impl: Impl, ranges: Ranges) -> None:
         if step.kind == "hbm_copy":
-            hbm_copy(self.b, self.hbm, step)
+            wanted = read_layout(step, impl, 0)
+            with self._charge(self.charged, (step.reads[0].storage, wanted.name, "read")):
+                hbm_copy(self.b, self.hbm, step)
             return
         if step in self.summed:
             target, coords = self.summed.pop(step)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from cost_models import Target
@@ -55,15 +55,23 @@ class Arranger:
         self.bench = Bench(self.target)
         self.limits = Limits.of(self.target)
 
-    def lower(self, segment: Segment, ports: Sequence[PortInfo], *, streamed: bool = True) -> Piece:
-        """The segment with every port to and from HBM, or with all kept in SBUF that can be."""
+    def lower(
+        self,
+        segment: Segment,
+        ports: Sequence[PortInfo],
+        streamed: Collection[PortInfo] | None = None,
+    ) -> Piece:
+        """The segment with every port to and from HBM, or with all kept in SBUF that can be but
+        for ``streamed``."""
         segment.reads, segment.writes = {}, {}
+        stored = set()
         for info in ports:
             side = segment.reads if info.side == "read" else segment.writes
-            moves = streamed or not info.keepable
+            moves = streamed is None or info in streamed or not info.keepable
             side[info.storage, info.layout.name] = Port(info.layout, moves, info.via)
-        written = frozenset(i.storage for i in ports if i.side == "write")
-        segment.stored = written if streamed else frozenset()
+            if moves and info.side == "write":
+                stored.add(info.storage)
+        segment.stored = frozenset(stored)
         return self.bench.segment(segment)
 
     def fits(self, piece: Piece, ports: Sequence[PortInfo]) -> bool:

@@ -35,6 +35,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.ports import (
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
 from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
+from nkigen_lite.tensor_ir.passes.layout_solver.waits import Waits, waits_of
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
     BY_DMA,
@@ -47,8 +48,6 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     read_layout,
     write_layout,
 )
-
-_WORTH_DIVIDING = 0.01  # of a segment's time: how much waiting it takes to ask who waits
 
 
 @dataclass(eq=False, slots=True)
@@ -143,14 +142,17 @@ class Pricer:
     ) -> Priced:
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
-        own_ns = self._spread(segment, piece, ports)
+        waits = waits_of(piece, ports, lambda some: self.arranger.lower(segment, ports, some))
+        for info, wait_ns, fill_ns in zip(ports, waits.port_ns, waits.port_fill_ns, strict=True):
+            begins_ns = math.ceil(fill_ns)
+            info.cost = replace(info.cost, wait_ns=math.floor(wait_ns), fill_ns=begins_ns)
         return Priced(
             choice,
             ports,
-            _candidate(choice, name, ports, piece, own_ns),
+            _candidate(choice, name, ports, piece, waits),
             segment.run,
             streamed_ns=piece.line.time_ns,
-            kept_ns=own_ns + max(piece.own.busy.values(), default=0.0),
+            kept_ns=waits.own_ns + max(piece.own.busy.values(), default=0.0),
         )
 
     def _arranged(
@@ -273,36 +275,12 @@ class Pricer:
     # --- costs -----------------------------------------------------------------------------------
 
     def _transfer(self, info: PortInfo, cost: Cost) -> solver.Transfer:
-        # A load that waits for a store holds up the loads queued behind it, and nothing hides how
-        # long the store takes to be done.
-        inside = info.storage.kind == "temp" or (
-            info.side == "read" and info.storage.kind == "output"
-        )
         early = info.side == "read" and info.storage.kind == "input"
-        return transfer_of(
-            cost,
-            math.ceil(cost.latency.get(DMA, 0.0)) if inside else 0,
-            early_ns=math.floor(cost.early_ns) if early else 0,
-        )
-
-    def _spread(self, segment: Segment, piece: Piece, ports: Sequence[PortInfo]) -> float:
-        """Divide what the segment takes beyond its busiest resource, filling and draining apart:
-        neighbours overlap with these. The segment's own part, in ns, is returned.
-
-        What it takes with everything kept in SBUF is its own; what streaming adds is its ports'.
-        """
-        whole = piece.overhead_ns
-        if whole < _WORTH_DIVIDING * piece.line.time_ns or not any(i.keepable for i in ports):
-            return whole
-        own_ns = min(whole, self.arranger.lower(segment, ports, streamed=False).overhead_ns)
-        share = math.floor(whole - own_ns) // len(ports)
-        for info in ports:
-            info.cost = replace(info.cost, overhead_ns=info.cost.overhead_ns + share)
-        return own_ns
+        return transfer_of(cost, 0, early_ns=math.floor(cost.early_ns) if early else 0)
 
 
 def _candidate(
-    choice: Choice, name: str, ports: Sequence[PortInfo], piece: Piece, own_ns: float
+    choice: Choice, name: str, ports: Sequence[PortInfo], piece: Piece, waits: Waits
 ) -> solver.Candidate:
     own = piece.own
     fill_ns = min(piece.line.fill_ns, piece.unhidden_ns)
@@ -313,12 +291,13 @@ def _candidate(
         reads=reads,
         writes=writes,
         busy=own.busy_ns,
-        overhead_ns=math.ceil(own_ns),
+        overhead_ns=0,
+        wait_ns=math.ceil(waits.own_ns),
         sbuf_bytes=own.sbuf_bytes,
         psum_banks=own.psum_banks,
         instructions=own.instructions,
         dims=tuple(roles_of(choice)),
-        fill_ns=math.ceil(fill_ns),
+        fill_ns=math.ceil(waits.fill_ns),
         drain_ns=math.ceil(piece.unhidden_ns - fill_ns),
     )
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from cost_models import Target, dma_price, instruction_price
+from cost_models.simulate import Timeline
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.limits import Limits
@@ -22,7 +23,8 @@ from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
-DMA = "dma"
+DMA, SYNC = "dma", "sync"
+_WARM = 0.7  # of the time that the PE array is cold in a segment alone, it is warm in a plan
 
 O = TypeVar("O")  # noqa: E741 - whoever ops are charged to
 
@@ -39,7 +41,7 @@ class Cost:
             that the stretch computes.
         hbm_bytes: moved over the HBM side of DMAs.
         sbuf_bytes: most bytes per partition live at once; psum_banks likewise.
-        simulated_ns: of the stretch alone.
+        simulated_ns: of the stretch alone, with a PE array as warm as it is in a plan.
     """
 
     busy: dict[str, float] = field(default_factory=dict)
@@ -57,6 +59,11 @@ class Cost:
         self.latency[resource] = max(self.latency.get(resource, 0.0), latency)
 
     @property
+    def computing_ns(self) -> int:
+        """The most that an engine computes: more than triggering, which Sync does."""
+        return max((ns for name, ns in self.busy_ns.items() if name not in (DMA, SYNC)), default=0)
+
+    @property
     def busy_ns(self) -> dict[str, int]:
         """Whole nanoseconds, rounded up."""
         return {name: math.ceil(ns) for name, ns in sorted(self.busy.items()) if ns}
@@ -66,8 +73,14 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
     """The cost of a graph, loops multiplied out; with ``simulate`` also its time on its own."""
     cost = costs_by_owner(graph, target, {}, None)[None]
     if simulate:
-        cost.simulated_ns = simulate_kernel(graph, target).time_ns
+        cost.simulated_ns = warmed_ns(simulate_kernel(graph, target), target)
     return cost
+
+
+def warmed_ns(line: Timeline, target: Target) -> float:
+    """A simulated time, without what the PE array would have taken less had it been warm as often
+    as it is in a plan (ns)."""
+    return line.time_ns - _WARM * (1 - target.tensor.cold_rate) * line.cold_ns
 
 
 def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:

@@ -200,8 +200,13 @@ class Planner:
         costs = [self.pricer.cost_of_conversion(item) for item in ways]
         item, cost = min(zip(ways, costs, strict=True), key=lambda w: sum(w[1].busy.values()))
         whole = resident_bytes(storage, target)
-        waiting = cost.simulated_ns - max(cost.busy_ns.values(), default=0)
-        made = transfer_of(cost, max(0, math.ceil(waiting)))
+        most_ns = max(cost.busy_ns.values(), default=0)
+        waits_ns = max(0, math.ceil(cost.simulated_ns - most_ns))
+        made = transfer_of(cost, waits_ns if source else 0)
+        if source is None:
+            # Nothing that the plan computes holds up a load, but what is done with it once loaded.
+            early_ns = max(0, most_ns - cost.computing_ns)
+            made = replace(made, early_ns=early_ns, fill_ns=waits_ns)
         name = source.name if source else HBM
         self.conversions[storage.name, name, target.name] = item
         yield solver.Conversion(
