@@ -1,8 +1,8 @@
 """What a plan waits for what it begins with, as linear rows.
 
-Of the first segment, of what it streams and of the loads that its first op reads, the longest wait
-counts.  What the first segment waits for anyway is a cost of picking it; `begin` (ns) is what there
-is beyond.
+Of what the first segment streams, and of the loads that its first op reads, the longest wait
+counts.  What the segment streams anyway is a cost of picking it; `begin` (ns) is what there is
+beyond.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class Begin:
         variables."""
         if self._index.span[candidate.name][0] > 0:
             return
-        anyway = begin_ns(candidate, forced)
+        anyway = begin_ns(forced)
         longer = [(cost.fill_ns - anyway, move) for move, cost in moves if cost.fill_ns > anyway]
         self._moves.append(sorted(longer, reverse=True))
         if anyway:

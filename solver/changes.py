@@ -78,12 +78,15 @@ def _rescaled(problem: Problem, rate: Rate) -> Problem:
 
     def transfer(cost: Transfer) -> Transfer:
         early = cost.early_ns
-        early = scaled(early) if rate.resource == problem.prefetch else early
-        return replace(cost, busy=busy(cost.busy), early_ns=early)
+        start = cost.start_ns
+        if rate.resource == problem.prefetch:
+            early, start = scaled(early), scaled(start)
+        return replace(cost, busy=busy(cost.busy), early_ns=early, start_ns=start)
 
     def load(cost: Transfer) -> Transfer:
         made = transfer(cost)
-        return replace(made, early_ns=min(made.early_ns, max(made.busy.values(), default=0)))
+        early = min(made.early_ns, max(made.busy.values(), default=0))
+        return replace(made, early_ns=early, start_ns=min(made.start_ns, early))
 
     def port(item: Port) -> Port:
         return item if item.hbm is None else replace(item, hbm=transfer(item.hbm))

@@ -173,7 +173,8 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
         others = max(busy.values(), default=0) + _waits_ns(candidate, moved)
         early = sum(cost.early_ns for cost in moved)
         before = sum(item.cost.early_ns for item in view.loads(index))
-        loads.append(Load(own, others, early, before))
+        starts = _starts_ns(moved) if index > 0 else 0
+        loads.append(Load(own, others, early, before, starts))
     return done_early(loads)
 
 
@@ -181,12 +182,18 @@ def _waits_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:
     return candidate.wait_ns + sum(cost.wait_ns for cost in transfers)
 
 
+def _starts_ns(transfers: Iterable[Transfer]) -> int:
+    """What a segment waits for of its transfers unless it is done early; not the first of a plan,
+    of which filling is told apart."""
+    return sum(cost.start_ns for cost in transfers)
+
+
 def _begin_ns(problem: Problem, view: PlanView) -> int:
-    """The longest that a plan waits for what it begins with: loads that its first op reads, its
-    first segment and what that streams."""
+    """What a plan waits at first: for its first segment, and the longest for what that streams or
+    for loads that its first op reads."""
     costs = view.transfers(0)
     costs += [c.cost for c in view.loads(0) if view.first_read_by(c.value) == problem.ops[0]]
-    return max([view.picked[0].fill_ns, *(cost.fill_ns for cost in costs)])
+    return view.picked[0].fill_ns + max((cost.fill_ns for cost in costs), default=0)
 
 
 def _segment_step(
@@ -205,7 +212,10 @@ def _segment_step(
         left[problem.prefetch or ""] -= early_ns
     own = left.pop(problem.prefetch, 0) if problem.prefetch else 0
     others = max(left.values(), default=0)
-    ns = overhead + max(own, others + _waits_ns(candidate, transfers))
+    waits = _waits_ns(candidate, transfers)
+    if problem.prefetch and candidate.ops[0] != problem.ops[0]:
+        waits += max(0, _starts_ns(transfers) - early_ns)
+    ns = overhead + max(own, others + waits)
     return Step(
         name=candidate.name,
         kind="segment",

@@ -246,13 +246,13 @@ class _Search:
         transfers: Sequence[Transfer],
         conversions: Sequence[Conversion],
     ) -> int:
-        """What a plan waits that begins so (ns): as long as for the slowest of the segment, its
-        transfers and the loads that the first op needs."""
+        """What a plan waits that begins so (ns): for the segment, and for the slowest of its
+        transfers and of the loads that the first op needs."""
         if self.at[candidate.ops[0]] > 0:
             return 0
         first = [c for c in conversions if c.source == HBM and self.first[c.value] == 0]
         waits = [cost.fill_ns for cost in (*transfers, *(c.cost for c in first))]
-        return max([candidate.fill_ns, *waits])
+        return candidate.fill_ns + max(waits, default=0)
 
     def _time(
         self, candidate: Candidate, transfers: list[Transfer], slack_ns: int, begin_ns: int
@@ -270,7 +270,10 @@ class _Search:
         own = busy.pop(self.problem.prefetch, 0)
         others = max(busy.values(), default=0) + waits
         early = sum(cost.early_ns for cost in transfers)
-        left = own - min(early, own, slack_ns)
+        done = min(early, own, slack_ns)
+        if self.at[candidate.ops[0]] > 0:
+            others += max(0, sum(cost.start_ns for cost in transfers) - done)
+        left = own - done
         return overhead + max(others, left), max(0, others - left)
 
 

@@ -74,7 +74,7 @@ class Index:
         """The overhead of a segment with the given transfers inside it; with filling or draining
         where it has to run first or last, which its ops decide."""
         first, last = self.span[candidate.name]
-        fill = begin_ns(candidate, transfers) if first == 0 else 0
+        fill = candidate.fill_ns + begin_ns(transfers) if first == 0 else 0
         drain = candidate.drain_ns if last == len(self.problem.ops) - 1 else 0
         overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers)
         return overhead + fill + drain
@@ -82,15 +82,19 @@ class Index:
     def load_of(self, candidate: Candidate, transfers: Iterable[Transfer]) -> Load:
         """What keeps a segment busy with the given transfers inside it."""
         busy = dict(candidate.busy)
-        early, waits = 0, candidate.wait_ns
+        early, starts, waits = 0, 0, candidate.wait_ns
         for cost in transfers:
             early += cost.early_ns
+            starts += cost.start_ns
             waits += cost.wait_ns
             for resource, ns in cost.busy.items():
                 busy[resource] = busy.get(resource, 0) + ns
         own = busy.pop(self.problem.prefetch, 0) if self.problem.prefetch else 0
         runs_first = self.span[candidate.name][0] == 0
-        return Load(own, waits + max(busy.values(), default=0), 0 if runs_first else early)
+        others = waits + max(busy.values(), default=0)
+        if runs_first:
+            return Load(own, others, 0)
+        return Load(own, others, early, starts_ns=starts if self.problem.prefetch else 0)
 
     def segment_ns(
         self, candidate: Candidate, transfers: Sequence[Transfer], *, early: bool = False
@@ -113,9 +117,9 @@ def transfer_ns(cost: Transfer) -> int:
     return cost.overhead_ns + max(cost.busy.values(), default=0)
 
 
-def begin_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:
-    """How long a plan waits that begins with a segment."""
-    return max([candidate.fill_ns, *(cost.fill_ns for cost in transfers)])
+def begin_ns(transfers: Iterable[Transfer]) -> int:
+    """How long a plan waits that begins with some transfers: for the slowest."""
+    return max((cost.fill_ns for cost in transfers), default=0)
 
 
 def ports_of(candidate: Candidate) -> list[tuple[Direction, Port]]:

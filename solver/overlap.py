@@ -2,9 +2,9 @@
 
 The segments of a plan form a chain.  Of one of them, D is the busy time of the prefetch resource, A
 the largest of its other resources and what it waits besides, E the part of D that can be done while
-the segment before it still runs, and L what is loaded before it as steps of their own, all of which
-can be done then too (ns).  With e of E and l of L done early for it and f for its successor it
-takes `L - l + max(A, D - e + f)`.
+the segment before it still runs, S the part of E that the other resources wait for, and L what is
+loaded before it as steps of their own, all of which can be done then too (ns).  With e of E and l
+of L done early for it and f for its successor it takes `L - l + max(A + max(0, S - e), D - e + f)`.
 
 Doing as much as fits into the slack, first segment first and L before E, is the best choice.  Work
 beyond the slack lengthens the segment that does it by as much as it can shorten the next, so there
@@ -21,12 +21,13 @@ from itertools import pairwise
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One segment's times in ns: D, A, E and L above."""
+    """One segment's times in ns: D, A, E, L and S above."""
 
     own_ns: int
     others_ns: int
     early_ns: int
     loads_ns: int = 0
+    starts_ns: int = 0
 
     def parts(self, done_ns: int) -> tuple[int, int]:
         """Of what is done early, what belongs to L and to E."""
@@ -36,11 +37,16 @@ class Load:
     def busy_ns(self, done_ns: int = 0) -> int:
         """What the segment takes besides overhead when `done_ns` of its work is done before it."""
         loads_ns, early_ns = self.parts(done_ns)
-        return self.loads_ns - loads_ns + max(self.others_ns, self.own_ns - early_ns)
+        left_ns = self.own_ns - early_ns
+        return self.loads_ns - loads_ns + max(self._others_ns(early_ns), left_ns)
 
     def slack_ns(self, done_ns: int) -> int:
         """How long the prefetch resource has nothing to do then."""
-        return max(0, self.others_ns - (self.own_ns - self.parts(done_ns)[1]))
+        early_ns = self.parts(done_ns)[1]
+        return max(0, self._others_ns(early_ns) - (self.own_ns - early_ns))
+
+    def _others_ns(self, early_ns: int) -> int:
+        return self.others_ns + max(0, self.starts_ns - early_ns)
 
 
 def done_early(loads: Sequence[Load]) -> list[int]:

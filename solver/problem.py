@@ -35,8 +35,9 @@ class Transfer:
     does not overlap.  `wait_ns` is what its segment waits for it, while the prefetch resource goes
     on.  `sbuf_bytes` are the buffers held meanwhile, per partition.  `early_ns` is the part of
     `busy[problem.prefetch]` that may be done while the segment before still runs: of reads and
-    conversions from HBM only, of values that no op produces.  `fill_ns` is how long a plan waits
-    that begins with it; of all that it begins with, the longest wait counts.
+    conversions from HBM only, of values that no op produces.  Of a read, `start_ns` is the part of
+    that which its segment waits for unless it is done early.  `fill_ns` is how long a plan waits
+    that begins with it; of all transfers that it begins with, the longest wait counts.
     """
 
     busy: Mapping[str, int]
@@ -48,6 +49,7 @@ class Transfer:
     early_ns: int = 0
     wait_ns: int = 0
     fill_ns: int = 0
+    start_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +85,8 @@ class Candidate:
     produced inside that is a graph output or has a consumer outside.  `busy` (ns per resource),
     `overhead_ns`, `sbuf_bytes` (per partition) and `instructions` leave the ports out.  `wait_ns`
     is what it takes beyond its busiest resource while the prefetch resource goes on.  `fill_ns` is
-    how long a plan waits that begins with the candidate (see `Transfer`); `drain_ns` is added to
-    one that ends with it.
+    added to a plan that begins with the candidate, besides what it waits for transfers, `drain_ns`
+    to one that ends with it.
     """
 
     name: str

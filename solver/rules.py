@@ -72,6 +72,7 @@ def _check_transfer(who: str, cost: Transfer) -> None:
             "early_ns": cost.early_ns,
             "wait_ns": cost.wait_ns,
             "fill_ns": cost.fill_ns,
+            "start_ns": cost.start_ns,
         },
     )
     _amounts(who, {f"busy[{resource}]": ns for resource, ns in cost.busy.items()})
@@ -177,6 +178,8 @@ def _check_early_load(who: str, cost: Transfer, loads: bool, most: int, what: st
         raise ProblemError(f"{who}: early_ns is {early}, must be 0 but for loads of graph inputs")
     if early > most:
         raise ProblemError(f"{who}: early_ns is {early}, must be at most {what}")
+    if cost.start_ns > early:
+        raise ProblemError(f"{who}: start_ns is {cost.start_ns}, must be at most early_ns, {early}")
 
 
 def _escapes(value: Value, inside: set[str]) -> bool:

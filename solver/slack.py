@@ -24,7 +24,8 @@ def slack_of(index: Index) -> Slack:
     """What early work is wanted, and fits beside the other work in some plan.
 
     Early work is of use until the prefetch resource is no busier than the others, whatever is done
-    ahead.  That depends on what comes later, so candidates are gone through from the back.
+    ahead, and nothing waits for it.  That depends on what comes later, so candidates are gone
+    through from the back.
     """
     ends = len(index.starting) + 1
     useful: dict[str, int] = {}
@@ -44,7 +45,7 @@ def slack_of(index: Index) -> Slack:
             ahead = possible[candidate.name] = min(wanted[end], room)
             before[end] = max(before[end], ahead)
             excess = max(0, most.own_ns + ahead - least.others_ns)
-            useful[candidate.name] = min(most.early_ns, excess)
+            useful[candidate.name] = min(most.early_ns, max(excess, most.starts_ns))
             with_loads = useful[candidate.name] + sum(loads[position:end])
             wanted[position] = max(wanted[position], with_loads)
     return Slack(useful, possible, tuple(before))

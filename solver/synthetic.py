@@ -133,15 +133,16 @@ def with_overlap(problem: Problem, seed: int) -> Problem:
 
     def early(value: str, cost: Transfer, most: int) -> Transfer:
         most *= rng.choice([0, 1, 1]) if value in inputs else 0
-        return replace(cost, early_ns=rng.randint(0, most), fill_ns=rng.randint(0, 9))
+        early_ns = rng.choice([most, rng.randint(0, most)])
+        return replace(cost, early_ns=early_ns, fill_ns=rng.randint(0, 9))
 
     def waits(port: Port, reads: bool) -> Port:
         if port.hbm is None:
             return port
         most = port.hbm.busy.get("dma", 0) if reads else 0
-        cost = replace(
-            early(port.value, port.hbm, most), wait_ns=rng.choice([0, rng.randint(0, 9)])
-        )
+        cost = early(port.value, port.hbm, most)
+        start = rng.choice([0, cost.early_ns, rng.randint(0, cost.early_ns)])
+        cost = replace(cost, wait_ns=rng.choice([0, rng.randint(0, 30)]), start_ns=start)
         return replace(port, hbm=cost)
 
     candidates = [
@@ -151,7 +152,7 @@ def with_overlap(problem: Problem, seed: int) -> Problem:
             writes=tuple(waits(port, False) for port in candidate.writes),
             fill_ns=rng.randint(0, 9),
             drain_ns=rng.randint(0, 9),
-            wait_ns=rng.choice([0, rng.randint(0, 9)]),
+            wait_ns=rng.choice([0, rng.randint(0, 30)]),
         )
         for candidate in problem.candidates
     ]

@@ -32,14 +32,15 @@ _WAITING = ""
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """A candidate's busy times in ns: `base` with the transfers that it cannot avoid, and what it
-    waits with these; `floor` what its segment always takes of them, `moves` the transfers it may
-    avoid with their variables."""
+    """A candidate's busy times in ns: `base` with the transfers that it cannot avoid, what it waits
+    with these, and for their starts; `floor` what its segment always takes of them, `moves` the
+    transfers it may avoid with their variables."""
 
     candidate: Candidate
     pick: int
     base: Mapping[str, int]
     waits: int
+    starts: int
     floor: int
     moves: Sequence[tuple[int, Transfer]]
 
@@ -98,12 +99,18 @@ class Timing:
         self._begin.add_candidate(candidate, pick, forced, moves)
         base = _total([candidate.busy, *(c.busy for c in forced)])
         waits = candidate.wait_ns + sum(cost.wait_ns for cost in forced)
-        work = Work(candidate, pick, base, waits, floor, moves)
+        if self._index.span[candidate.name][0] == 0 or self._prefetch is None:
+            # Of what runs first, filling is told apart.
+            moves = [(move, replace(cost, start_ns=0)) for move, cost in moves]
+        work = Work(candidate, pick, base, waits, load.starts_ns, floor, moves)
         early = self._add_early(work, load.early_ns)
         ahead = self._add_ahead(work)
         busy = {*work.base, *(r for _, cost in moves for r in cost.busy)}
         resources = sorted(busy if busy - {self._prefetch} else busy | {_WAITING})
         reach = {r: work.most(r, self._prefetch) for r in resources}
+        starts = work.starts + sum(cost.start_ns for _, cost in moves)
+        for resource in set(reach) - {self._prefetch}:
+            reach[resource] += starts
         if ahead is not None and self._prefetch is not None:
             reach[self._prefetch] = reach.get(self._prefetch, 0) + self._model.upper[ahead]
         most = max(reach.values(), default=0)
@@ -115,7 +122,7 @@ class Timing:
             if resource == self._prefetch and (early is not None or ahead is not None):
                 self._add_overlap_rows(work, load.early_ns, extra, early, ahead)
             else:
-                self._add_rows(work, resource, extra)
+                self._add_rows(work, resource, extra, early)
 
     def _add_early(self, work: Work, forced_ns: int) -> int | None:
         """The variable of what is done early, at most what is there to be done, and of use."""
@@ -138,10 +145,17 @@ class Timing:
         self._model.at_most([(1, ahead), (-most, work.pick)], 0)
         return ahead
 
-    def _add_rows(self, work: Work, resource: str, extra: int) -> None:
-        """`extra` is at least what any set of moves adds to a resource beyond the floor."""
+    def _add_rows(self, work: Work, resource: str, extra: int, early: int | None) -> None:
+        """`extra` is at least what any set of moves adds to a resource beyond the floor; with what
+        it waits for at the start, less what is done early."""
         loads = work.loads(resource, self._prefetch)
-        self._add_cuts(work, work.fixed(resource, self._prefetch), loads, [(-1, extra)])
+        base = work.fixed(resource, self._prefetch)
+        self._add_cuts(work, base, loads, [(-1, extra)])
+        starts = [cost.start_ns for _, cost in work.moves]
+        if work.starts or any(starts):
+            done: Expression = [] if early is None else [(-1, early)]
+            later = [(ns + start, move) for (ns, move), start in zip(loads, starts, strict=True)]
+            self._add_cuts(work, base + work.starts, later, [*done, (-1, extra)])
 
     def _add_cuts(self, work: Work, base: int, loads: Expression, others: Expression) -> None:
         """Rows that need `others`, negative, to make up for what any set of moves adds.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise, product
 
@@ -56,21 +57,29 @@ def two_layers(early_ns: int = 60, **changes: object) -> Problem:
     return replace(problem, **changes)
 
 
-def cost(loads: list[Load], early: tuple[int, ...]) -> int:
+Early = tuple[int, int]
+"""What is done early of the loads before a segment, and of its own (ns)."""
+
+
+def cost(loads: list[Load], early: Sequence[Early]) -> int:
     """What a chain takes with `early` done before each segment, by the definition."""
-    following = (*early[1:], 0)
+    following = (*map(sum, early[1:]), 0)
     return sum(
-        max(load.others_ns, load.own_ns - done + ahead)
-        for load, done, ahead in zip(loads, early, following, strict=True)
+        load.loads_ns
+        - of_loads
+        + max(load.others_ns + max(0, load.starts_ns - own), load.own_ns - own + ahead)
+        for load, (of_loads, own), ahead in zip(loads, early, following, strict=True)
     )
 
 
 def random_chain(rng: random.Random) -> list[Load]:
     loads = []
     for _ in range(rng.randint(1, 4)):
-        own = rng.randint(0, 5)
-        loads.append(Load(own, rng.randint(0, 6), rng.randint(0, own)))
-    return [replace(loads[0], early_ns=0), *loads[1:]]
+        own = rng.randint(0, 4)
+        early = rng.randint(0, own)
+        before, starts = (rng.choice([0, rng.randint(0, most)]) for most in (2, early))
+        loads.append(Load(own, rng.randint(0, 6), early, before, starts))
+    return [replace(loads[0], early_ns=0, loads_ns=0, starts_ns=0), *loads[1:]]
 
 
 def test_doing_what_fits_into_the_slack_is_the_best_choice_of_any() -> None:
@@ -79,11 +88,12 @@ def test_doing_what_fits_into_the_slack_is_the_best_choice_of_any() -> None:
     for _ in range(400):
         loads = random_chain(rng)
         done = done_early(loads)
-        choices = product(*(range(load.early_ns + 1) for load in loads))
-        assert cost(loads, tuple(done)) == min(cost(loads, early) for early in choices)
-        plain = cost(loads, (0,) * len(loads))
-        assert saved_ns(loads) == plain - cost(loads, tuple(done))
-        gained += plain > cost(loads, tuple(done))
+        ways = (product(range(load.loads_ns + 1), range(load.early_ns + 1)) for load in loads)
+        least = cost(loads, [load.parts(ns) for load, ns in zip(loads, done, strict=True)])
+        assert least == min(cost(loads, early) for early in product(*ways))
+        plain = cost(loads, [(0, 0)] * len(loads))
+        assert saved_ns(loads) == plain - least
+        gained += plain > least
     assert gained > 50
 
 
@@ -93,7 +103,9 @@ def test_no_segment_is_longer_for_what_it_does_ahead() -> None:
         loads = random_chain(rng)
         done = done_early(loads)
         for (load, early), (_, ahead) in pairwise(zip(loads, done, strict=True)):
-            assert load.own_ns - early + ahead <= load.busy_ns(early)
+            of_loads, own = load.parts(early)
+            left = load.loads_ns - of_loads
+            assert load.own_ns - own + ahead <= load.busy_ns(early) - left
 
 
 def test_a_load_of_weights_begins_in_the_segment_before() -> None:

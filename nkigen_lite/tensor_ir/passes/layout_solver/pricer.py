@@ -143,9 +143,13 @@ class Pricer:
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
         waits = waits_of(piece, ports, lambda some: self.arranger.lower(segment, ports, some))
-        for info, wait_ns, fill_ns in zip(ports, waits.port_ns, waits.port_fill_ns, strict=True):
-            begins_ns = math.ceil(fill_ns)
-            info.cost = replace(info.cost, wait_ns=math.floor(wait_ns), fill_ns=begins_ns)
+        for info, more in zip(ports, waits.ports, strict=True):
+            info.cost = replace(
+                info.cost,
+                wait_ns=math.floor(more.wait_ns),
+                fill_ns=math.ceil(more.fill_ns),
+                start_ns=min(math.floor(more.start_ns), info.cost.early_ns),
+            )
         return Priced(
             choice,
             ports,

@@ -24,7 +24,7 @@ from nkigen_lite.nki_ir.types import MemorySpace
 from nkigen_lite.nki_ir.work import instruction, transfer, trigger
 
 DMA, SYNC = "dma", "sync"
-_WARM = 0.7  # of the time that the PE array is cold in a segment alone, it is warm in a plan
+_WARM = 0.7  # of segments that find the PE array cold when alone, how many find it warm in a plan
 
 O = TypeVar("O")  # noqa: E741 - whoever ops are charged to
 
@@ -37,15 +37,17 @@ class Cost:
         busy: engine (tensor, vector, scalar, gpsimd, sync) and ``dma`` (queues) to time taken;
             triggering a DMA takes the engine that does it.
         latency: per resource, how long its longest op takes to finish.
+        lead_ns: the most that passes of a DMA besides moving its bytes, which others overlap with.
         early_ns: of the DMA time, the first loads into each copy of a buffer: they wait for nothing
             that the stretch computes.
         hbm_bytes: moved over the HBM side of DMAs.
         sbuf_bytes: most bytes per partition live at once; psum_banks likewise.
-        simulated_ns: of the stretch alone, with a PE array as warm as it is in a plan.
+        simulated_ns: of the stretch alone, with a PE array as warm as it often is in a plan.
     """
 
     busy: dict[str, float] = field(default_factory=dict)
     latency: dict[str, float] = field(default_factory=dict)
+    lead_ns: float = 0.0
     early_ns: float = 0.0
     hbm_bytes: int = 0
     instructions: int = 0
@@ -73,14 +75,17 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
     """The cost of a graph, loops multiplied out; with ``simulate`` also its time on its own."""
     cost = costs_by_owner(graph, target, {}, None)[None]
     if simulate:
-        cost.simulated_ns = warmed_ns(simulate_kernel(graph, target), target)
+        line = simulate_kernel(graph, target)
+        cost.simulated_ns = line.time_ns - warmth_ns(line, target)
     return cost
 
 
-def warmed_ns(line: Timeline, target: Target) -> float:
-    """A simulated time, without what the PE array would have taken less had it been warm as often
-    as it is in a plan (ns)."""
-    return line.time_ns - _WARM * (1 - target.tensor.cold_rate) * line.cold_ns
+def warmth_ns(line: Timeline, target: Target) -> float:
+    """What a stretch takes longer alone, with a PE array that is cold at first, than it does in a
+    plan (ns): there it is often warm from what came before, and stays so for about as long as it
+    takes to warm up."""
+    tensor = target.tensor
+    return _WARM * (1 - tensor.cold_rate) * min(line.cold_ns, tensor.warm_after_ns)
 
 
 def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:
@@ -137,8 +142,9 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
     cost.dmas += trips
     cost.hbm_bytes += moved.total_bytes * trips * hbm_sides
     cost.add(trigger(op), price.engine_ns, price.issue_ns, trips)
-    latency = price.first_byte_ns + price.transfer_ns + price.completion_ns
-    cost.add(DMA, price.transfer_ns, latency, trips)
+    lead_ns = price.first_byte_ns + price.completion_ns
+    cost.lead_ns = max(cost.lead_ns, price.engine_ns + lead_ns)
+    cost.add(DMA, price.transfer_ns, lead_ns + price.transfer_ns, trips)
     loaded = op.inputs[0]
     buffer = accesses.root(loaded).producer
     if buffer is not None and loaded.type.memory is MemorySpace.SBUF:

@@ -7,12 +7,13 @@ well as sums can.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
+from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo
-from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, warmed_ns
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, warmth_ns
 
 _WORTH_DIVIDING = 0.01  # of a segment's time: how much waiting it takes to ask who waits
 _DMA_BOUND = 1.001  # times its DMA: what a segment takes at most that waits for nothing else
@@ -22,72 +23,105 @@ Lower = Callable[[Collection[PortInfo]], Piece]
 
 
 @dataclass(frozen=True, slots=True)
+class PortWaits:
+    """What a port adds if it is streamed (ns): to the segment's wait, to what is waited for at the
+    beginning of a plan, and loads at the start for which the segment waits unless they are done
+    early."""
+
+    wait_ns: float = 0.0
+    fill_ns: float = 0.0
+    start_ns: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class Waits:
-    """Times in ns: what a segment waits with all kept that may be, and per port what it waits
-    besides; how long it has nothing to do at the beginning of a plan, by itself and per port."""
+    """The segment's own wait and what it adds to the beginning of a plan, with all kept that may
+    be (ns); and what its ports add."""
 
     own_ns: float
-    port_ns: tuple[float, ...]
     fill_ns: float
-    port_fill_ns: tuple[float, ...]
+    ports: tuple[PortWaits, ...]
 
 
 def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
     """The waits of a segment; ``piece`` is the segment with all its ports streamed."""
     free = [info for info in ports if info.keepable]
     forced = [info for info in ports if not info.keepable]
-    whole_ns = _waiting_ns(piece, ports)
-    if not free or piece.line.time_ns - piece.busy_ns < _WORTH_DIVIDING * piece.line.time_ns:
-        return Waits(whole_ns, (0.0,) * len(ports), _fill_ns(piece), (0.0,) * len(ports))
-    kept = lower(())
-    own_ns = _waiting_ns(kept, forced)
+    if piece.line.time_ns - piece.busy_ns < _WORTH_DIVIDING * piece.line.time_ns:
+        return Waits(0.0, _fill_ns(piece), (PortWaits(),) * len(ports))
+    kept = lower(()) if free else piece
+    alone = {i.key: piece if ports == [i] else lower((i,)) for i in free}
+    starts = _starts(kept, forced)
+    for info in free:
+        starts |= _starts(alone[info.key], [info])
+    own_ns = _waiting_ns(kept, forced, starts)
+    waits = [_waiting_ns(alone[i.key], [*forced, i], starts) - own_ns for i in free]
+    whole_ns = _waiting_ns(piece, ports, starts) - own_ns
+    fitted = dict(zip((i.key for i in free), _fitted(waits, whole_ns), strict=True))
     fill_ns = _fill_ns(kept)
-    alone = {id(info): piece if len(free) == 1 else lower((info,)) for info in free}
-    waits, fills = [], []
-    for info in ports:
-        single = alone.get(id(info))
-        begins = single is not None and info.side == "read" and info.storage.kind == "input"
-        waits.append(
-            max(0.0, _waiting_ns(single, [*forced, info]) - own_ns) if single is not None else 0.0
-        )
-        fills.append(_fill_ns(single) if single is not None and begins else 0.0)
-    fitted = _fitted(waits, [info.keepable for info in ports], max(0.0, whole_ns - own_ns))
-    return Waits(own_ns, tuple(fitted), fill_ns, tuple(fills))
+
+    def of_port(info: PortInfo) -> PortWaits:
+        begins = info.keepable and _is_early(info)
+        later_ns = _fill_ns(alone[info.key]) - fill_ns if begins else 0.0
+        return PortWaits(fitted.get(info.key, 0.0), max(0.0, later_ns), starts.get(info.key, 0.0))
+
+    cold_ns = warmth_ns(kept.line, piece.target)  # nothing has warmed the PE array at first
+    return Waits(own_ns, fill_ns + cold_ns, tuple(map(of_port, ports)))
 
 
-def _waiting_ns(piece: Piece, streamed: Sequence[PortInfo]) -> float:
-    """What a segment takes beyond its busiest engine, with some ports streamed; nothing, where DMA
-    takes that long anyway.
+def _is_early(info: PortInfo) -> bool:
+    """Whether it is loaded and nothing that the plan computes is."""
+    return info.side == "read" and info.storage.kind == "input"
 
-    Neighbours hide the loads of inputs that it begins with and the stores of outputs that it ends
-    with. They do not hide loads of what was stored in the plan, nor stores of what is loaded again:
-    there the next segment waits for the last one.
+
+def _starts(piece: Piece, ports: Sequence[PortInfo]) -> dict[PortKey, float]:
+    """Per port that is loaded early, the DMA time before the first engine computes (ns): the first
+    ports' first, as far as it goes."""
+    starts: dict[PortKey, float] = {}
+    early = [info for info in ports if _is_early(info)]
+    left_ns = piece.line.fill_ns - max((piece.port(i.key).lead_ns for i in early), default=0.0)
+    for info in early:
+        starts[info.key] = max(0.0, min(left_ns, piece.port(info.key).early_ns))
+        left_ns -= starts[info.key]
+    return starts
+
+
+def _waiting_ns(
+    piece: Piece, streamed: Sequence[PortInfo], starts: Mapping[PortKey, float]
+) -> float:
+    """What a segment takes beyond its busiest engine, with some ports streamed, and beyond loads at
+    its start; nothing, where the other DMA takes that long anyway.
+
+    Neighbours hide the latency of the loads that it begins with, and the stores of outputs that it
+    ends with. They do not hide loads of what was stored in the plan, nor stores of what is loaded
+    again: there the next segment waits for the last one.
     """
     line = piece.line
-    taken_ns = warmed_ns(line, piece.target)
-    if not any(i.side == "read" and i.storage.kind != "input" for i in streamed):
-        taken_ns -= line.fill_ns
+    start_ns = sum(starts.get(info.key, 0.0) for info in streamed)
+    taken_ns = line.time_ns - warmth_ns(line, piece.target)
+    waits = any(i.side == "read" and i.storage.kind != "input" for i in streamed)
+    taken_ns -= min(start_ns, line.fill_ns) if waits else line.fill_ns
     if not any(i.side == "write" and i.storage.kind == "temp" for i in streamed):
         taken_ns -= line.drain_ns
-    if taken_ns <= _DMA_BOUND * piece.busy.get(DMA, 0.0):
+    if taken_ns <= _DMA_BOUND * (piece.busy.get(DMA, 0.0) - start_ns):
         return 0.0
     engines_ns = max((ns for name, ns in piece.busy.items() if name != DMA), default=0.0)
     return max(0.0, taken_ns - engines_ns)
 
 
 def _fill_ns(piece: Piece) -> float:
+    """How long a plan has nothing to do at first that begins with a segment."""
     return min(piece.line.fill_ns, piece.unhidden_ns)
 
 
-def _fitted(waits: Sequence[float], free: Sequence[bool], whole_ns: float) -> list[float]:
-    """The waits of ports alone, closer to what all ports together add to the segment's own wait.
+def _fitted(waits: Sequence[float], whole_ns: float) -> list[float]:
+    """What each port adds to a segment's wait by itself, closer to what all of them add together.
 
     What they lack is shared equally; of what their sum is too much, half is taken away, so that
     neither one port nor all of them are far off.
     """
+    waits, whole_ns = [max(0.0, ns) for ns in waits], max(0.0, whole_ns)
     total = sum(waits)
     if total > whole_ns:
-        scale = 0.5 + 0.5 * whole_ns / total
-        return [ns * scale for ns in waits]
-    share = (whole_ns - total) / sum(free)
-    return [ns + share if keepable else 0.0 for ns, keepable in zip(waits, free, strict=True)]
+        return [ns * (0.5 + 0.5 * whole_ns / total) for ns in waits]
+    return [ns + (whole_ns - total) / len(waits) for ns in waits]
