@@ -162,7 +162,7 @@ def total_busy(parts: Iterable[Mapping[str, int]]) -> dict[str, int]:
 
 
 def _done_early(problem: Problem, view: PlanView) -> list[int]:
-    """For each segment, the ns of its loads that the one before it does."""
+    """For each segment, the ns of its loads that those before it do."""
     if problem.prefetch is None:
         return [0] * len(view.picked)
     loads = []
@@ -175,7 +175,7 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
         before = sum(item.cost.early_ns for item in view.loads(index))
         starts = _starts_ns(moved) if index > 0 else 0
         loads.append(Load(own, others, early, before, starts))
-    return done_early(loads)
+    return done_early(loads, problem.passing_ns)
 
 
 def _waits_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:

@@ -119,7 +119,7 @@ class _Search:
         for position in reversed(range(len(self.problem.ops))):
             for c in self.starting[position]:
                 stored = [p.hbm for p in c.writes if p.hbm and self.values[p.value].output]
-                own_ns, _ = self._time(c, stored, 0, 0)
+                own_ns, *_ = self._time(c, stored, 0, 0)
                 least[position] = min(least[position], own_ns + least[position + len(c.ops)])
         return least
 
@@ -222,7 +222,8 @@ class _Search:
         loads_ns = min(plan.slack_ns, sum(c.cost.early_ns for c in conversions))
         begin_ns = self._begins_ns(candidate, transfers, conversions)
         early_ns = plan.slack_ns - loads_ns
-        ns, slack_ns = self._time(candidate, transfers, early_ns, begin_ns)
+        ns, own_ns, done_ns = self._time(candidate, transfers, early_ns, begin_ns)
+        slack_ns = own_ns + min(early_ns - done_ns, self.problem.passing_ns)
         cost = (
             plan.cost[0] + ns + sum(_alone_ns(c.cost) for c in conversions) - loads_ns,
             plan.cost[1] + sum(t.hbm_bytes for t in [*transfers, *(c.cost for c in conversions)]),
@@ -256,8 +257,9 @@ class _Search:
 
     def _time(
         self, candidate: Candidate, transfers: list[Transfer], slack_ns: int, begin_ns: int
-    ) -> tuple[int, int]:
-        """What the segment takes, and what it has time to do ahead (ns)."""
+    ) -> tuple[int, int, int]:
+        """What the segment takes, what it has time to do ahead, and what of its work is done early
+        if there are `slack_ns` for it (ns)."""
         overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers) + begin_ns
         overhead += candidate.drain_ns if candidate.ops[-1] == self.problem.ops[-1] else 0
         busy = dict(candidate.busy)
@@ -266,7 +268,7 @@ class _Search:
                 busy[resource] = busy.get(resource, 0) + ns
         waits = candidate.wait_ns + sum(cost.wait_ns for cost in transfers)
         if self.problem.prefetch is None:
-            return overhead + waits + max(busy.values(), default=0), 0
+            return overhead + waits + max(busy.values(), default=0), 0, 0
         own = busy.pop(self.problem.prefetch, 0)
         others = max(busy.values(), default=0) + waits
         early = sum(cost.early_ns for cost in transfers)
@@ -274,7 +276,7 @@ class _Search:
         if self.at[candidate.ops[0]] > 0:
             others += max(0, sum(cost.start_ns for cost in transfers) - done)
         left = own - done
-        return overhead + max(others, left), max(0, others - left)
+        return overhead + max(others, left), max(0, others - left), done
 
 
 def _note(plans: list[Plan], plan: Plan) -> int:

@@ -6,17 +6,19 @@ the segment before it still runs, S the part of E that the other resources wait 
 loaded before it as steps of their own, all of which can be done then too (ns).  With e of E and l
 of L done early for it and f for its successor it takes `L - l + max(A + max(0, S - e), D - e + f)`.
 
+A segment may also leave some of its successor's work to those before it: that work passes it.
+
 Doing as much as fits into the slack, first segment first and L before E, is the best choice.  Work
-beyond the slack lengthens the segment that does it by as much as it can shorten the next, so there
-is a best choice without any.  Within the slack more is better: it lengthens nothing, does not
-lengthen the next segment, and leaves that one no less slack.  And what is done of L counts in full.
+beyond the slack lengthens the segment that does it by as much as it can shorten a later one, so
+there is a best choice without any.  Within the slack more is better: it lengthens nothing, does not
+lengthen the segment that it is done for, and what does not shorten that leaves it more slack, which
+is worth no less than what could pass it.  And what is done of L counts in full.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,16 +51,31 @@ class Load:
         return self.others_ns + max(0, self.starts_ns - early_ns)
 
 
-def done_early(loads: Sequence[Load]) -> list[int]:
-    """For each segment of a chain, the ns of its work that the one before it does."""
-    done = [0] * len(loads)
-    for index, (before, after) in enumerate(pairwise(loads)):
-        wanted = after.loads_ns + min(after.early_ns, after.own_ns)
-        done[index + 1] = min(wanted, before.slack_ns(done[index]))
+def done_early(loads: Sequence[Load], passing_ns: int = 0) -> list[int]:
+    """For each segment of a chain, the ns of its work that those before it do, of which at most
+    `passing_ns` pass a segment."""
+    done: list[int] = []
+    time_ns = 0  # what those before had nothing to do in
+    for load in loads:
+        wanted = load.loads_ns + min(load.early_ns, load.own_ns)
+        done.append(min(wanted, time_ns))
+        time_ns = min(time_ns - done[-1], passing_ns) + load.slack_ns(done[-1])
     return done
 
 
-def saved_ns(loads: Sequence[Load]) -> int:
+def done_ahead(loads: Sequence[Load], done: Sequence[int]) -> list[tuple[int, int]]:
+    """For each segment of a chain that has `done` early, the ns that it does for later ones, and
+    those that pass it: each does what it can."""
+    ahead: list[tuple[int, int]] = []
+    wanted = 0
+    for load, early in zip(reversed(loads), reversed(done), strict=True):
+        own = min(wanted, load.slack_ns(early))
+        ahead.append((own, wanted - own))
+        wanted += early - own
+    return ahead[::-1]
+
+
+def saved_ns(loads: Sequence[Load], passing_ns: int = 0) -> int:
     """What a chain gains by early work over a chain without any."""
-    done = zip(loads, done_early(loads), strict=True)
+    done = zip(loads, done_early(loads, passing_ns), strict=True)
     return sum(load.busy_ns() - load.busy_ns(early) for load, early in done)

@@ -141,7 +141,8 @@ class Problem:
     the limits of SBUF (bytes per partition) and PSUM (banks).
 
     `prefetch` is the resource whose early work (`Transfer.early_ns`) a segment does for the next
-    one where it has slack (`overlap` says how much); `None`: segments do not overlap.
+    one where it has slack (`overlap` says how much); `None`: segments do not overlap.  At most
+    `passing_ns` of such work is done before a segment for those after it.
     """
 
     name: str
@@ -152,6 +153,7 @@ class Problem:
     sbuf_limit_bytes: int
     psum_limit_banks: int
     prefetch: str | None = None
+    passing_ns: int = 0
 
     def validate(self) -> None:
         """Check every rule of the records; raise `ProblemError` naming the offender and rule."""

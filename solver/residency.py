@@ -182,7 +182,8 @@ class Residency:
 
     def _score(self, value: str) -> Score:
         faults, ns, hbm_bytes, instructions = self._total
-        ns -= saved_ns(self._loads) if self._index.problem.prefetch else 0
+        problem = self._index.problem
+        ns -= saved_ns(self._loads, problem.passing_ns) if problem.prefetch else 0
         faults += UNSERVED if self._misplaced(value) else 0
         return faults, ns, hbm_bytes, instructions
 

@@ -24,6 +24,7 @@ def validate_problem(problem: Problem) -> None:
         {
             "sbuf_limit_bytes": problem.sbuf_limit_bytes,
             "psum_limit_banks": problem.psum_limit_banks,
+            "passing_ns": problem.passing_ns,
         },
     )
     position = {op: index for index, op in enumerate(problem.ops)}

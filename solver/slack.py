@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from .index import Index, ports_of
 from .problem import HBM
@@ -12,12 +13,14 @@ from .problem import HBM
 @dataclass(frozen=True, slots=True)
 class Slack:
     """By candidate (ns): `useful` is the most early work of its own that gains it anything,
-    `possible` the most that it can do for what comes next; by position, `before` is the most that
-    segments which end there can do for those that begin there."""
+    `possible` the most that it can do for what comes later; by position, `before` is the most that
+    segments which end there or before can do for those after, and `passing` the most that passes
+    what ends there or reaches across."""
 
     useful: Mapping[str, int]
     possible: Mapping[str, int]
-    before: tuple[int, ...]
+    before: Sequence[int]
+    passing: Sequence[int]
 
 
 def slack_of(index: Index) -> Slack:
@@ -27,12 +30,13 @@ def slack_of(index: Index) -> Slack:
     ahead, and nothing waits for it.  That depends on what comes later, so candidates are gone
     through from the back.
     """
-    ends = len(index.starting) + 1
     useful: dict[str, int] = {}
     possible: dict[str, int] = {}
-    wanted, before = [0] * ends, [0] * ends
+    rooms: dict[str, int] = {}
+    wanted = [0] * (len(index.starting) + 1)
     if index.problem.prefetch is None:
-        return Slack(useful, possible, tuple(before))
+        return Slack(useful, possible, wanted, wanted)
+    passing = index.problem.passing_ns
     loads = _loads_at(index)
     for position in reversed(range(len(index.starting))):
         for candidate in index.starting[position]:
@@ -41,14 +45,30 @@ def slack_of(index: Index) -> Slack:
             least = index.load_of(candidate, forced)
             most = index.load_of(candidate, [h for *_, h in ports if h])
             room = max(0, most.others_ns - (least.own_ns - most.early_ns))
+            rooms[candidate.name] = room
             end = index.span[candidate.name][1] + 1
             ahead = possible[candidate.name] = min(wanted[end], room)
-            before[end] = max(before[end], ahead)
             excess = max(0, most.own_ns + ahead - least.others_ns)
             useful[candidate.name] = min(most.early_ns, max(excess, most.starts_ns))
-            with_loads = useful[candidate.name] + sum(loads[position:end])
-            wanted[position] = max(wanted[position], with_loads)
-    return Slack(useful, possible, tuple(before))
+            own = useful[candidate.name] + sum(loads[position:end])
+            wanted[position] = max(wanted[position], own + min(passing, wanted[end]))
+    there = _there(index, rooms)
+    before = [min(pair) for pair in zip(wanted, there, strict=True)]
+    later = [*accumulate(reversed(wanted), max)][::-1]
+    earlier = [0, *accumulate(there, max)]
+    passes = [min(passing, *pair) for pair in zip(later, earlier, strict=False)]
+    return Slack(useful, possible, before, passes)
+
+
+def _there(index: Index, rooms: Mapping[str, int]) -> list[int]:
+    """By position, the most time that there is in segments before, which have `rooms` (ns)."""
+    there = [0] * (len(index.starting) + 1)
+    for position, starting in enumerate(index.starting):
+        passing = min(there[position], index.problem.passing_ns)
+        for candidate in starting:
+            end = index.span[candidate.name][1] + 1
+            there[end] = max(there[end], rooms[candidate.name] + passing)
+    return there
 
 
 def _loads_at(index: Index) -> list[int]:

@@ -163,7 +163,11 @@ def with_overlap(problem: Problem, seed: int) -> Problem:
         for item in problem.conversions
     ]
     return replace(
-        problem, candidates=tuple(candidates), conversions=tuple(conversions), prefetch="dma"
+        problem,
+        candidates=tuple(candidates),
+        conversions=tuple(conversions),
+        prefetch="dma",
+        passing_ns=rng.choice([0, 9, 40]),
     )
 
 

@@ -4,20 +4,23 @@ Variables per candidate: `extra` (ns), what its segment takes beyond a part that
 and, where segments overlap, `early` (ns), what the segment before does of its loads, and `ahead`
 (ns), what it does itself for the next.  Per boundary between ops, what is done ahead by the
 candidates that end there is what is done early for those that begin, and of the loads that run
-before these as steps of their own (`loads`).  What a plan begins with has its rows in `begin`.
+before these as steps of their own (`loads`).  Some of it passes from a boundary to the one before
+it: inside a segment all of it, as nothing begins or ends there.  What a plan begins with has its
+rows in `begin`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, replace
 from itertools import combinations
+from operator import le
 
 from .begin import Begin
 from .index import Index, transfer_ns
 from .linear import Expression, LinearModel
 from .loads import Loads
-from .overlap import Load, done_early
+from .overlap import Load, done_ahead, done_early
 from .problem import Candidate, Conversion, Transfer
 from .slack import slack_of
 
@@ -78,6 +81,7 @@ class Timing:
         self._extra: dict[str, int] = {}
         self._early: dict[str, int] = {}
         self._ahead: dict[str, int] = {}
+        self._passing: dict[int, int] = {}
         self._slack = slack_of(index)
         self._loads = Loads(model, index, self._slack, time)
         self._begin = Begin(model, index)
@@ -106,7 +110,7 @@ class Timing:
         early = self._add_early(work, load.early_ns)
         ahead = self._add_ahead(work)
         busy = {*work.base, *(r for _, cost in moves for r in cost.busy)}
-        resources = sorted(busy if busy - {self._prefetch} else busy | {_WAITING})
+        resources = self._leading(work, busy if busy - {self._prefetch} else busy | {_WAITING})
         reach = {r: work.most(r, self._prefetch) for r in resources}
         starts = work.starts + sum(cost.start_ns for _, cost in moves)
         for resource in set(reach) - {self._prefetch}:
@@ -123,6 +127,19 @@ class Timing:
                 self._add_overlap_rows(work, load.early_ns, extra, early, ahead)
             else:
                 self._add_rows(work, resource, extra, early)
+
+    def _leading(self, work: Work, resources: Set[str]) -> list[str]:
+        """The resources without those that are never busier than another, whatever moves."""
+        kept: list[str] = []
+        others = sorted(resources - {self._prefetch})
+        times = {
+            r: [work.base.get(r, 0), *(cost.busy.get(r, 0) for _, cost in work.moves)]
+            for r in others
+        }
+        for r in sorted(others, key=lambda r: (-sum(times[r]), r)):
+            if not any(all(map(le, times[r], times[other])) for other in kept):
+                kept.append(r)
+        return kept + [r for r in resources if r == self._prefetch]
 
     def _add_early(self, work: Work, forced_ns: int) -> int | None:
         """The variable of what is done early, at most what is there to be done, and of use."""
@@ -222,6 +239,12 @@ class Timing:
             starts[start].append((1, early))
         for name, ahead in self._ahead.items():
             ends[self._index.span[name][1] + 1].append((-1, ahead))
+        for position in range(2, len(ends)):
+            most = self._slack.passing[position]
+            if most:
+                passing = self._passing[position] = self._model.variable(most)
+                ends[position].append((-1, passing))
+                starts[position - 1].append((1, passing))
         for ending, starting in zip(ends, starts, strict=True):
             if ending or starting:
                 self._model.equal(starting + ending, 0)
@@ -242,15 +265,21 @@ class Timing:
             most = self._slack.useful.get(candidate.name, 0)
             early_ns = min(load.early_ns, most)
             loads.append(replace(load, early_ns=early_ns, loads_ns=loads_ns))
-        done = done_early(loads) if self._prefetch else [0] * len(loads)
+        passing_ns = self._index.problem.passing_ns
+        done = done_early(loads, passing_ns) if self._prefetch else [0] * len(loads)
+        ahead = done_ahead(loads, done)
         parts = [load.parts(ns) for load, ns in zip(loads, done, strict=True)]
         self._loads.assign(values, conversions, starts, [of_loads for of_loads, _ in parts])
         for nth, (candidate, _) in enumerate(segments):
             name, early_ns = candidate.name, parts[nth][1]
             if name in self._early:
                 values[self._early[name]] = early_ns
-            if name in self._ahead and nth + 1 < len(done):
-                values[self._ahead[name]] = done[nth + 1]
+            if name in self._ahead:
+                values[self._ahead[name]] = ahead[nth][0]
+            first, last = self._index.span[name]
+            for boundary in range(first + 1, last + 2):
+                if boundary in self._passing:
+                    values[self._passing[boundary]] = ahead[nth][1]
             if name in self._extra:
                 segment = replace(loads[nth], loads_ns=0)
                 values[self._extra[name]] = segment.busy_ns(early_ns) - self._floors[name]

@@ -24,6 +24,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
 
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
+_PASSING_NS = 10_000  # of loads that are done before a segment for later ones: room is limited
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
 _LARGE_SHARE = 0.1  # of SBUF: a value beyond it is worth never holding whole
 
@@ -75,6 +76,7 @@ class Planner:
             sbuf_limit_bytes=self.limits.sbuf_bytes,
             psum_limit_banks=self.limits.psum_banks,
             prefetch=DMA,
+            passing_ns=_PASSING_NS,
         )
 
     def price_all(self, units: tuple[Unit, ...], choices: Iterable[Choice]) -> int:
