@@ -25,7 +25,7 @@ from .evaluate import chosen_dims, evaluate
 from .greedy import greedy
 from .index import Copy, assemble
 from .objectives import Rank, cost_terms, rank
-from .paths import lower_bound
+from .paths import can_be_covered, lower_bound
 from .pieces import head_start, own_copies, piece, state_after, toll
 from .problem import HBM, Candidate, Problem
 from .questions import Questions
@@ -62,7 +62,7 @@ def solve_large(
 ) -> Report | None:
     """A report for a problem that is large and has cuts; `None` for others, and where the pieces
     lead to no plan."""
-    if sum(map(weight, problem.candidates)) < LARGE:
+    if sum(map(weight, problem.candidates)) < LARGE or not can_be_covered(problem):
         return None
     crossings = Crossings(problem)
     cuts = choose_cuts(crossings)
