@@ -18,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Layout,
     Loop,
     free_elements,
+    moves_in_hbm,
     read_layout,
     write_layout,
 )
@@ -117,7 +118,8 @@ def _block_elements(view: View, layout: Layout, sizes: dict[Axis, int]) -> int:
 
 def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iterator[Shape]:
     """Loop shapes whose tiles fit ``budget`` bytes per partition: none, coarse, and fine loops."""
-    if any(step.kind in ("hbm_copy", "ramp") for step in steps):
+    in_hbm = any(moves_in_hbm(s, i) for s, i in zip(steps, impls, strict=True))
+    if in_hbm or any(step.kind == "ramp" for step in steps):
         yield Shape()
         return
     contractions = [i for i, s in enumerate(steps) if s.kind == "matmul"]
