@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ..dma import Transfer
 from ..instructions import Instruction, activation_table
 from ..target import Target
-from .prices import Prices, picoseconds
+from .prices import picoseconds, prices_of
 from .program import TRIGGERS, Step
 from .queues import NEVER, Queues
 from .tiles import DMA, ENGINES, SCALAR, TENSOR, UNITS, Tiles
@@ -110,7 +110,7 @@ class Machine:
 
     def __init__(self, target: Target, record: int = 0) -> None:
         self.target = target
-        self.prices = Prices(target)
+        self.prices = prices_of(target)
         self.free = [0] * len(ENGINES)
         self.began: list[int | None] = [None] * len(ENGINES)
         self.ended = [0] * len(ENGINES)

@@ -196,7 +196,8 @@ class Arranger:
         if not piece.own.psum_banks or not wanted:
             return piece
         segment.run = replace(segment.run, psum_copies=wanted[0])
-        return self.lower(segment, ports)
+        piece.rotate_in_psum(wanted[0])
+        return piece
 
     def _in_flight(self, piece: Piece, copies: int) -> bool:
         return piece.psum_in_flight(copies) <= self.limits.psum_banks
