@@ -104,7 +104,7 @@ class _Path:
     def _step(self, step: Step) -> Callable[[], None]:
         engine = ENGINES.index(step.engine)
         user = DMA if isinstance(step.work, Transfer) else engine
-        ready, done = self.tiles.use(step.reads, step.writes, engine, user)
+        ready, done, _ = self.tiles.use(step.reads, step.writes, engine, user)
         latency = self._latency(step)
 
         def go() -> None:
