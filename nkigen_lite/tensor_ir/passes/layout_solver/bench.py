@@ -99,6 +99,11 @@ class Piece:
         """The time of the busiest resource."""
         return max(self.busy.values(), default=0.0)
 
+    @property
+    def engines_ns(self) -> float:
+        """The time of the busiest engine, DMA queues apart."""
+        return max((ns for name, ns in self.busy.items() if name != DMA), default=0.0)
+
     def busy_of_places(self, count: int) -> list[tuple[dict[str, float], dict[str, float]]]:
         """The busy times of the first ``count`` places among the steps, DMA queues apart: of what
         they do, and of triggering the stores of what they have made."""
