@@ -105,8 +105,7 @@ def _waiting_ns(
         taken_ns -= line.drain_ns
     if taken_ns <= _DMA_BOUND * (piece.busy.get(DMA, 0.0) - start_ns):
         return 0.0
-    engines_ns = max((ns for name, ns in piece.busy.items() if name != DMA), default=0.0)
-    return max(0.0, taken_ns - engines_ns)
+    return max(0.0, taken_ns - piece.engines_ns)
 
 
 def _fill_ns(piece: Piece) -> float:
