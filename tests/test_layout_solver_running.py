@@ -12,9 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lowering import compiled
 
+from cost_models import load_target
+from nkigen_lite.frontend import trace
+from nkigen_lite.tensor_ir.passes.axes import analyse
 from nkigen_lite.tensor_ir.passes.layout_solver import bench, memory
+from nkigen_lite.tensor_ir.passes.layout_solver.candidates import choices_of_unit
 from nkigen_lite.tensor_ir.passes.layout_solver.engines import SHARING, Option, _Search
+from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
 from nkigen_lite.tensor_ir.passes.layout_solver.stages import Block, Pipeline, best_cuts
+from nkigen_lite.tensor_ir.passes.lower_to_nki import simplify
+from solver import Candidate
 
 times = st.dictionaries(
     st.sampled_from(["tensor", "vector", "scalar"]), st.integers(1, 900).map(float), max_size=2
@@ -136,6 +143,30 @@ def test_equal_parts_of_a_program_are_priced_once() -> None:
     problem = compiled(both, "384x96", "384x96").problem
     prices: dict[tuple[str, ...], set[Any]] = {}
     for c in problem.candidates:
-        prices.setdefault(c.ops, set()).add((c.overhead_ns, tuple(c.busy.items()), c.sbuf_bytes))
+        prices.setdefault(c.ops, set()).add((c.wait_ns, tuple(c.busy.items()), c.sbuf_bytes))
     found = list(prices.values())
     assert sum(found.count(own) > 1 for own in found) >= len(found) - 1
+
+
+def test_prices_do_not_depend_on_what_was_priced_before() -> None:
+    graph = trace(softmax, ["1024x1024:f32"]).graph
+    simplify(graph)
+
+    def planner() -> Planner:
+        return Planner(analyse(graph), load_target("trn2"))
+
+    def priced(made: Planner, enough_ns: float) -> list[Candidate]:
+        found = []
+        for unit in made.units[-1:]:
+            for choice in choices_of_unit(unit, made.limits.sbuf_bytes):
+                way = made.pricer.price(choice, "way", [], enough_ns)
+                assert way is not None
+                found.append(way.candidate)
+        return found
+
+    memory.memory_of.cache_clear()
+    alone = priced(planner(), math.inf)
+    memory.memory_of.cache_clear()
+    left_as_they_are = priced(planner(), 0.0)
+    assert priced(planner(), math.inf) == alone
+    assert left_as_they_are != alone

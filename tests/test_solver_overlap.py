@@ -10,14 +10,24 @@ from itertools import pairwise, product
 
 import pytest
 
-from solver import Candidate, Port, Problem, ProblemError, Transfer, Value, evaluate, solve
+from solver import (
+    Candidate,
+    Conversion,
+    Port,
+    Problem,
+    ProblemError,
+    Transfer,
+    Value,
+    evaluate,
+    solve,
+)
 from solver.brute import brute
 from solver.engine import Meter
 from solver.formulation import Formulation
 from solver.greedy import greedy
 from solver.linear import price
 from solver.objectives import rank
-from solver.overlap import Load, done_early, saved_ns
+from solver.overlap import Load, done_ahead, done_early, saved_ns
 from solver.search import CpSat
 from solver.synthetic import layered_problem, small_problem, with_overlap
 
@@ -97,6 +107,15 @@ def test_doing_what_fits_into_the_slack_is_the_best_choice_of_any() -> None:
     assert gained > 50
 
 
+def test_work_that_passes_a_segment_is_done_where_there_is_time() -> None:
+    loads = [Load(0, 9, 0), Load(4, 4, 0), Load(2, 2, 2, loads_ns=5)]
+    assert done_early(loads, 0) == [0, 0, 0]
+    for passing, done in ((3, 3), (7, 7), (20, 7)):
+        assert done_early(loads, passing) == [0, 0, done]
+        assert done_ahead(loads, [0, 0, done]) == [(done, 0), (0, done), (0, 0)]
+        assert saved_ns(loads, passing) == min(done, 5)
+
+
 def test_no_segment_is_longer_for_what_it_does_ahead() -> None:
     rng = random.Random(1)
     for _ in range(200):
@@ -118,6 +137,58 @@ def test_a_load_of_weights_begins_in_the_segment_before() -> None:
     assert second.ns == 5 + 7 + 80
     assert second.busy == {"dma": 110, "tensor": 80}
     assert report.objective_ns == first.ns + second.ns
+
+
+def with_start(start_ns: int) -> Problem:
+    """Two layers, of which the second waits for `start_ns` of the load of its weights."""
+    first, second = two_layers().candidates
+    port = second.reads[0]
+    load = replace(port.hbm or STORE, start_ns=start_ns, busy={"dma": 60}, early_ns=60)
+    reads = (replace(port, hbm=load), *second.reads[1:])
+    return two_layers(
+        candidates=(replace(first, busy={"tensor": 130}), replace(second, reads=reads))
+    )
+
+
+def test_a_segment_waits_for_what_is_not_loaded_early_of_its_start() -> None:
+    report = solve(with_start(50))
+    assert report.terms is not None
+    second = report.terms.steps[1]
+    # 130 of the first segment less its 100 of DMA: 30 of 50 are loaded, 20 are waited for.
+    assert second.early_ns == 30
+    assert second.ns == 5 + 7 + 80 + 20
+    assert second.overhead_ns == 5 + 7 + 20
+
+
+def test_a_copy_that_is_loaded_costs_what_nothing_before_has_time_for() -> None:
+    loaded = Transfer({"dma": 100, "sync": 6}, 0, 4096, 0, 1, 1, early_ns=100, fill_ns=9)
+    problem = two_layers()
+    first, second = problem.candidates
+    kept = replace(second, reads=(Port("w2", "rows", None), *second.reads[1:]))
+    values = [
+        replace(v, resident_bytes={"rows": 8}) if v.name == "w2" else v for v in problem.values
+    ]
+    problem = replace(
+        problem,
+        values=tuple(values),
+        candidates=(first, kept),
+        conversions=(Conversion("w2", "hbm", "rows", loaded),),
+    )
+    report = solve(problem)
+    assert report.terms is not None
+    before, load, after = report.terms.steps
+    assert (before.ns, load.early_ns, load.ns) == (3 + 5 + 180, 80, 20)
+    assert after.ns == 5 + 7 + 80
+    assert brute(problem) == (rank(report.terms), report.solution)
+
+
+def test_of_what_a_plan_begins_with_the_longest_wait_counts() -> None:
+    first, second = two_layers().candidates
+    slow = replace(first.reads[0].hbm or STORE, fill_ns=40)
+    waits = replace(first, reads=(replace(first.reads[0], hbm=slow),))
+    plain, slower = solve(two_layers()), solve(two_layers(candidates=(waits, second)))
+    assert plain.objective_ns is not None
+    assert slower.objective_ns == plain.objective_ns + 40
 
 
 def test_early_work_is_limited_by_the_slack_of_the_segment_before() -> None:
@@ -230,11 +301,12 @@ def test_early_work_that_cannot_be_is_an_error(problem: Problem, message: str) -
 
 def test_a_problem_saved_without_these_fields_still_loads() -> None:
     data = json.loads(layered_problem(5, 1).to_json())
-    del data["prefetch"]
+    del data["prefetch"], data["passing_ns"]
     for candidate in data["candidates"]:
-        del candidate["fill_ns"], candidate["drain_ns"]
+        del candidate["fill_ns"], candidate["drain_ns"], candidate["wait_ns"]
         for port in candidate["reads"] + candidate["writes"]:
-            del port["hbm"]["early_ns"]
+            for name in ("early_ns", "wait_ns", "fill_ns", "start_ns"):
+                del port["hbm"][name]
     for conversion in data["conversions"]:
         del conversion["cost"]["early_ns"]
     assert Problem.from_json(json.dumps(data)) == layered_problem(5, 1)
