@@ -18,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
     new_buffer,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.constants import hoist_constants
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
@@ -80,6 +81,7 @@ class SegmentLowering(SegmentBuffers):
         with self.b.grouped(f"{last}_segment", f"{told}."):
             self._nest(0, {})
         rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
+        hoist_constants(self.b.graph, start)
 
     def _taken_over(self, segment: Segment) -> dict[Storage, Storage | Key]:
         """Which results take over which buffers; those that are kept have one of their own."""
