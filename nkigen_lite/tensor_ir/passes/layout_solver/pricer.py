@@ -73,6 +73,14 @@ class Priced:
     def writes(self) -> list[PortInfo]:
         return [p for p in self.ports if p.side == "write"]
 
+    @property
+    def anywhere_ns(self) -> float:
+        """What it takes with all ports streamed and its neighbours moving what crosses them, too:
+        no plan has to take longer for what it does."""
+        return self.streamed_ns + sum(
+            max(info.cost.busy.values(), default=0) + info.cost.overhead_ns for info in self.ports
+        )
+
 
 @dataclass
 class Pricer:
@@ -100,8 +108,8 @@ class Pricer:
         """The choice as a candidate; None if it does not fit the hardware, or if one of its rivals,
         other ways to run the same units, is better whatever the rest of the plan.
 
-        One that takes longer than ``enough_ns``, a longer run with all ports streamed, is priced as
-        it is: no better way to run it is looked for.
+        One that takes longer than ``enough_ns``, with all ports streamed what a longer run takes, or
+        a rival and its neighbours, is priced as it is: no better way to run it is looked for.
         """
         ports = self.ports(choice)
         structure = structure_of(
@@ -125,11 +133,12 @@ class Pricer:
         plain = tuple(info.cost for info in ports)
         own = piece.own
         arranged: Piece | None = piece
-        if self._least_ns(piece, ports) <= enough_ns:
+        can_win = self._least_ns(piece, ports) <= enough_ns
+        if can_win:
             arranged = self._arranged(segment, ports, piece, rivals, enough_ns)
         if arranged is None:
             return None
-        priced = self._priced(choice, name, ports, segment, arranged)
+        priced = self._priced(choice, name, ports, segment, arranged, divided=can_win)
         self.memory.choices[key] = _figures(priced, plain, busy_ns, own.sbuf_bytes)
         return priced
 
@@ -140,10 +149,14 @@ class Pricer:
         ports: list[PortInfo],
         segment: Segment,
         piece: Piece,
+        *,
+        divided: bool,
     ) -> Priced:
+        """The choice as its segment is run; ``divided`` tells whether to find out what of its time
+        is due to its ports."""
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
-        own_ns = self._spread(segment, piece, ports)
+        own_ns = self._spread(segment, piece, ports) if divided else piece.overhead_ns
         return Priced(
             choice,
             ports,

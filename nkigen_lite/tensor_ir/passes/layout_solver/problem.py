@@ -92,6 +92,8 @@ class Planner:
             priced = self.pricer.price(choice, self.name_of(choice), rivals, enough_ns)
             if priced is not None:
                 rivals.append(priced)
+                if _streams(priced.candidate, self.limits.sbuf_bytes):
+                    enough_ns = min(enough_ns, priced.anywhere_ns)
                 self.priced[priced.candidate.name] = priced
         return sum(_streams(priced.candidate, self.limits.sbuf_bytes) for priced in rivals)
 
