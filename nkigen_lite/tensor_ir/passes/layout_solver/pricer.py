@@ -32,6 +32,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.ports import (
     solver_ports,
     transfer_of,
 )
+from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced, beaten
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
 from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
@@ -49,37 +50,6 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 )
 
 _WORTH_DIVIDING = 0.01  # of a segment's time: how much waiting it takes to ask who waits
-
-
-@dataclass(eq=False, slots=True)
-class Priced:
-    """A choice with its ports and its solver candidate, and how its iterations are run.
-
-    ``streamed_ns`` is what it takes alone with all ports streamed, ``kept_ns`` with all kept.
-    """
-
-    choice: Choice
-    ports: list[PortInfo]
-    candidate: solver.Candidate
-    run: Arrangement
-    streamed_ns: float
-    kept_ns: float
-
-    @property
-    def reads(self) -> list[PortInfo]:
-        return [p for p in self.ports if p.side == "read"]
-
-    @property
-    def writes(self) -> list[PortInfo]:
-        return [p for p in self.ports if p.side == "write"]
-
-    @property
-    def anywhere_ns(self) -> float:
-        """What it takes with all ports streamed and its neighbours moving what crosses them, too:
-        no plan has to take longer for what it does."""
-        return self.streamed_ns + sum(
-            max(info.cost.busy.values(), default=0) + info.cost.overhead_ns for info in self.ports
-        )
 
 
 @dataclass
@@ -108,8 +78,8 @@ class Pricer:
         """The choice as a candidate; None if it does not fit the hardware, or if one of its rivals,
         other ways to run the same units, is better whatever the rest of the plan.
 
-        One that takes longer than ``enough_ns``, with all ports streamed what a longer run takes, or
-        a rival and its neighbours, is priced as it is: no better way to run it is looked for.
+        One that takes longer than ``enough_ns``, what a longer run or a rival and its neighbours
+        take with all ports streamed, is priced as it is: no better way to run it is looked for.
         """
         ports = self.ports(choice)
         structure = structure_of(
@@ -128,7 +98,7 @@ class Pricer:
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
         busy_ns = relieved(piece, 2 * len(segment.steps))
-        if _beaten(busy_ns, piece.own.sbuf_bytes, ports, rivals):
+        if beaten(busy_ns, piece.own.sbuf_bytes, ports, rivals):
             return None
         plain = tuple(info.cost for info in ports)
         own = piece.own
@@ -366,7 +336,7 @@ def _recalled(
     for info, via, cost in zip(ports, figures.vias, figures.plain, strict=True):
         info.via = layout_at(via, info.storage) if via else None
         info.cost = cost
-    if _beaten(figures.busy, figures.sbuf_bytes, ports, rivals):
+    if beaten(figures.busy, figures.sbuf_bytes, ports, rivals):
         return None
     for info, cost in zip(ports, figures.costs, strict=True):
         info.cost = cost
@@ -381,26 +351,3 @@ def _recalled(
     )
     times = figures.streamed_ns, figures.kept_ns
     return Priced(choice, ports, candidate, figures.run, *times)
-
-
-def _beaten(
-    busy: Mapping[str, int], sbuf_bytes: int, ports: Sequence[PortInfo], rivals: Sequence[Priced]
-) -> bool:
-    """Whether a rival with the same ports is faster than a choice can be, with all of them streamed
-    and with all kept, in no more SBUF; ``busy`` and ``sbuf_bytes`` are the choice's own."""
-    total = dict(busy)
-    for info in ports:
-        for resource, ns in info.cost.busy.items():
-            total[resource] = total.get(resource, 0) + ns
-    streamed_ns, kept_ns = max(total.values(), default=0), max(busy.values(), default=0)
-    alike = signature(ports)
-    return any(
-        rival.streamed_ns <= streamed_ns
-        and rival.kept_ns <= kept_ns
-        and rival.candidate.sbuf_bytes <= sbuf_bytes
-        and all(
-            r.cost.sbuf_bytes <= p.cost.sbuf_bytes for r, p in zip(rival.ports, ports, strict=True)
-        )
-        for rival in rivals
-        if signature(rival.ports) == alike
-    )
