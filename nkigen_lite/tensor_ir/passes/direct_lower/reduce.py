@@ -19,6 +19,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_FREE_DIMS,
     PSUM_COPIES,
     Buffer,
+    Range,
     Ranges,
     Rows,
     for_instructions,
@@ -54,7 +55,8 @@ def kind_of(step: Step) -> str:
 
 def emit_reduce(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
     """Reduce the present block of the source into the destination."""
-    {"free": _free, "ones": _ones, "lanes": _lanes}[impl.method](b, step, impl, sides, ranges)
+    emit = {"free": _free, "both": _both, "ones": _ones, "lanes": _lanes}[impl.method]
+    emit(b, step, impl, sides, ranges)
 
 
 def identity_start(b: Builder, step: Step, buffer: Buffer) -> None:
@@ -83,6 +85,40 @@ def _free(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> N
     reduced = list(step.reduced)
     for group in row_groups(axis, ranges, sides.src.layout.rows):
         _free_group(b, step, group, kept, reduced, sides, ranges)
+
+
+def _both(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
+    """Sums along the free dimension, half of each row on VectorE and half on ScalarE, which adds up
+    what an activation makes."""
+    axis = impl.partition
+    kept = _present([a for a in step.write.axes if a != axis], ranges)
+    long = _present(step.reduced, ranges)
+    if kept or len(long) != 1:
+        _free(b, step, impl, sides, ranges)
+        return
+    whole = ranges.get(long[0], full(long[0]))
+    ours, theirs = whole.size // 2, whole.size - whole.size // 2
+    first = {**ranges, long[0]: Range(whole.start, ours)}
+    second = {**ranges, long[0]: Range(whole.start + ours, theirs)}
+    for group in row_groups(axis, ranges, sides.src.layout.rows):
+        shape = (group.rows, group.tiles)
+        added = b.alloc(shape, DType.F32, MemorySpace.SBUF, 2, name="added")
+        summed = b.alloc(shape, DType.F32, MemorySpace.SBUF, 2, name="summed")
+        made = b.alloc((group.rows, theirs), DType.BF16, MemorySpace.SBUF, name="scratch")
+
+        def add(
+            rows: Rows, group: Rows = group, summed: Value = summed, made: Value = made
+        ) -> None:
+            src = tile_view(b, sides.src, sides.src_coords, rows, long, second)
+            at = (rows.start + group.start * -1).divided_by(group.rows)
+            dst = b.slice(summed, [DimSlice(0, rows.rows), DimSlice(at, 1)])
+            b.activation_reduce(made, dst, src, op="copy")
+
+        for_tiles(b, group, add)
+        src = tile_view(b, sides.src, sides.src_coords, group, long, first)
+        b.tensor_reduce_arith(added, src, op="add", num_r_dim=1)
+        dst = tile_view(b, sides.dst, sides.dst_coords, group, [], ranges)
+        b.tensor_tensor_arith(dst, added, summed, op="add")
 
 
 def _free_group(
