@@ -34,7 +34,7 @@ def has_long_rows(step: Step) -> bool:
 
 
 def _pieces(axis: Axis) -> int:
-    fitting = range(PARTITIONS, PARTITIONS // 2, -1)
+    fitting = range(PARTITIONS, PARTITIONS // 2 - 1, -1)
     return next((n for n in fitting if axis.extent % n == 0), 0)
 
 
