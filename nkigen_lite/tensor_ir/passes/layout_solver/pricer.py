@@ -34,6 +34,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.ports import (
 )
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
 from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
+from nkigen_lite.tensor_ir.passes.layout_solver.rows import rows_copied
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
@@ -181,7 +182,10 @@ class Pricer:
     def _lowered(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
         """The segment as it is, with what it transposes of its loads transposed by the DMA where
         that leaves the busiest resource less to do; None if it does not fit the hardware."""
-        plain = self._copied_on_chip(segment, ports, self.arranger.plain(segment, ports))
+        plain = self.arranger.plain(segment, ports)
+        loaded = [i for i in ports if i.side == "read" and i.layout == ALL and i.via is None]
+        rows = [i for i in loaded if self.vias(i)]
+        plain = rows_copied(self.arranger, segment, ports, plain, rows)
         run = segment.run
         turned = [(i, i.via) for i in ports if i.via is not None and self.turns_by_dma(i)]
         if not turned:
@@ -196,27 +200,6 @@ class Pricer:
         for info, via in turned:
             info.via = via
         return plain
-
-    def _copied_on_chip(
-        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece | None
-    ) -> Piece | None:
-        """Where the queues are what is busiest: rows that all partitions need are not loaded onto
-        each of them, but onto one and copied by the PE array, if that leaves less to do."""
-        loaded = [i for i in ports if i.side == "read" and i.layout == ALL and i.via is None]
-        loaded = [i for i in loaded if self.vias(i)]
-        if piece is None or piece.busiest != DMA or not loaded:
-            return piece
-        run = segment.run
-        for info in loaded:
-            info.via = ROW
-        segment.run = Arrangement()
-        on_chip = self.arranger.plain(segment, ports)
-        if on_chip is not None and on_chip.busy_ns < piece.busy_ns:
-            return on_chip
-        segment.run = run
-        for info in loaded:
-            info.via = None
-        return piece
 
     # --- ports -----------------------------------------------------------------------------------
 
