@@ -36,11 +36,16 @@ _LOAD_COPIES = (3, 4)
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to run a segment, the model's estimate, and the segment lowered so if it is known."""
+    """A way to run a segment, the model's estimate, and the segment lowered so if it is known.
+
+    ``least_ns`` is a time that it takes at least: that of its busiest engine. DMA queues do not
+    count, as transfers that take a few of them overlap.
+    """
 
     piece: Piece | None
     run: Arrangement
     estimate_ns: float
+    least_ns: float
 
 
 @dataclass
@@ -104,11 +109,12 @@ class Arranger:
             segment.sampled = False
             return piece
         near = [way for way in ways[1:] if way.estimate_ns <= _HOPELESS * promising]
-        plain, segment.run = segment.run, self._best_of(segment, ports, sample, near)
-        segment.sampled = False
+        plain = segment.run
+        segment.run, found = self._best_of(segment, ports, sample, near)
+        sampled, segment.sampled = segment.sampled, False
         best = piece
         if segment.run != plain:
-            arranged = self.lower(segment, ports)
+            arranged = self.lower(segment, ports) if sampled else found
             if arranged.line.time_ns < piece.line.time_ns and self.fits(arranged, ports):
                 best = arranged
             else:
@@ -117,14 +123,18 @@ class Arranger:
 
     def _best_of(
         self, segment: Segment, ports: Sequence[PortInfo], plain: Piece, ways: Sequence[_Way]
-    ) -> Arrangement:
-        """The fastest of several ways to run a segment and the present one, ``plain``."""
-        best, least_ns = segment.run, plain.line.time_ns if ways else 0.0
+    ) -> tuple[Arrangement, Piece]:
+        """The fastest of several ways to run a segment and the present one, ``plain``; the segment
+        lowered so."""
+        best, found = segment.run, plain
         for way in ways:
+            worth_ns = (1 - _WORTH) * found.line.time_ns
+            if way.least_ns > worth_ns:
+                continue
             tried = self._tried(segment, ports, way.run, way.piece)
-            if tried is not None and tried.line.time_ns < (1 - _WORTH) * least_ns:
-                best, least_ns = segment.run, tried.line.time_ns
-        return best
+            if tried is not None and tried.line.time_ns < worth_ns:
+                best, found = segment.run, tried
+        return best, found
 
     def _tried(
         self, segment: Segment, ports: Sequence[PortInfo], run: Arrangement, piece: Piece | None
@@ -196,7 +206,8 @@ class Arranger:
         if not piece.own.psum_banks or not wanted:
             return piece
         segment.run = replace(segment.run, psum_copies=wanted[0])
-        return self.lower(segment, ports)
+        piece.rotate_in_psum(wanted[0])
+        return piece
 
     def _in_flight(self, piece: Piece, copies: int) -> bool:
         return piece.psum_in_flight(copies) <= self.limits.psum_banks
@@ -236,6 +247,7 @@ class Arranger:
                 None if way else piece,
                 replace(segment.run, cuts=way),
                 max(piece.busy_ns, interval * trips),
+                piece.engines_ns,
             )
             for way, interval in found
         ]
