@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
 from cost_models import KnownPrices, Target, prices_of
+from cost_models.dma import peak_gbps, queue_work_ns
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.limits import Limits
@@ -133,7 +134,11 @@ def _add_dma(cost: Cost, op: Op, trips: int, prices: KnownPrices, accesses: Acce
     cost.hbm_bytes += moved.total_bytes * trips * hbm_sides
     cost.add(trigger(op), price.engine_ns, price.issue_ns, trips)
     latency = price.first_byte_ns + price.transfer_ns + price.completion_ns
-    cost.add(DMA, price.transfer_ns, latency, trips)
+    taken_ns = price.transfer_ns
+    if hbm_sides == 2:  # others go on beside a copy of few descriptors
+        even_ns = queue_work_ns(prices.target, moved) / prices.target.dma.queues
+        taken_ns = max(even_ns, moved.total_bytes / peak_gbps(prices.target))
+    cost.add(DMA, taken_ns, latency, trips)
     loaded = op.inputs[0]
     buffer = accesses.root(loaded).producer
     if buffer is not None and loaded.type.memory is MemorySpace.SBUF:
