@@ -21,11 +21,6 @@ from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced
 from nkigen_lite.tensor_ir.passes.schedule import Segment
 
 
-def softmax(x: Any) -> Any:
-    e = np.exp(x - x.max(-1, keepdims=True))
-    return e / e.sum(-1, keepdims=True)
-
-
 def rotated(x: Any, cos: Any, sin: Any) -> Any:
     half = x.shape[-1] // 2
     a, b = x[..., :half], x[..., half:]
@@ -50,20 +45,14 @@ def plan_of(fn: Any, specs: Sequence[str], arranged: list[str]) -> str:
         return compiled(fn, *specs).plan.to_json()
 
 
-@pytest.mark.parametrize(
-    ("fn", "specs"),
-    [(softmax, ("256x512",)), (rotated, ("4x256x64", "256x32", "256x32"))],
-    ids=["softmax", "rotated"],
-)
-def test_a_candidate_that_is_left_as_it_is_would_not_have_won(
-    fn: Any, specs: Sequence[str]
-) -> None:
+def test_a_candidate_that_is_left_as_it_is_would_not_have_won() -> None:
+    specs = "4x256x64", "256x32", "256x32"
     some: list[str] = []
     every: list[str] = []
-    found = plan_of(fn, specs, some)
+    found = plan_of(rotated, specs, some)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Priced, "anywhere_ns", math.inf)
-        assert plan_of(fn, specs, every) == found
+        assert plan_of(rotated, specs, every) == found
     assert len(some) < len(every)
 
 
