@@ -32,7 +32,8 @@ class Option:
 class Sharing:
     """For each place among a segment's steps, the engine that takes over what it can run.
 
-    ``busy_ns`` is the time of the busiest resource then, and an estimate where engines take turns.
+    ``busy_ns`` is the time that the busiest resource takes then at least: instructions are priced
+    as they are, and an engine may need more of them. Where engines take turns it is an estimate.
     """
 
     engines: tuple[str | None, ...]
