@@ -108,6 +108,8 @@ def test_rows_of_a_narrow_type_are_summed_on_two_engines() -> None:
         (lambda x: np.sum(x, axis=0), "2048x4096:f32"),
         (lambda x: np.sum(x, axis=1), "16x512x1024:f32"),
         (lambda x: np.swapaxes(x, 1, 2), "16x512x1024:bf16"),
+        (lambda x: x.transpose(1, 0, 2), "2048x16x128:bf16"),
+        (lambda x: x[:, 1024:3072], "2048x4096:bf16"),
     ],
 )
 def test_long_runs_whatever_axis_is_summed_or_moved(fn: Any, spec: str) -> None:
