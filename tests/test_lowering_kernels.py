@@ -65,6 +65,19 @@ def test_code_size_does_not_grow_with_the_extents() -> None:
     assert max(sizes) <= 60  # once, and as often again as stages of a loop overlap
 
 
+def test_constants_are_set_once_before_the_loops_that_read_them() -> None:
+    (x,) = arrays([(600, 700)])
+    kernel = assert_lowers(lambda x: x - np.sum(x, axis=0, keepdims=True), x)
+    assert any(op.opcode == "matmul" for op in kernel.nki.walk())
+    inside = [op for top in kernel.nki.ops for region in top.regions for op in region.walk()]
+    assert any(op.opcode == "matmul" for op in inside)
+    assert not any(op.opcode == "memset" for op in inside)
+    set_to = [
+        (op.inputs[0].type, op.attrs["value"]) for op in kernel.nki.walk() if op.opcode == "memset"
+    ]
+    assert len(set(set_to)) == len(set_to) >= 1
+
+
 def test_a_value_that_one_step_makes_and_the_next_reads_never_touches_hbm() -> None:
     kernel = assert_lowers(lambda x: np.exp(np.tanh(x).sum(axis=0)), *arrays([(300, 200)]))
     report = kernel.report

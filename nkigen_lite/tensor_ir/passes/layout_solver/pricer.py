@@ -35,6 +35,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.ports import (
 from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced, beaten
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
 from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
+from nkigen_lite.tensor_ir.passes.layout_solver.rows import rows_copied
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
@@ -164,7 +165,11 @@ class Pricer:
     def _lowered(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
         """The segment as it is, with what it transposes of its loads transposed by the DMA where
         that leaves the busiest resource less to do; None if it does not fit the hardware."""
-        plain, run = self.arranger.plain(segment, ports), segment.run
+        plain = self.arranger.plain(segment, ports)
+        loaded = [i for i in ports if i.side == "read" and i.layout == ALL and i.via is None]
+        rows = [i for i in loaded if self.vias(i)]
+        plain = rows_copied(self.arranger, segment, ports, plain, rows)
+        run = segment.run
         turned = [(i, i.via) for i in ports if i.via is not None and self.turns_by_dma(i)]
         if not turned:
             return plain
