@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -17,11 +18,16 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
     new_buffer,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.constants import hoist_constants
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import copy_within_hbm, store
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped, row_parts
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
+    overlapped,
+    row_parts,
+    steps_told,
+)
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
     Key,
     SegmentBuffers,
@@ -71,8 +77,11 @@ class SegmentLowering(SegmentBuffers):
             if stays_in_psum(segment, position)
         }
         self.over = self._taken_over(segment)
-        self._nest(0, {})
+        last, told = steps_told(segment)
+        with self.b.grouped(f"{last}_segment", f"{told}."):
+            self._nest(0, {})
         rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
+        hoist_constants(self.b.graph, start)
 
     def _taken_over(self, segment: Segment) -> dict[Storage, Storage | Key]:
         """Which results take over which buffers; those that are kept have one of their own."""
@@ -109,7 +118,9 @@ class SegmentLowering(SegmentBuffers):
         for rows, plain_to, seen_to in parts[-1:] if self._sample(depth) else parts:
             self.plain_to = plain_to
             seen = Range(Affine(), seen_to)
-            self._iterate(depth, {**ranges, hidden.rows: rows, hidden.cols: seen}, ranges)
+            last, told = steps_told(self.segment)
+            with self.b.grouped(f"{last}_rows", f"{told}: rows that see as many columns."):
+                self._iterate(depth, {**ranges, hidden.rows: rows, hidden.cols: seen}, ranges)
         self.plain_to = None
 
     def _sample(self, depth: int) -> Ranges:
@@ -133,9 +144,15 @@ class SegmentLowering(SegmentBuffers):
             ranges = {**ranges, loop.axis: Range(whole.start + done, whole.size - done)}
         else:
             load()
-        for_blocks(
-            self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
-        )
+        last, told = steps_told(self.segment)
+        repeats = 1 <= whole.size / loop.block != whole.size // loop.block
+
+        def block(inner: Ranges) -> None:
+            group = self.b.grouped(f"{last}_block", f"{told}: one block.")
+            with group if repeats else nullcontext():
+                self._nest(depth + 1, inner)
+
+        for_blocks(self.b, loop.axis, ranges, loop.block, block)
 
     def _stages_at(self, depth: int, ranges: Ranges) -> int:
         """How many stages the loop at this depth has; 1 if its iterations do not overlap."""
@@ -163,8 +180,10 @@ class SegmentLowering(SegmentBuffers):
                 else:
                     self.blocks[key] = found
                     self._hand_over(key, found)
-        self._loads(depth, ranges)
-        self._steps(depth, ranges)
+        last, told = steps_told(self.segment, stage)
+        with self.b.grouped(f"{last}_stage", f"{told}."):
+            self._loads(depth, ranges)
+            self._steps(depth, ranges)
         self.stage = None
         self.blocks, self.local, self.turned = before
 

@@ -223,16 +223,17 @@ class Arranger:
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
         plain = segment.run
-        engines = shared(piece, 2 * len(segment.steps))
-        if not any(engines):
+        sharing = shared(piece, 2 * len(segment.steps))
+        worth_ns = (1 - _WORTH) * piece.busy_ns
+        relieves = sharing.takes_turns or sharing.busy_ns < worth_ns
+        if not (any(sharing.engines) and relieves):
             return []
-        segment.run = replace(plain, engines=engines)
+        segment.run = replace(plain, engines=sharing.engines)
         balanced = self.lower(segment, ports)
         if plain.psum_banks > 1 and not self._in_flight(balanced, plain.psum_copies):
             segment.run = replace(segment.run, psum_banks=1, psum_copies=PSUM_COPIES)
             balanced = self.lower(segment, ports)
-        relieves = balanced.busy_ns < (1 - _WORTH) * piece.busy_ns
-        ways = self._ways(segment, balanced) if relieves else []
+        ways = self._ways(segment, balanced) if balanced.busy_ns < worth_ns else []
         segment.run = plain
         return ways
 

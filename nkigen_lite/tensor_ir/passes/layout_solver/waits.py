@@ -69,6 +69,12 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
     return Waits(own_ns, fill_ns + cold_ns, tuple(map(of_port, ports)))
 
 
+def undivided(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
+    """The waits of a segment, all of them its own."""
+    begins_ns = _fill_ns(piece) + warmth_ns(piece.line, piece.target)
+    return Waits(_waiting_ns(piece, ports, {}), begins_ns, (PortWaits(),) * len(ports))
+
+
 def _is_early(info: PortInfo) -> bool:
     """Whether it is loaded and nothing that the plan computes is."""
     return info.side == "read" and info.storage.kind == "input"
