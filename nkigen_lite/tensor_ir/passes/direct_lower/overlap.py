@@ -11,7 +11,7 @@ What passes from stage to stage is in buffers with more copies, which rotate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from nkigen_lite.core.ir import Value
@@ -32,6 +32,7 @@ class Ring:
         root: the buffer, allocated before the loop.
         axes, layout: what it holds.
         block: from the ranges of an iteration, those of the block that it holds then.
+        sizes: per axis, the extent of the largest block.
         first, last: the stage that fills it, and the last one that reads it.
     """
 
@@ -39,20 +40,15 @@ class Ring:
     axes: tuple[Axis, ...]
     layout: Layout
     block: Callable[[Ranges], Ranges]
+    sizes: dict[Axis, int]
     first: int
     last: int
 
     def at(self, b: Builder, ranges: Ranges, lag: int) -> Buffer:
         """The copy that was filled ``lag`` iterations before the present one."""
         here = self.block(ranges)
-        block = {a: here.get(a, full(a)) for a in self.axes}
-        return Buffer(
-            b.previous(self.root, lag),
-            self.axes,
-            self.layout,
-            {a: r.start for a, r in block.items()},
-            {a: r.size for a, r in block.items()},
-        )
+        origin = {a: here.get(a, full(a)).start for a in self.axes}
+        return Buffer(b.previous(self.root, lag), self.axes, self.layout, origin, self.sizes)
 
 
 def overlapped(
@@ -126,15 +122,32 @@ def cuts_of(segment: Segment) -> list[int]:
 
 
 MOST_PARTS = 8  # of a loop over rows with hidden columns: each is text of its own
+MOST_CHAINED = 16  # where there is but one text of each
 
 
-def row_parts(hidden: Hidden, block: int) -> Iterator[tuple[Range, int, int]]:
-    """Parts of the rows, in whole blocks: their range, and as ``Hidden.within`` tells, up to where
-    a mask changes nothing in any of them and up to where some sees."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of a mask, and as ``Hidden.within`` tells, the column up to which it changes
+    nothing in any of them and the one up to which some sees."""
+
+    rows: Range
+    plain_to: int
+    seen_to: int
+
+
+def row_parts(hidden: Hidden, block: int, most: int = MOST_PARTS) -> Iterator[Part]:
+    """Parts of the rows, in whole blocks, up to ``most``."""
     unit = partition_tile(hidden.cols.extent)
     extent = hidden.rows.extent
     blocks = -(-extent // block)
-    size = -(-blocks // MOST_PARTS) * block
+    size = -(-blocks // most) * block
     for start in range(0, extent, size):
         stop = min(extent, start + size)
-        yield Range(Affine(start), stop - start), *hidden.within(start, stop, unit)
+        yield Part(Range(Affine(start), stop - start), *hidden.within(start, stop, unit))
+
+
+def chained(parts: Sequence[Part]) -> list[Part]:
+    """The order in which parts follow each other with their stages overlapping: neighbours are of
+    similar length, and little is left to wait for before the second and after the last."""
+    rising = sorted(parts, key=lambda part: part.seen_to)
+    return [*rising[1::2], *reversed(rising[::2])]

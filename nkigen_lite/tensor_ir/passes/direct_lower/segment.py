@@ -21,7 +21,13 @@ from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped, row_parts
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
+    MOST_CHAINED,
+    Part,
+    chained,
+    overlapped,
+    row_parts,
+)
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
     Key,
     SegmentBuffers,
@@ -29,6 +35,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import (
     copy_made_at_once,
+    negated_results,
     only_summed,
     reducing_step,
     row_axis,
@@ -69,6 +76,7 @@ class SegmentLowering(SegmentBuffers):
             for position, step in enumerate(segment.steps)
             if stays_in_psum(segment, position)
         }
+        self.negated = negated_results(segment)
         self.over = self._taken_over(segment)
         self._nest(0, {})
         rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
@@ -105,11 +113,49 @@ class SegmentLowering(SegmentBuffers):
             self._iterate(depth, {**ranges, **self._sample(depth)}, ranges)
             return
         parts = list(row_parts(hidden, self.segment.loops[depth].block))
-        for rows, plain_to, seen_to in parts[-1:] if self._sample(depth) else parts:
-            self.plain_to = plain_to
-            seen = Range(Affine(), seen_to)
-            self._iterate(depth, {**ranges, hidden.rows: rows, hidden.cols: seen}, ranges)
+        chain = list(self._chain(depth))
+        if chain:
+            self._run_chain(depth, chain, ranges)
+        else:
+            for part in parts[-1:] if self._sample(depth) else parts:
+                self._iterate(depth, self._of_part(part, ranges), ranges)
         self.plain_to = None
+
+    def _of_part(self, part: Part, ranges: Ranges) -> Ranges:
+        """The ranges of a part of the rows of which a mask hides some columns."""
+        hidden = self.segment.hidden
+        assert hidden is not None
+        self.plain_to = part.plain_to
+        return {**ranges, hidden.rows: part.rows, hidden.cols: Range(Affine(), part.seen_to)}
+
+    def _chain(self, depth: int) -> list[Part]:
+        """The blocks of the innermost loop over rows of which a mask hides some columns, where
+        each is text of its own and their stages overlap; else none."""
+        hidden, loop = self.segment.hidden, self.segment.loops[depth]
+        if hidden is None or loop.axis != hidden.rows or depth + 1 != len(self.segment.loops):
+            return []
+        parts = list(row_parts(hidden, loop.block, MOST_CHAINED))
+        stages = len(self.segment.run.cuts) + 1
+        single = all(part.rows.size <= loop.block for part in parts)
+        return chained(parts) if single and len(parts) >= stages > 1 else []
+
+    def _run_chain(self, depth: int, chain: list[Part], outer: Ranges) -> None:
+        """The stages of blocks that differ in size: while one is in a stage, the next is in the
+        stage before."""
+        hidden, stages = self.segment.hidden, len(self.segment.run.cuts) + 1
+        assert hidden is not None
+        self.rings.clear()
+        self.largest = {
+            hidden.rows: Range(Affine(), max(part.rows.size for part in chain)),
+            hidden.cols: Range(Affine(), max(part.seen_to for part in chain)),
+        }
+        for newest in range(len(chain) + stages - 1):
+            ended = max(0, newest - len(chain) + 1)
+            for number in range(ended, min(newest + 1, stages)):
+                if number == newest:
+                    self._loads(depth, outer, number)
+                self._stage(depth + 1, number, self._of_part(chain[newest - number], outer), ended)
+        self.largest = {}
 
     def _sample(self, depth: int) -> Ranges:
         """The range of the outermost loop, if only a part of it is wanted."""
@@ -141,6 +187,8 @@ class SegmentLowering(SegmentBuffers):
         stages = len(self.segment.run.cuts) + 1
         if depth + 1 != len(self.segment.loops):
             return 1
+        if self._chain(depth):
+            return stages
         loop = self.segment.loops[depth]
         whole = ranges.get(loop.axis, full(loop.axis))
         return stages if whole.size >= stages * loop.block else 1
@@ -276,6 +324,8 @@ class SegmentLowering(SegmentBuffers):
         made = self.segment.steps[writer].write.storage
         sizes = self.split_at(writer, ranges) or (size,)
         count = sum(-(-size // self.psum_width) for size in sizes)
+        if count == 1:
+            return False
         parts = {**ranges, axis: Range(Affine(), count)}
         layout = Layout.on(self.segment.impls[writer - 1].out)
         buffer = new_buffer(self.b, "parts", made.axes, layout, DType.F32, parts, copies=2)
@@ -352,7 +402,8 @@ class SegmentLowering(SegmentBuffers):
             )
             convert(self.b, target, staged, block)
             target, coords = staged, [Coord(a) for a in view.axes]
-        store(self.b, self.hbm, view, target, coords, ranges)
+        engine = self.segment.run.stores_by
+        store(self.b, self.hbm, view, target, coords, ranges, engine=engine)
 
     def _stored(self, step: Step) -> bool:
         return step.write.storage in self.segment.stored

@@ -26,7 +26,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 )
 
 _HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
-TENSOR = "tensor"
+TENSOR, SCALAR, GPSIMD = "tensor", "scalar", "gpsimd"
 _SAMPLED = 4  # blocks of an outermost loop from which on one of them is compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
 _MORE_COPIES = (4, 3)  # of what is on its way through PSUM: the most that there is room for
@@ -203,11 +203,16 @@ class Arranger:
 
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
-        plain = segment.run
-        engines = shared(piece, 2 * len(segment.steps))
-        if not any(engines):
+        plain, places = segment.run, 2 * len(segment.steps)
+        triggers = sum(stores.get(SCALAR, 0.0) for _, stores in piece.busy_of_places(places))
+        relieved = piece
+        if triggers > _WORTH * piece.busy_ns:
+            segment.run = replace(plain, stores_by=GPSIMD)
+            relieved = self.lower(segment, ports)
+        engines = shared(relieved, places)
+        if not any(engines) and relieved is piece:
             return []
-        segment.run = replace(plain, engines=engines)
+        segment.run = replace(segment.run, engines=engines)
         balanced = self.lower(segment, ports)
         if plain.psum_banks > 1 and not self._in_flight(balanced, plain.psum_copies):
             segment.run = replace(segment.run, psum_banks=1, psum_copies=PSUM_COPIES)

@@ -227,7 +227,7 @@ def _joint_shapes(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> 
         rows_loops = [loop for loop in chosen if loop]
         masked = any(s.hidden and s.hidden.rows in rows for s in steps)
         orders = [[*rows_loops, *batch], [*batch, *rows_loops]]
-        for loops in orders[: 1 if not rows_loops or (masked and batch) else 2]:
+        for loops in orders[1:] if masked and batch and rows_loops else orders[: 2 if rows_loops else 1]:
             shape = Shape(tuple(loops))
             if tile_bytes(steps, impls, shape, 2) <= budget:
                 yield shape
