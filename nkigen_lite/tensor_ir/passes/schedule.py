@@ -153,8 +153,8 @@ class Segment:
         outer_copies: how many copies rotate of tiles that are loaded outside the innermost loop.
         run: how iterations follow each other and who computes.
         hidden: what a mask hides of the scores that all its steps make and use here.
-        sampled: only one block of the outermost loop is emitted, the last: to compare ways to run
-            the segment with each other.
+        sampled: if not 0, only so many blocks of the outermost loop are emitted, of masked rows the
+            last: to compare ways to run the segment with each other.
     """
 
     name: str
@@ -168,7 +168,7 @@ class Segment:
     outer_copies: int = 2
     run: Arrangement = Arrangement()
     hidden: Hidden | None = None
-    sampled: bool = False
+    sampled: int = 0
 
 
 @dataclass(frozen=True, slots=True)

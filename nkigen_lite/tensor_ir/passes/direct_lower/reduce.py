@@ -36,8 +36,8 @@ _PSUM_ELEMENTS = 512
 
 @dataclass(eq=False, slots=True)
 class Sides:
-    """A reduction's source and destination buffers with their coords; ``negate``: a largest or least
-    element along the free dimension is wanted times -1."""
+    """A reduction's source and destination buffers with their coords; ``negate``: a largest or
+    least element along the free dimension is wanted times -1."""
 
     src: Buffer
     src_coords: Sequence[Coord]

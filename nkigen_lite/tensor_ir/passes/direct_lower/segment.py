@@ -13,7 +13,6 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Range,
     Ranges,
-    for_blocks,
     full,
     new_buffer,
 )
@@ -21,17 +20,8 @@ from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
-    MOST_CHAINED,
-    Part,
-    chained,
-    overlapped,
-    row_parts,
-)
-from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
-    Key,
-    SegmentBuffers,
-)
+from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import Key
+from nkigen_lite.tensor_ir.passes.direct_lower.segment_stages import SegmentStages
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import (
     copy_made_at_once,
@@ -60,7 +50,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 
 
 @dataclass(eq=False)
-class SegmentLowering(SegmentBuffers):
+class SegmentLowering(SegmentStages):
     """Emits one segment."""
 
     def lower(self, segment: Segment) -> None:
@@ -103,116 +93,6 @@ class SegmentLowering(SegmentBuffers):
         self._steps(depth, ranges)
         if depth < len(self.segment.loops):
             self._loop(depth, ranges)
-        self.blocks, self.local, self.turned = before
-
-    def _loop(self, depth: int, ranges: Ranges) -> None:
-        """The loop at a depth; over rows of which a mask hides some columns, in parts that leave
-        them out."""
-        hidden = self.segment.hidden
-        if hidden is None or self.segment.loops[depth].axis != hidden.rows:
-            self._iterate(depth, {**ranges, **self._sample(depth)}, ranges)
-            return
-        parts = list(row_parts(hidden, self.segment.loops[depth].block))
-        chain = list(self._chain(depth))
-        if chain:
-            self._run_chain(depth, chain, ranges)
-        else:
-            for part in parts[-1:] if self._sample(depth) else parts:
-                self._iterate(depth, self._of_part(part, ranges), ranges)
-        self.plain_to = None
-
-    def _of_part(self, part: Part, ranges: Ranges) -> Ranges:
-        """The ranges of a part of the rows of which a mask hides some columns."""
-        hidden = self.segment.hidden
-        assert hidden is not None
-        self.plain_to = part.plain_to
-        return {**ranges, hidden.rows: part.rows, hidden.cols: Range(Affine(), part.seen_to)}
-
-    def _chain(self, depth: int) -> list[Part]:
-        """The blocks of the innermost loop over rows of which a mask hides some columns, where
-        each is text of its own and their stages overlap; else none."""
-        hidden, loop = self.segment.hidden, self.segment.loops[depth]
-        if hidden is None or loop.axis != hidden.rows or depth + 1 != len(self.segment.loops):
-            return []
-        parts = list(row_parts(hidden, loop.block, MOST_CHAINED))
-        stages = len(self.segment.run.cuts) + 1
-        single = all(part.rows.size <= loop.block for part in parts)
-        return chained(parts) if single and len(parts) >= stages > 1 else []
-
-    def _run_chain(self, depth: int, chain: list[Part], outer: Ranges) -> None:
-        """The stages of blocks that differ in size: while one is in a stage, the next is in the
-        stage before."""
-        hidden, stages = self.segment.hidden, len(self.segment.run.cuts) + 1
-        assert hidden is not None
-        self.rings.clear()
-        self.largest = {
-            hidden.rows: Range(Affine(), max(part.rows.size for part in chain)),
-            hidden.cols: Range(Affine(), max(part.seen_to for part in chain)),
-        }
-        for newest in range(len(chain) + stages - 1):
-            ended = max(0, newest - len(chain) + 1)
-            for number in range(ended, min(newest + 1, stages)):
-                if number == newest:
-                    self._loads(depth, outer, number)
-                self._stage(depth + 1, number, self._of_part(chain[newest - number], outer), ended)
-        self.largest = {}
-
-    def _sample(self, depth: int) -> Ranges:
-        """The range of the outermost loop, if only a part of it is wanted."""
-        loop = self.segment.loops[depth]
-        return (
-            {loop.axis: Range(Affine(), loop.block)} if self.segment.sampled and not depth else {}
-        )
-
-    def _iterate(self, depth: int, ranges: Ranges, outer: Ranges) -> None:
-        """A loop over the ranges; what is loaded before it has those of outside."""
-        loop = self.segment.loops[depth]
-        whole = ranges.get(loop.axis, full(loop.axis))
-        stages = self._stages_at(depth, ranges)
-        load = partial(self._loads, depth, outer)
-        if stages > 1:
-            self.rings.clear()
-            stage = partial(self._stage, depth + 1)
-            overlapped(self.b, loop, ranges, stages, stage, load)
-            done = whole.size // loop.block * loop.block
-            ranges = {**ranges, loop.axis: Range(whole.start + done, whole.size - done)}
-        else:
-            load()
-        for_blocks(
-            self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
-        )
-
-    def _stages_at(self, depth: int, ranges: Ranges) -> int:
-        """How many stages the loop at this depth has; 1 if its iterations do not overlap."""
-        stages = len(self.segment.run.cuts) + 1
-        if depth + 1 != len(self.segment.loops):
-            return 1
-        if self._chain(depth):
-            return stages
-        loop = self.segment.loops[depth]
-        whole = ranges.get(loop.axis, full(loop.axis))
-        return stages if whole.size >= stages * loop.block else 1
-
-    def _stage(self, depth: int, stage: int, ranges: Ranges, ended: int) -> None:
-        """One stage of an iteration of the innermost loop, with what earlier stages have made."""
-        before = dict(self.blocks), dict(self.local), dict(self.turned)
-        self.stage = stage
-        for key, ring in self.rings.items():
-            if ring.first == stage:
-                self.b.rotate(ring.root)
-            elif ring.first < stage <= ring.last:
-                found = ring.at(self.b, ranges, stage - max(ring.first, ended))
-                if isinstance(key, Storage):
-                    self.local[key] = found
-                    self._hand_over(key, found)
-                elif len(key) == 2:
-                    self.turned[key] = found
-                else:
-                    self.blocks[key] = found
-                    self._hand_over(key, found)
-        self._loads(depth, ranges)
-        self._steps(depth, ranges)
-        self.stage = None
         self.blocks, self.local, self.turned = before
 
     def _loads(self, depth: int, ranges: Ranges, first_stage: int | None = None) -> None:
@@ -261,7 +141,9 @@ class SegmentLowering(SegmentBuffers):
         copies = self._copies_of(view)
         held = [view, *self._readings(self._successors(key))]
         last = self._last_stage(held) if self.depth_of(view.axes) == self._innermost else 0
-        if self.stage is not None and last > self.stage:
+        if self.depth_of(view.axes) == self.held_at:
+            buffer = self._held(view, key, layout, ranges, copies)
+        elif self.stage is not None and last > self.stage:
             buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
         else:
             buffer = self._block(view, layout, ranges, copies)

@@ -27,7 +27,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 
 _HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
 TENSOR, SCALAR, GPSIMD = "tensor", "scalar", "gpsimd"
-_SAMPLED = 4  # blocks of an outermost loop from which on one of them is compared
+_SAMPLED = 4  # blocks of an outermost loop from which on few of them are compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
 _MORE_COPIES = (4, 3)  # of what is on its way through PSUM: the most that there is room for
 _WORTH_COPY = 0.01  # and by one copy more of what it loads
@@ -92,20 +92,21 @@ class Arranger:
         Left as it is if the model finds none below ``enough_ns``; None if it finds them all much
         slower than ``least_ns``.
         """
-        segment.sampled = len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED
+        if len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED:
+            segment.sampled = 2 if len(segment.loops) == 2 else 1
         sample = self.lower(segment, ports) if segment.sampled else piece
         ways = [way for base in self._bases(segment, ports, sample) for way in base]
         promising = min(way.estimate_ns for way in ways)
         scale = piece.busy_ns / sample.busy_ns if sample.busy_ns else 1.0
         if scale * promising > _HOPELESS * least_ns:
-            segment.sampled = False
+            segment.sampled = 0
             return None
         if scale * promising > enough_ns:
-            segment.sampled = False
+            segment.sampled = 0
             return piece
         near = [way for way in ways[1:] if way.estimate_ns <= _HOPELESS * promising]
         plain, segment.run = segment.run, self._best_of(segment, ports, sample, near)
-        segment.sampled = False
+        segment.sampled = 0
         best = piece
         if segment.run != plain:
             arranged = self.lower(segment, ports)
@@ -227,7 +228,7 @@ class Arranger:
         the best of each number."""
         steps, cuts = segment.steps, cuts_of(segment)
         loops = segment.loops[1:] if segment.sampled else segment.loops
-        trips = math.prod(_trips(loop) for loop in loops)
+        trips = math.prod(_trips(loop) for loop in loops) * max(1, segment.sampled)
         busy = [
             (_per_trip(own, trips), _per_trip(stores, trips))
             for own, stores in piece.busy_of_places(2 * len(steps))

@@ -35,7 +35,8 @@ from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 class Piece:
     """A lowered segment: its cost without its streamed ports, and what each of these costs.
 
-    ``steps`` tells the place of the step that an op belongs to.
+    ``steps`` tells the place of the step that an op belongs to, ``texts`` which ops belong to
+    different iterations of a loop that is written out.
     """
 
     graph: Graph
@@ -43,6 +44,7 @@ class Piece:
     own: Cost
     moved: dict[PortKey, Cost]
     steps: dict[Op, int]
+    texts: dict[Op, int]
 
     def port(self, key: PortKey) -> Cost:
         """The cost of a port; nothing, if nothing moves."""
@@ -76,7 +78,7 @@ class Piece:
 
     def psum_in_flight(self, copies: int) -> int:
         """The most PSUM banks that an iteration uses, with that many copies of what rotates."""
-        return psum_in_flight(self.graph, Limits.of(self.target), copies)
+        return psum_in_flight(self.graph, Limits.of(self.target), copies, self.texts)
 
     @property
     def busiest(self) -> str:
@@ -142,7 +144,7 @@ class Bench:
         costs = costs_by_owner(piece, self.target, owners, None)
         own = costs.pop(None)
         moved = {key: cost for key, cost in costs.items() if key is not None}
-        return Piece(piece, self.target, own, moved, lowering.steps)
+        return Piece(piece, self.target, own, moved, lowering.steps, lowering.texts)
 
     def conversion(self, item: Conversion) -> Cost:
         """The cost of making a kept copy, without the copy itself; simulated too."""

@@ -226,8 +226,10 @@ def _joint_shapes(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> 
     for chosen in itertools.product(*blocks):
         rows_loops = [loop for loop in chosen if loop]
         masked = any(s.hidden and s.hidden.rows in rows for s in steps)
-        orders = [[*rows_loops, *batch], [*batch, *rows_loops]]
-        for loops in orders[1:] if masked and batch and rows_loops else orders[: 2 if rows_loops else 1]:
+        orders = [[*batch, *rows_loops]]
+        if rows_loops and batch and not masked:
+            orders.insert(0, [*rows_loops, *batch])
+        for loops in orders:
             shape = Shape(tuple(loops))
             if tile_bytes(steps, impls, shape, 2) <= budget:
                 yield shape

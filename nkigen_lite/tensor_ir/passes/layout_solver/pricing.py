@@ -132,17 +132,32 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
         cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
 
 
-def psum_in_flight(graph: Graph, limits: Limits, copies: int, *, looped: bool = False) -> int:
+def psum_in_flight(
+    graph: Graph,
+    limits: Limits,
+    copies: int,
+    texts: Mapping[Op, int],
+    *,
+    looped: bool = False,
+    text: int | None = None,
+) -> int:
     """The most PSUM banks that a loop can keep busy, were there ``copies`` of what rotates: what
-    one iteration allocates is in use at the same time, as engines work on different parts of it.
-    Beyond ``limits``, bytes that one part has used are given to another, which then waits."""
-    found = [0]
+    one iteration allocates is in use at the same time, as engines work on different parts of it;
+    ``texts`` tells which ops belong to different iterations. Beyond ``limits``, bytes that one part
+    has used are given to another, which then waits."""
+    found: dict[int | None, list[int]] = {text: [0]}
     for op in graph.ops:
+        here = texts.get(op, text)
+        banks = found.setdefault(here, [])
         if op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM:
-            banks = limits.banks_of(op.result.type.partition_bytes)
-            found.append(banks * (copies if op.attrs["num_buffers"] > 1 else 1))
-        found += [psum_in_flight(region, limits, copies, looped=True) for region in op.regions]
-    return sum(found) if looped else max(found)
+            used = limits.banks_of(op.result.type.partition_bytes)
+            banks.append(used * (copies if op.attrs["num_buffers"] > 1 else 1))
+        for region in op.regions:
+            inner = psum_in_flight(region, limits, copies, texts, looped=True, text=here)
+            banks.append(inner)
+    if looped:
+        return max(sum(banks) for banks in found.values())
+    return max(most for banks in found.values() for most in banks)
 
 
 @dataclass
