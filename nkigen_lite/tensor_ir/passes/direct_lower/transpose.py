@@ -178,7 +178,8 @@ class _Turning:
         """The tiles of one bank: several of source's or several of target's."""
         b, count = self.b, max(s_rows.tiles, t_rows.tiles)
         shape = (t_rows.rows, *([count] if count > 1 else []), s_rows.rows)
-        flipped = b.alloc(shape, self.source.dtype, MemorySpace.PSUM, PSUM_COPIES, name="flip")
+        copies = PSUM_COPIES if self.in_turn == 1 else 1  # those that are taken in turn alternate
+        flipped = b.alloc(shape, self.source.dtype, MemorySpace.PSUM, copies, name="flip")
 
         def one(single: Rows, group: Rows) -> None:
             whole = [DimSlice(0, n) for n in (t_rows.rows, s_rows.rows)]

@@ -78,7 +78,8 @@ class Piece:
 
     def psum_in_flight(self, copies: int) -> int:
         """The most PSUM banks that an iteration uses, with that many copies of what rotates."""
-        return psum_in_flight(self.graph, Limits.of(self.target), copies, self.texts)
+        limits = Limits.of(self.target)
+        return psum_in_flight(self.graph, limits, copies, self.texts, self.steps)
 
     @property
     def busiest(self) -> str:

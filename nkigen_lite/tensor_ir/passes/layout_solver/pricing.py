@@ -133,31 +133,36 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
 
 
 def psum_in_flight(
-    graph: Graph,
-    limits: Limits,
-    copies: int,
-    texts: Mapping[Op, int],
-    *,
-    looped: bool = False,
-    text: int | None = None,
+    graph: Graph, limits: Limits, copies: int, texts: Mapping[Op, int], places: Mapping[Op, int]
 ) -> int:
     """The most PSUM banks that a loop can keep busy, were there ``copies`` of what rotates: what
-    one iteration allocates is in use at the same time, as engines work on different parts of it;
-    ``texts`` tells which ops belong to different iterations. Beyond ``limits``, bytes that one part
-    has used are given to another, which then waits."""
-    found: dict[int | None, list[int]] = {text: [0]}
-    for op in graph.ops:
-        here = texts.get(op, text)
-        banks = found.setdefault(here, [])
-        if op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM:
-            used = limits.banks_of(op.result.type.partition_bytes)
-            banks.append(used * (copies if op.attrs["num_buffers"] > 1 else 1))
-        for region in op.regions:
-            inner = psum_in_flight(region, limits, copies, texts, looped=True, text=here)
-            banks.append(inner)
-    if looped:
-        return max(sum(banks) for banks in found.values())
-    return max(most for banks in found.values() for most in banks)
+    one iteration allocates is in use at the same time, as engines work on different parts of it.
+    Beyond ``limits``, bytes that one part has used are given to another, which then waits.
+
+    ``texts`` tells which ops belong to different iterations, ``places`` the places among the steps:
+    of loops that follow each other at one place, the one that needs the most counts.
+    """
+
+    def walk(region: Graph, looped: bool) -> int:
+        at_once: dict[tuple[int | None, int | None], list[int]] = {}
+        for op in region.ops:
+            key = texts.get(op), places.get(op)
+            inline, inside = at_once.setdefault(key, [0, 0])
+            if op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM:
+                used = limits.banks_of(op.result.type.partition_bytes)
+                inline += used * (copies if op.attrs["num_buffers"] > 1 else 1)
+            if op.regions:
+                inside = max([inside, *(walk(inner, True) for inner in op.regions)])
+            at_once[key] = [inline, inside]
+        totals: dict[int | None, int] = {}
+        for (text, _), banks in at_once.items():
+            most = max(banks)
+            totals[text] = totals.get(text, 0) + most if looped else max(totals.get(text, 0), most)
+        everywhere = totals.pop(None, 0)
+        most = max(totals.values(), default=0)
+        return everywhere + most if looped else max(everywhere, most)
+
+    return walk(graph, False)
 
 
 @dataclass
