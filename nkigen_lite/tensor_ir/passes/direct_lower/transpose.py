@@ -142,12 +142,12 @@ class _Turning:
 
     def parts(self, group: Rows, most: int, bank: Callable[[Rows], None]) -> None:
         """``bank`` for parts of a group, as many one after the other as engines take turns."""
-        for_tile_groups(
-            self.b,
-            group,
-            most * self.in_turn,
-            lambda part: for_tile_groups(self.b, part, most, bank, unrolled=True),
-        )
+
+        def in_turn(part: Rows) -> None:
+            each = min(most, -(-part.tiles // self.in_turn))
+            for_tile_groups(self.b, part, each, bank, unrolled=True)
+
+        for_tile_groups(self.b, group, most * self.in_turn, in_turn)
 
     def across(self, axis: Axis, s_rows: Rows, t_rows: Rows) -> None:
         """One pair of tiles for each index of another axis, collected in PSUM along that."""

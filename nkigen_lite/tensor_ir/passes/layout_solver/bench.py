@@ -27,6 +27,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.pricing import (
     counted,
     is_store,
     psum_in_flight,
+    psum_of_texts,
 )
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 
@@ -79,7 +80,9 @@ class Piece:
     def psum_in_flight(self, copies: int) -> int:
         """The most PSUM banks that an iteration uses, with that many copies of what rotates."""
         limits = Limits.of(self.target)
-        return psum_in_flight(self.graph, limits, copies, self.texts, self.steps)
+        if self.texts:
+            return psum_of_texts(self.graph, limits, copies, self.texts, self.steps)
+        return psum_in_flight(self.graph, limits, copies)
 
     @property
     def busiest(self) -> str:

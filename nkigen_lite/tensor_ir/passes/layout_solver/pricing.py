@@ -132,37 +132,51 @@ def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses)
         cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
 
 
-def psum_in_flight(
-    graph: Graph, limits: Limits, copies: int, texts: Mapping[Op, int], places: Mapping[Op, int]
-) -> int:
+def psum_in_flight(graph: Graph, limits: Limits, copies: int, *, looped: bool = False) -> int:
     """The most PSUM banks that a loop can keep busy, were there ``copies`` of what rotates: what
     one iteration allocates is in use at the same time, as engines work on different parts of it.
-    Beyond ``limits``, bytes that one part has used are given to another, which then waits.
+    Beyond ``limits``, bytes that one part has used are given to another, which then waits."""
+    found = [0]
+    for op in graph.ops:
+        if op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM:
+            banks = limits.banks_of(op.result.type.partition_bytes)
+            found.append(banks * (copies if op.attrs["num_buffers"] > 1 else 1))
+        found += [psum_in_flight(region, limits, copies, looped=True) for region in op.regions]
+    return sum(found) if looped else max(found)
 
-    ``texts`` tells which ops belong to different iterations, ``places`` the places among the steps:
-    of loops that follow each other at one place, the one that needs the most counts.
-    """
 
-    def walk(region: Graph, looped: bool) -> int:
-        at_once: dict[tuple[int | None, int | None], list[int]] = {}
-        for op in region.ops:
-            key = texts.get(op), places.get(op)
-            inline, inside = at_once.setdefault(key, [0, 0])
-            if op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM:
-                used = limits.banks_of(op.result.type.partition_bytes)
-                inline += used * (copies if op.attrs["num_buffers"] > 1 else 1)
-            if op.regions:
-                inside = max([inside, *(walk(inner, True) for inner in op.regions)])
-            at_once[key] = [inline, inside]
-        totals: dict[int | None, int] = {}
-        for (text, _), banks in at_once.items():
-            most = max(banks)
-            totals[text] = totals.get(text, 0) + most if looped else max(totals.get(text, 0), most)
-        everywhere = totals.pop(None, 0)
-        most = max(totals.values(), default=0)
-        return everywhere + most if looped else max(everywhere, most)
+def psum_of_texts(
+    graph: Graph, limits: Limits, copies: int, texts: Mapping[Op, int], places: Mapping[Op, int]
+) -> int:
+    """The same where iterations of a loop are written out: ``texts`` tells which ops are whose,
+    ``places`` their places among the steps. What rotates at one place of an iteration follows each
+    other; what does not is in use at the same time."""
+    used: dict[int, dict[int | None, tuple[int, int]]] = {}
+    for op, text, place in _placed(graph, texts, places, None, None):
+        if op.opcode != "alloc" or op.result.type.memory is not MemorySpace.PSUM or text is None:
+            continue
+        banks = limits.banks_of(op.result.type.partition_bytes)
+        rotating, single = used.setdefault(text, {}).get(place, (0, 0))
+        if op.attrs["num_buffers"] > 1:
+            used[text][place] = max(rotating, banks * copies), single
+        else:
+            used[text][place] = rotating, single + banks
+    return max((sum(map(sum, each.values())) for each in used.values()), default=0)
 
-    return walk(graph, False)
+
+def _placed(
+    graph: Graph,
+    texts: Mapping[Op, int],
+    places: Mapping[Op, int],
+    text: int | None,
+    place: int | None,
+) -> Iterator[tuple[Op, int | None, int | None]]:
+    """Every op with the text and the place that it belongs to."""
+    for op in graph.ops:
+        here = texts.get(op, text), places.get(op, place)
+        yield op, *here
+        for region in op.regions:
+            yield from _placed(region, texts, places, *here)
 
 
 @dataclass
