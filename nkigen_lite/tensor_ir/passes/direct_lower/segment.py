@@ -110,7 +110,7 @@ class SegmentLowering(SegmentStages):
             for position, view in enumerate(step.reads):
                 if stream and stream.axis in view.axes and step is self.streaming_step():
                     continue
-                if self.depth_of(view.axes) == depth:
+                if self.load_depth(view) == depth:
                     with self._at_place(2 * at):
                         is_mask = self.is_mask(view)
                         self.load(step, impl, position, ranges, at if is_mask else None)
@@ -140,8 +140,8 @@ class SegmentLowering(SegmentStages):
         """The present block of a view, loaded."""
         copies = self._copies_of(view)
         held = [view, *self._readings(self._successors(key))]
-        last = self._last_stage(held) if self.depth_of(view.axes) == self._innermost else 0
-        if self.depth_of(view.axes) == self.held_at:
+        last = self._last_stage(held) if self.load_depth(view) == self._innermost else 0
+        if self.load_depth(view) == self.held_at:
             buffer = self._held(view, key, layout, ranges, copies)
         elif self.stage is not None and last > self.stage:
             buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)

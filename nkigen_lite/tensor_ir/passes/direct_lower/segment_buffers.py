@@ -116,6 +116,10 @@ class SegmentBuffers:
         loops = self.segment.loops
         return max((i + 1 for i, loop in enumerate(loops) if loop.axis in axes), default=0)
 
+    def load_depth(self, view: View) -> int:
+        """The depth at which the blocks of something are loaded."""
+        return self.depth_of(view.axes)
+
     def step_depth(self, position: int) -> int:
         """A step's depth: that of its axes, and no less than what it reads inside."""
         return self.depths[position]
@@ -275,7 +279,7 @@ class SegmentBuffers:
 
     def _copies_of(self, view: View) -> int:
         """How many copies of a loaded tile rotate: one of what is loaded once."""
-        segment, depth = self.segment, self.depth_of(view.axes)
+        segment, depth = self.segment, self.load_depth(view)
         if segment.stream and segment.stream.axis in view.axes:
             return segment.run.load_copies
         if depth == 0:

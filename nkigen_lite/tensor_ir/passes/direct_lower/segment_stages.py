@@ -7,7 +7,7 @@ from functools import partial
 
 from nkigen_lite.core.ir import Op
 from nkigen_lite.nki_ir.types import Affine
-from nkigen_lite.tensor_ir.passes.axes import Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Range,
@@ -25,7 +25,15 @@ from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
     row_parts,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import Key, SegmentBuffers
-from nkigen_lite.tensor_ir.passes.schedule import Layout
+from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
+from nkigen_lite.tensor_ir.passes.schedule import (
+    Layout,
+    free_elements,
+    in_view_axes,
+    read_layout,
+)
+
+_HOISTED_BYTES = 16384  # per partition, of what is loaded earlier than it has to be
 
 
 @dataclass(eq=False)
@@ -34,11 +42,16 @@ class SegmentStages(SegmentBuffers):
     ``_nest``.
 
     Attributes:
+        masks: of parts of masked rows, by their numbers, what is loaded of the mask once for all
+            iterations of the loop around.
+        hoisted: what is loaded for all parts at once.
         held: what is loaded at the depth ``held_at``, between two loops, while the pipeline of the
             inner one runs on from one iteration of the outer one to the next.
         texts: ops of which there is one text for each part of some masked rows, by its number.
     """
 
+    masks: dict[int, tuple[Key, Buffer]] = field(default_factory=dict)
+    hoisted: set[View] = field(default_factory=set)
     held: dict[Key, Ring] = field(default_factory=dict)
     held_at: int | None = None
     texts: dict[Op, int] = field(default_factory=dict)
@@ -92,8 +105,12 @@ class SegmentStages(SegmentBuffers):
             self._loads(depth, outer)
             self.held_at = depth + 1
             sweep = self._sweep(depth + 1, ranges)
+            if isinstance(sweep, Chain):
+                self._hoist(sweep, ranges)
             self._pipeline(depth + 1, sweep).run_through(self.b, loop, ranges)
             self.held_at = self.plain_to = None
+            self.masks.clear()
+            self.hoisted.clear()
             return
         if self._stages_at(depth, ranges) > 1:
             sweep = self._sweep(depth, ranges)
@@ -105,6 +122,58 @@ class SegmentStages(SegmentBuffers):
         for_blocks(
             self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
         )
+
+    def _hoist(self, chain: Chain, ranges: Ranges) -> None:
+        """Load what parts of masked rows need of their mask before the loop around them, and note
+        what else comes in one load for all of them, as far as it takes few bytes."""
+        hidden = chain.hidden
+        segment = self.segment
+        for at, (step, impl) in enumerate(zip(segment.steps, segment.impls, strict=True)):
+            for position, view in enumerate(step.reads):
+                wanted = read_layout(step, impl, position)
+                port = segment.reads.get((view.storage, wanted.name))
+                if port is None or not port.streamed or hidden.rows not in view.axes:
+                    continue
+                layout = in_view_axes(view, wanted)
+                if view.axes == (hidden.rows, hidden.cols):
+                    self._load_masks(chain, at, view, wanted, ranges)
+                elif layout.partition not in (None, hidden.rows):
+                    whole = {a: ranges.get(a, full(a)).size for a in view.axes}
+                    free = free_elements(view.axes, layout, whole)
+                    if free * view.storage.dtype.itemsize <= _HOISTED_BYTES:
+                        self.hoisted.add(view)
+
+    def _load_masks(
+        self, chain: Chain, at: int, view: View, wanted: Layout, ranges: Ranges
+    ) -> None:
+        """The mask of each part, as the step at a place reads it."""
+        layout, port = in_view_axes(view, wanted), self.segment.reads[view.storage, wanted.name]
+        whole = 0
+        for part in chain.parts:
+            self.plain_to = part.plain_to
+            inner = self.masked_ranges(at, part.of(chain.hidden, ranges))
+            sizes = {a: inner.get(a, full(a)).size for a in view.axes}
+            whole += free_elements(view.axes, layout, sizes) * view.storage.dtype.itemsize
+        if whole > _HOISTED_BYTES:
+            return
+        for number, part in enumerate(chain.parts):
+            self.plain_to = part.plain_to
+            inner = self.masked_ranges(at, part.of(chain.hidden, ranges))
+            charged = self._charge(self.charged, (view.storage, wanted.name, "read"))
+            with charged, self._at_place(2 * at):
+                buffer, ops = self._block(view, layout, inner, 1), self.b.graph.ops
+                before = len(ops)
+                load_via(self.b, self.hbm, view, buffer, port.via, inner)
+            for op in ops[before:]:
+                if op.opcode == "dma_copy":
+                    op.attrs["engine"] = "gpsimd"  # Sync has loads to trigger that are in a hurry
+            self.masks[number] = (view.storage, view.coords, layout.name), buffer
+
+    def load_depth(self, view: View) -> int:
+        """The depth at which the blocks of something are loaded."""
+        if self.held_at is not None and view in self.hoisted:
+            return self.held_at
+        return self.depth_of(view.axes)
 
     def _runs_through(self, depth: int, ranges: Ranges) -> bool:
         """Whether the pipeline of the innermost loop runs on through the loop around it, at this
@@ -147,6 +216,9 @@ class SegmentStages(SegmentBuffers):
             number, part = chain.part(ranges)
             with self._charge(self.texts, number):
                 self.plain_to = part.plain_to
+                if number in self.masks:
+                    key, mask = self.masks[number]
+                    self.blocks[key] = mask
                 self._stage(depth + 1, slot, ranges)
 
         stages = len(self.segment.run.cuts) + 1
@@ -193,8 +265,14 @@ class SegmentStages(SegmentBuffers):
             at = [n for n, step in enumerate(self.segment.steps) if view in step.reads]
             first, last = (self._stage_of(2 * n + 1) for n in (min(at), max(at)))
             made = self._block(view, layout, ranges, copies + (last > first))
-            ring = Ring(made.value, view.axes, layout, lambda r: r, made.sizes, first, last)
+            own = partial(self._around, self.segment.loops[-1].axis)
+            ring = Ring(made.value, view.axes, layout, own, made.sizes, first, last)
             self.held[key] = ring
         else:
             self.b.rotate(ring.root)
         return ring.at(self.b, ranges, 0)
+
+    def _around(self, inner: Axis, ranges: Ranges) -> Ranges:
+        """The ranges outside the innermost loop, over an axis."""
+        inside = {inner, self.segment.hidden.cols} if self.segment.hidden else {inner}
+        return {axis: block for axis, block in ranges.items() if axis not in inside}

@@ -12,10 +12,18 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import PSUM_COPIES
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import cuts_of
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import has_long_results
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench, Piece
-from nkigen_lite.tensor_ir.passes.layout_solver.engines import shared
+from nkigen_lite.tensor_ir.passes.layout_solver.engines import SHARING, shared
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
-from nkigen_lite.tensor_ir.passes.layout_solver.stages import best_cuts, blocks_of
+from nkigen_lite.tensor_ir.passes.layout_solver.stages import (
+    MOST_CUTS,
+    Block,
+    best_cuts,
+    blocks_of,
+    interval_ns,
+    slow_interval_ns,
+    ways_of,
+)
 from nkigen_lite.tensor_ir.passes.schedule import (
     Arrangement,
     Loop,
@@ -218,7 +226,7 @@ class Arranger:
         if plain.psum_banks > 1 and not self._in_flight(balanced, plain.psum_copies):
             segment.run = replace(segment.run, psum_banks=1, psum_copies=PSUM_COPIES)
             balanced = self.lower(segment, ports)
-        relieves = balanced.busy_ns < (1 - _WORTH) * piece.busy_ns
+        relieves = _computing_ns(segment, balanced) < (1 - _WORTH) * _computing_ns(segment, piece)
         ways = self._ways(segment, balanced) if relieves else []
         segment.run = plain
         return ways
@@ -233,10 +241,13 @@ class Arranger:
             (_per_trip(own, trips), _per_trip(stores, trips))
             for own, stores in piece.busy_of_places(2 * len(steps))
         ]
-        found = best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
+        blocks = blocks_of(steps, busy)
+        found = best_cuts(blocks, cuts if trips > 1 else [])
         if trips > 1 and 1 in cuts and all(1 not in way for way, _ in found):
             # The model does not tell what loads gain from a stage of their own.
             found.append(((1,), found[0][1]))
+        if trips > 1:
+            found += _turned_ahead(segment, blocks, cuts, [way for way, _ in found])
         return [
             _Way(
                 None if way else piece,
@@ -245,6 +256,28 @@ class Arranger:
             )
             for way, interval in found
         ]
+
+
+def _turned_ahead(
+    segment: Segment, blocks: Sequence[Block], cuts: Sequence[int], known: Sequence[tuple[int, ...]]
+) -> list[tuple[tuple[int, ...], float]]:
+    """The best way to cut of those in which a product of what is transposed in the segment comes a
+    stage after that, unless it is known: the array then need not wait for what it has transposed
+    to be copied, which the model does not tell."""
+    last = max((n for n, step in enumerate(segment.steps) if step.kind == "matmul"), default=0)
+    product = 2 * last + 1
+    if not last or product not in cuts or not _turns_inside(segment):
+        return []
+    ways = [way for way in ways_of(blocks, cuts, MOST_CUTS) if product in way and way not in known]
+    best = min(ways, key=lambda way: slow_interval_ns(blocks, way), default=None)
+    return [] if best is None else [(best, interval_ns(blocks, best))]
+
+
+def _computing_ns(segment: Segment, piece: Piece) -> float:
+    """The time of the busiest resource; of masked rows only of what computes, as loads are for each
+    part as long as these do not overlap."""
+    busy = piece.busy
+    return max(busy.get(e, 0.0) for e in SHARING) if segment.hidden else piece.busy_ns
 
 
 def _per_trip(busy: Mapping[str, float], trips: int) -> dict[str, float]:

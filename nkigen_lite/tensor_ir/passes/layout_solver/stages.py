@@ -54,16 +54,25 @@ def best_cuts(blocks: Sequence[Block], cuts: Sequence[int]) -> list[tuple[tuple[
     The best is the one that would be the fastest if results took longer to pass on: more cuts make
     that matter less, which the time alone does not tell.
     """
-    cuts = [at for at in cuts if blocks[at].busy or blocks[at].stores]
     found: list[tuple[tuple[int, ...], float]] = [((), interval_ns(blocks, ()))]
     for count in range(1, MOST_CUTS + 1):
-        ways = combinations(cuts, count)
-        best = min(ways, key=lambda way: interval_ns(blocks, way, _SLOW_NS), default=None)
+        ways = ways_of(blocks, cuts, count)
+        best = min(ways, key=lambda way: slow_interval_ns(blocks, way), default=None)
         if best is not None:
             ns = interval_ns(blocks, best)
             if ns <= found[-1][1]:
                 found.append((best, ns))
     return found
+
+
+def ways_of(blocks: Sequence[Block], cuts: Sequence[int], count: int) -> list[tuple[int, ...]]:
+    """All ways to cut so often, before blocks that do something."""
+    return list(combinations([at for at in cuts if blocks[at].busy or blocks[at].stores], count))
+
+
+def slow_interval_ns(blocks: Sequence[Block], cuts: tuple[int, ...]) -> float:
+    """``interval_ns`` if results took longer to pass on than they do."""
+    return interval_ns(blocks, cuts, _SLOW_NS)
 
 
 def interval_ns(
