@@ -21,7 +21,6 @@ from nkigen_lite.tensor_ir.passes.layout_solver.stages import (
     best_cuts,
     blocks_of,
     interval_ns,
-    slow_interval_ns,
     ways_of,
 )
 from nkigen_lite.tensor_ir.passes.schedule import (
@@ -269,7 +268,7 @@ def _turned_ahead(
     if not last or product not in cuts or not _turns_inside(segment):
         return []
     ways = [way for way in ways_of(blocks, cuts, MOST_CUTS) if product in way and way not in known]
-    best = min(ways, key=lambda way: slow_interval_ns(blocks, way), default=None)
+    best = min(ways, key=lambda way: interval_ns(blocks, way), default=None)
     return [] if best is None else [(best, interval_ns(blocks, best))]
 
 

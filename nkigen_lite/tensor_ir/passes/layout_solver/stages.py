@@ -13,8 +13,7 @@ from itertools import combinations, pairwise
 from nkigen_lite.tensor_ir.passes.axes import Step
 
 MOST_CUTS = 3
-_ITERATIONS = 16  # of which the middle ones are looked at: neither filling nor draining
-_SLOW_NS = 800.0
+_ITERATIONS = 8  # enough for the pipelines of a few stages to settle
 _HAND_OFF_NS = 200.0  # from the start of a result's last instruction to its first use; trn2 traces
 
 
@@ -49,37 +48,19 @@ def blocks_of(
 
 def best_cuts(blocks: Sequence[Block], cuts: Sequence[int]) -> list[tuple[tuple[int, ...], float]]:
     """No cuts, and for each number up to ``MOST_CUTS`` the best way to cut, each with the ns per
-    iteration, unless that is more than without the last cut.
-
-    The best is the one that would be the fastest if results took longer to pass on: more cuts make
-    that matter less, which the time alone does not tell.
-    """
+    iteration, as long as a cut more gains."""
+    cuts = [at for at in cuts if blocks[at].busy or blocks[at].stores]
     found: list[tuple[tuple[int, ...], float]] = [((), interval_ns(blocks, ()))]
     for count in range(1, MOST_CUTS + 1):
-        ways = ways_of(blocks, cuts, count)
-        best = min(ways, key=lambda way: slow_interval_ns(blocks, way), default=None)
-        if best is not None:
-            ns = interval_ns(blocks, best)
-            if ns <= found[-1][1]:
-                found.append((best, ns))
+        times = {way: interval_ns(blocks, way) for way in combinations(cuts, count)}
+        best = min(times, key=lambda way: times[way], default=None)
+        if best is not None and times[best] < found[-1][1]:
+            found.append((best, times[best]))
     return found
 
 
-def ways_of(blocks: Sequence[Block], cuts: Sequence[int], count: int) -> list[tuple[int, ...]]:
-    """All ways to cut so often, before blocks that do something."""
-    return list(combinations([at for at in cuts if blocks[at].busy or blocks[at].stores], count))
-
-
-def slow_interval_ns(blocks: Sequence[Block], cuts: tuple[int, ...]) -> float:
-    """``interval_ns`` if results took longer to pass on than they do."""
-    return interval_ns(blocks, cuts, _SLOW_NS)
-
-
-def interval_ns(
-    blocks: Sequence[Block], cuts: tuple[int, ...], hand_off_ns: float = _HAND_OFF_NS
-) -> float:
-    """The time from one iteration to the next once the pipeline has settled. The engines of a block
-    work side by side, each as soon as it is free."""
+def interval_ns(blocks: Sequence[Block], cuts: tuple[int, ...]) -> float:
+    """The time from one iteration to the next once the pipeline has settled."""
     bounds = [0, *cuts, len(blocks)]
     stages = [range(a, b) for a, b in pairwise(bounds)]
     free: dict[str, float] = {}
@@ -93,19 +74,18 @@ def interval_ns(
             for position in stage:
                 block = blocks[position]
                 start = max((done[iteration, p] for p in block.after), default=0.0)
-                ended = start
+                start = max([start, *(free.get(engine, 0.0) for engine in block.busy)])
                 for engine, ns in block.busy.items():
-                    free[engine] = max(start, free.get(engine, 0.0)) + ns
-                    ended = max(ended, free[engine])
-                end = ended + hand_off_ns
+                    free[engine] = start + ns
+                end = start + max(block.busy.values(), default=0.0) + _HAND_OFF_NS
                 for engine, ns in block.stores.items():
                     free[engine] = max(free.get(engine, 0.0), end) + ns
                 done[iteration, position] = end
                 ends[iteration] = max(ends[iteration], end)
-    first, last = _ITERATIONS // 2, _ITERATIONS - 4
+    half = _ITERATIONS // 2
     total: dict[str, float] = {}
     for busy in (times for block in blocks for times in (block.busy, block.stores)):
         for engine, ns in busy.items():
             total[engine] = total.get(engine, 0.0) + ns
     busiest = max(total.values(), default=0.0)
-    return max(busiest, (ends[last] - ends[first]) / (last - first))
+    return max(busiest, (ends[-1] - ends[half - 1]) / (_ITERATIONS - half))
