@@ -14,6 +14,7 @@ has a unit, a source and a status, and every price follows from a profile.
 from .dma import DmaPrice, Transfer, dma_price, dma_transposes
 from .errors import PriceError, ProfileError
 from .instructions import Instruction, Price, activation_table
+from .known import KnownPrices, prices_of
 from .pricing import engines_for, instruction_price, weight_load_price
 from .roofline import Bounds, Work, bounds
 from .schema import Quantity
@@ -23,6 +24,7 @@ __all__ = [
     "Bounds",
     "DmaPrice",
     "Instruction",
+    "KnownPrices",
     "Price",
     "PriceError",
     "ProfileError",
@@ -37,6 +39,7 @@ __all__ = [
     "engines_for",
     "instruction_price",
     "load_target",
+    "prices_of",
     "targets",
     "weight_load_price",
 ]

@@ -25,15 +25,15 @@ from .evaluate import chosen_dims, evaluate
 from .greedy import greedy
 from .index import Copy, assemble
 from .objectives import Rank, cost_terms, rank
-from .paths import lower_bound
+from .paths import can_be_covered, lower_bound
 from .pieces import head_start, own_copies, piece, state_after, toll
 from .problem import HBM, Candidate, Problem
 from .questions import Questions
 from .report import Method, Report, Solution, Status, Terms
 
-LARGE = 6000
-"""Ports and candidates from which on a problem is solved in pieces: two large transformer layers or
-five small ones."""
+LARGE = 10_000
+"""Ports and candidates from which on a problem is solved in pieces: about four large transformer
+layers or eight small ones.  Below that, one model is proven optimal in less time."""
 
 CLOSE = 0.0005
 """A gap with which the search is content."""
@@ -62,7 +62,7 @@ def solve_large(
 ) -> Report | None:
     """A report for a problem that is large and has cuts; `None` for others, and where the pieces
     lead to no plan."""
-    if sum(map(weight, problem.candidates)) < LARGE:
+    if sum(map(weight, problem.candidates)) < LARGE or not can_be_covered(problem):
         return None
     crossings = Crossings(problem)
     cuts = choose_cuts(crossings)

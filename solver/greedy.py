@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .constraints import Constraint, Cut, Pin
+from .evaluate import evaluate
 from .index import Copy, Index, assemble, decides, ports_of, transfer_ns
 from .paths import Cost, least, shortest_path, through_hbm
 from .problem import Candidate, Port, Problem, Transfer
-from .report import Solution
+from .report import Solution, Terms
 from .residency import Residency
 
 ROUNDS = 3
@@ -23,6 +24,12 @@ def greedy(problem: Problem) -> Solution | None:
     index = Index(problem)
     path = shortest_path(index, lambda c: through_hbm(index, c) if len(c.ops) == 1 else None)
     return None if path is None else assemble(index, path[1], {})
+
+
+def greedy_terms(problem: Problem) -> Terms | None:
+    """What the plan of `greedy` costs."""
+    plan = greedy(problem)
+    return None if plan is None else evaluate(problem, plan)
 
 
 def construct(problem: Problem, constraints: Sequence[Constraint] = ()) -> list[Solution]:

@@ -74,3 +74,8 @@ def lower_bound(problem: Problem) -> int:
     index = Index(problem)
     path = shortest_path(index, lambda candidate: least(index, candidate))
     return 0 if path is None else path[0]
+
+
+def can_be_covered(problem: Problem) -> bool:
+    """Whether candidates cover every op once, whatever they cost."""
+    return shortest_path(Index(problem), lambda _: 0) is not None

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
 
@@ -23,10 +23,12 @@ from .engine import (
     Outcome,
 )
 from .formulation import Formulation
+from .greedy import greedy_terms
 from .improve import Search
 from .linear import UNBOUNDED, LinearModel, Row
 from .marginal import Worth, worth
 from .objectives import Objective, validate_objective
+from .permitted import permitted
 from .problem import Problem
 from .questions import Questions
 from .report import Report, Solution
@@ -60,9 +62,9 @@ def solve(
     plan.  However short the limit, the report has a plan no worse than `greedy` and those in
     `start`, plans of like problems for instance, as far as they are legal.
 
-    Large problems without constraints are solved for their time in pieces (`decompose`), in up to
-    `processes` processes: that changes how long it takes and nothing else.  A script that asks for
-    more than one must be importable, as `multiprocessing` has it for processes that are spawned.
+    Large problems are solved for their time in pieces (`decompose`), in up to `processes`
+    processes: that changes how long it takes and nothing else.  A script that asks for more than
+    one must be importable, as `multiprocessing` has it for processes that are spawned.
 
     Raises `ProblemError` for a malformed problem, constraint or objective, and `SolverMissing`
     without OR-Tools.
@@ -71,11 +73,14 @@ def solve(
     problem.validate()
     validate_constraints(problem, constraints)
     validate_objective(objective)
-    if not constraints and objective == "time":
+    if objective == "time":
         with closing(Questions(PieceOracle(seed), processes)) as questions:
-            report = solve_large(problem, questions, engine.meter, seed, start)
+            report = solve_large(
+                permitted(problem, constraints), questions, engine.meter, seed, start
+            )
         if report is not None:
-            return report
+            # What was solved may be without some of the greedy plan's candidates.
+            return replace(report, greedy=greedy_terms(problem)) if constraints else report
     search = Search(problem, tuple(constraints), engine, objective, start)
     search.run()
     return search.report(seed)

@@ -14,7 +14,7 @@ from lowering import compiled
 
 from nkigen_lite.tensor_ir.passes.layout_solver import bench, memory
 from nkigen_lite.tensor_ir.passes.layout_solver.engines import SHARING, Option, _Search
-from nkigen_lite.tensor_ir.passes.layout_solver.stages import Block, best_cuts, interval_ns
+from nkigen_lite.tensor_ir.passes.layout_solver.stages import Block, Pipeline, best_cuts
 
 times = st.dictionaries(
     st.sampled_from(["tensor", "vector", "scalar"]), st.integers(1, 900).map(float), max_size=2
@@ -41,7 +41,7 @@ def test_an_iteration_takes_at_least_what_its_busiest_engine_does(made: list[Blo
             busy[engine] = busy.get(engine, 0.0) + ns
     for cuts in [(), (1,), (1, len(made) - 1)]:
         if len(set(cuts)) == len(cuts):
-            assert interval_ns(made, cuts) >= max(busy.values(), default=0.0) - 1e-6
+            assert Pipeline(made).interval_ns(cuts) >= max(busy.values(), default=0.0) - 1e-6
 
 
 @given(blocks())
@@ -50,7 +50,7 @@ def test_more_cuts_are_listed_only_where_they_gain(made: list[Block]) -> None:
     assert ways[0][0] == ()
     assert [len(cuts) for cuts, _ in ways] == sorted({len(cuts) for cuts, _ in ways})
     assert all(after < before for (_, before), (_, after) in pairwise(ways))
-    assert all(taken == interval_ns(made, cuts) for cuts, taken in ways)
+    assert all(taken == Pipeline(made).interval_ns(cuts) for cuts, taken in ways)
 
 
 def test_two_engines_that_wait_for_each_other_overlap_when_cut() -> None:
@@ -59,8 +59,8 @@ def test_two_engines_that_wait_for_each_other_overlap_when_cut() -> None:
         Block({"scalar": 900.0}, (0,)),
         Block({"vector": 400.0}, (1,)),
     ]
-    assert interval_ns(made, ()) > 1800
-    assert interval_ns(made, (1, 2)) == pytest.approx(900, rel=0.05)
+    assert Pipeline(made).interval_ns(()) > 1800
+    assert Pipeline(made).interval_ns((1, 2)) == pytest.approx(900, rel=0.05)
 
 
 # --- engines -------------------------------------------------------------------------------------

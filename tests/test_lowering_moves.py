@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from emit_agreement import assert_agrees
 
 from tests.lowering import BF16, arrays, assert_lowers, compiled
 
@@ -42,16 +43,32 @@ def test_what_the_first_stage_needs_is_loaded_first() -> None:
         (lambda x: x[:, 3, 2:90], [(300, 4, 100)]),
         (lambda x, y: np.stack([x, y], axis=1), [(30, 100), (30, 100)]),
         (lambda x: x[::2], [(101, 200)]),
+        (lambda x: x, [(300, 400)]),
+        (lambda x, y: np.concatenate([x, y]), [(96, 640), (100, 640)]),
+        (lambda x: x[64:160], [(320, 640)]),
+        (lambda x: x.transpose(1, 0, 2), [(100, 6, 128)]),
+        (lambda x: x.transpose(1, 0, 2, 3)[40:], [(2, 72, 30, 40)]),
     ],
 )
 def test_copies_with_long_runs_stay_in_hbm(fn: Any, shapes: list[tuple[int, ...]]) -> None:
     inputs = arrays(shapes)
     kernel = assert_lowers(fn, *inputs, tolerance=1e-9)
-    assert set(opcodes(kernel)) <= {"dma_copy", "slice", "reshape"}
+    assert set(opcodes(kernel)) <= {"dma_copy", "slice", "reshape", "permute"}
     assert kernel.report.bound_us <= kernel.report.simulated_us
+    assert_agrees(kernel.nki)
 
 
-@pytest.mark.parametrize("fn", [lambda x: x, lambda x: x.T, lambda x: x[:, :1]])
+def test_few_long_runs_are_divided_among_the_queues() -> None:
+    """Copies of three runs of 4 MB, at places that one DMA can divide and at others."""
+
+    def updated(cache: Any, new: Any) -> Any:
+        return np.concatenate([cache[:, :4000], new, cache[:, 4001:]], axis=1)
+
+    report = compiled(updated, "3x8192x256:f32", "3x1x256:f32").report
+    assert report.simulated_us < 1.15 * report.bound_us
+
+
+@pytest.mark.parametrize("fn", [lambda x: x.T, lambda x: x[:, :1]])
 def test_other_copies_go_through_sbuf(fn: Any) -> None:
     kernel = assert_lowers(fn, *arrays([(300, 400)]), tolerance=1e-9)
     assert "alloc" in opcodes(kernel)

@@ -11,7 +11,7 @@ from lowering import BF16, arrays, assert_lowers, compiled
 from nkigen_lite.frontend import trace
 from nkigen_lite.tensor_ir.passes.axes import Program, analyse
 from nkigen_lite.tensor_ir.passes.direct_lower.moments import METHODS
-from nkigen_lite.tensor_ir.passes.layout_solver.stages import Block, interval_ns
+from nkigen_lite.tensor_ir.passes.layout_solver.stages import Block, Pipeline
 from nkigen_lite.tensor_ir.passes.lower_to_nki import simplify
 
 F32 = np.float32
@@ -163,7 +163,8 @@ def test_the_stage_model_knows_that_a_store_holds_up_the_engine_that_triggers_it
     first = Block({"scalar": 3000.0}, ())
     second = Block({"vector": 8000.0}, (0,), {"scalar": 500.0})
     free = Block({"vector": 8000.0}, (0,))
-    held, apart = interval_ns([first, second], ()), interval_ns([first, second], (1,))
+    pipeline = Pipeline([first, second])
+    held, apart = pipeline.interval_ns(()), pipeline.interval_ns((1,))
     assert held > 11000.0
     assert apart < 9000.0
-    assert interval_ns([first, free], ()) < 9000.0
+    assert Pipeline([first, free]).interval_ns(()) < 9000.0

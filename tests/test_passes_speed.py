@@ -59,10 +59,10 @@ def _remainders(b: Builder, x: Value) -> Value:
 def test_thousands_of_ops_take_seconds(program: Callable[[Builder, Value], Value]) -> None:
     b = Builder()
     b.set_outputs({"y": program(b, b.add_input("x", (1, 4)))})
-    start = time.perf_counter()
+    start = time.process_time()
     canonicalize(b.graph)
     decompose(b.graph)
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
 
 
 def test_many_slices_of_one_concatenation_take_seconds() -> None:
@@ -70,9 +70,9 @@ def test_many_slices_of_one_concatenation_take_seconds() -> None:
     parts = [b.add_input(f"x{i}", (1, 4)) for i in range(COUNT)]
     whole = b.concat(parts, 0)
     b.set_outputs({f"y{i}": b.slice(whole, (i, 0), (i + 1, 4)) for i in range(COUNT)})
-    start = time.perf_counter()
+    start = time.process_time()
     assert canonicalize(b.graph) == COUNT
-    assert time.perf_counter() - start < 5.0
+    assert time.process_time() - start < 5.0
     assert b.graph.ops == []
 
 
@@ -85,7 +85,7 @@ def test_a_hundred_ops_take_less_than_half_a_second() -> None:
         y = b.mul(y, b.broadcast_to(scale, (4, 8)))
         y = b.div(y, b.add(b.full((4, 8), 1.0), b.exp(b.neg(y))))
     b.set_outputs({"y": y})
-    start = time.perf_counter()
+    start = time.process_time()
     canonicalize(b.graph)
     decompose(b.graph)
-    assert time.perf_counter() - start < 0.5
+    assert time.process_time() - start < 0.5

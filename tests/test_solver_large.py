@@ -9,7 +9,7 @@ from itertools import pairwise
 import pytest
 from solver_stacks import LAYER, cut_problem, stack
 
-from solver import Problem, Report, Status, check, solve
+from solver import Constraint, Cut, Fuse, Pin, Problem, Report, Status, check, solve
 from solver import cuts as cuts_module
 from solver import decompose as decompose_module
 from solver.brute import brute
@@ -156,6 +156,38 @@ def test_solve_cuts_large_problems_and_says_so(monkeypatch: pytest.MonkeyPatch) 
     assert report.solution is not None
     assert check(problem, report.solution, claimed_ns=report.objective_ns) == []
     assert Report.from_json(report.to_json()) == report
+
+
+CONSTRAINTS = (
+    [Pin("q3", location="hbm")],
+    [Pin("h2", location="sbuf"), Cut("b5")],
+    [Fuse("a6", "b6"), Pin("h4", location="sbuf")],
+)
+
+
+@pytest.mark.parametrize("constraints", CONSTRAINTS, ids=lambda held: " and ".join(map(str, held)))
+def test_constraints_hold_in_pieces_too(
+    constraints: list[Constraint], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    problem = stack(8)
+    whole = solve(problem, constraints=constraints)
+    in_pieces(monkeypatch)
+    report = solve(problem, constraints=constraints)
+    assert report.method.pieces > 2
+    assert report.solution is not None
+    assert report.greedy == whole.greedy
+    claimed = whole.objective_ns
+    assert check(problem, report.solution, claimed_ns=claimed, constraints=constraints) == []
+
+
+def test_constraints_that_cannot_hold_are_named_in_pieces_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    in_pieces(monkeypatch)
+    held = [Fuse("a6", "b6"), Cut("b6"), Pin("q3", location="hbm")]
+    report = solve(stack(8), constraints=held)
+    assert report.status is Status.INFEASIBLE
+    assert report.blocking == (str(held[0]), str(held[1]))
 
 
 def test_two_processes_give_the_report_of_one(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,12 +12,16 @@ from solver.brute import brute
 from solver.greedy import construct, greedy
 from solver.objectives import rank
 from solver.paths import lower_bound
+from solver.permitted import permitted
 from solver.synthetic import small_problem
 
 
 def agree(problem: Problem, constraints: tuple[Constraint, ...] = ()) -> bool:
     """Assert that the solver finds what exhaustive search finds; whether that is a plan."""
     best = brute(problem, constraints)
+    if constraints:
+        allowed = brute(permitted(problem, constraints))
+        assert (allowed and allowed[0]) == (best and best[0]), problem.name
     report = solve(problem, time_limit=5, constraints=constraints)
     if best is None:
         assert report.status is Status.INFEASIBLE, problem.name

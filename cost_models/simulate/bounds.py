@@ -8,7 +8,7 @@ from dataclasses import replace
 from ..dma import Transfer
 from ..roofline import Bounds, Work, bounds
 from ..target import Target
-from .prices import Prices
+from .prices import prices_of
 from .program import Fresh, Item, Loop, Step, extent_of, walk
 from .tiles import DMA, ENGINES, Tiles
 
@@ -79,7 +79,7 @@ class _Path:
     """Where each instruction ends if only the need for data holds it up; times in ps."""
 
     def __init__(self, target: Target) -> None:
-        self.prices = Prices(target)
+        self.prices = prices_of(target)
         self.tiles = Tiles(self.prices.handoff, limited=False)
         self.end = 0
 
@@ -104,7 +104,7 @@ class _Path:
     def _step(self, step: Step) -> Callable[[], None]:
         engine = ENGINES.index(step.engine)
         user = DMA if isinstance(step.work, Transfer) else engine
-        ready, done = self.tiles.use(step.reads, step.writes, engine, user)
+        ready, done, _ = self.tiles.use(step.reads, step.writes, engine, user)
         latency = self._latency(step)
 
         def go() -> None:

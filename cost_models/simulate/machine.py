@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from ..dma import Transfer
 from ..instructions import Instruction, activation_table
 from ..target import Target
-from .prices import Prices, picoseconds
+from .prices import picoseconds, prices_of
 from .program import TRIGGERS, Step
 from .queues import NEVER, Queues
 from .tiles import DMA, ENGINES, SCALAR, TENSOR, UNITS, Tiles
@@ -110,7 +110,7 @@ class Machine:
 
     def __init__(self, target: Target, record: int = 0) -> None:
         self.target = target
-        self.prices = Prices(target)
+        self.prices = prices_of(target)
         self.free = [0] * len(ENGINES)
         self.began: list[int | None] = [None] * len(ENGINES)
         self.ended = [0] * len(ENGINES)
@@ -138,7 +138,7 @@ class Machine:
     def _compute(self, step: Step, work: Instruction, engine: int) -> Go:
         """An instruction of the Vector, Scalar or GpSimd engine."""
         interval, latency = self.prices.compute(work)
-        ready, done = self.tiles.use(step.reads, step.writes, engine, engine)
+        ready, done, _ = self.tiles.use(step.reads, step.writes, engine, engine)
         free, busy, count = self.free, self.totals.busy, self.totals.count
         waits = self.totals.waits[engine]
         function = work.function if engine == SCALAR and activation_table(work.function) else ""
@@ -167,7 +167,10 @@ class Machine:
                 began[engine] = start
             ended[engine] = start + latency
             done(start + latency)
-            note(engine, kind, start, start + interval, start + latency, label)
+            if start + latency > self.end:
+                self.end = start + latency
+            if self.record:
+                note(engine, kind, start, start + interval, label)
 
         return go
 
@@ -175,9 +178,8 @@ class Machine:
         """A matmul or a transpose: weights load behind the one before; a cold array is slow."""
         price = self.prices.tensor(work)
         weights, intervals, latencies = price.weights, price.interval, price.latency
-        ready, done = self.tiles.use(step.reads, step.writes, TENSOR, TENSOR)
+        ready, done, read = self.tiles.use(step.reads, step.writes, TENSOR, TENSOR)
         tiles = self.tiles
-        stationary = tiles.cells(step.reads[0]) if step.reads else tuple
         written, writer, handoff = tiles.written, tiles.writer, tiles.handoff[TENSOR]
         free, array, totals = self.free, self.array, self.totals
         waits, busy, count = totals.waits[TENSOR], totals.busy, totals.count
@@ -186,11 +188,15 @@ class Machine:
         began, ended = self.began, self.ended
 
         def go() -> None:
-            loading = array.start
-            for c in stationary():
-                loading = max(loading, written[c] + handoff[writer[c]])
             start, why = ready()
-            start = max(start, loading + weights[array.warm])
+            loading = array.start
+            for c in read[0] if read else ():
+                there = written[c] + handoff[writer[c]]
+                if there > loading:
+                    loading = there
+            loading += weights[array.warm]
+            if loading > start:
+                start = loading
             now = free[TENSOR]
             if start > now:
                 waits[why] += start - now
@@ -208,7 +214,10 @@ class Machine:
                 began[TENSOR] = start
             ended[TENSOR] = start + latency
             done(start + latency)
-            note(TENSOR, "tensor", start, start + interval, start + latency, label)
+            if start + latency > self.end:
+                self.end = start + latency
+            if self.record:
+                note(TENSOR, "tensor", start, start + interval, label)
 
         return go
 
@@ -218,7 +227,7 @@ class Machine:
         price = self.prices.transfer(work)
         taken, lead, completion = price.taken, price.lead, price.completion
         demand = price.demand
-        ready, done = self.tiles.use(step.reads, step.writes, engine, DMA)
+        ready, done, _ = self.tiles.use(step.reads, step.writes, engine, DMA)
         free, queues, totals = self.free, self.queues, self.totals
         waits, busy, count = totals.waits[engine], totals.busy, totals.count
         tensor, moved, triggers = step.tensor or "(unnamed)", work.total_bytes, self.triggers
@@ -242,14 +251,15 @@ class Machine:
             count[DMA] += 1
             bytes_of[tensor] = bytes_of.get(tensor, 0) + moved
             done(end + completion)
-            note(engine, "trigger", start, start + taken, start + taken, "trigger " + label)
-            note(DMA, kind, arrival, end, end + completion, label)
+            if end + completion > self.end:
+                self.end = end + completion
+            if self.record:
+                note(engine, "trigger", start, start + taken, "trigger " + label)
+                note(DMA, kind, arrival, end, label)
 
         return go
 
-    def _note(self, unit: int, kind: str, start: int, end: int, done: int, label: str) -> None:
-        """Keep the end of the kernel, and the event if there is room."""
-        if done > self.end:
-            self.end = done
+    def _note(self, unit: int, kind: str, start: int, end: int, label: str) -> None:
+        """Keep an event if there is room."""
         if self.record > len(self.events):
             self.events.append((unit, kind, start, end, label))

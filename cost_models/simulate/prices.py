@@ -105,3 +105,9 @@ class Prices:
         share = min(FULL, max(1, math.ceil(used * 1000 / duration * FULL)))
         loads = min(FULL, math.ceil(load_ns * 1000 / duration * FULL))
         return Demand(duration, share, loads if work.direction == "load" else 0)
+
+
+@lru_cache(maxsize=8)
+def prices_of(target: Target) -> Prices:
+    """The prices of a target, shared by all who ask."""
+    return Prices(target)

@@ -73,13 +73,19 @@ class Tiles:
             fixed = tuple(base + o for o in offsets)
             return lambda: fixed
         copy, size, copies, back = self.copy, buffer.cells, buffer.copies, use.back
-        one = len(offsets) == 1
+        starts = [base + (present - back) % copies * size for present in range(copies)]
+        if not terms:
+            table = [tuple([start + o for o in offsets]) for start in starts]
+            return lambda: table[copy[buffer]]
+        if len(offsets) == 1 and len(terms) == 1 and copies == 1:
+            first, ((slot, factor),) = base + offsets[0], terms
+            return lambda: (first + values[slot] * factor,)
 
         def cells() -> Sequence[int]:
-            at = base + (copy[buffer] - back) % copies * size
+            at = starts[copy[buffer]]
             for slot, factor in terms:
                 at += values[slot] * factor
-            return (at + offsets[0],) if one else [at + o for o in offsets]
+            return [at + o for o in offsets]
 
         return cells
 
@@ -122,55 +128,50 @@ class Tiles:
 
     def use(
         self, reads: Sequence[Use], writes: Sequence[Use], engine: int, user: int
-    ) -> tuple[Ready, Done]:
+    ) -> tuple[Ready, Done, list[Sequence[int]]]:
         """What an instruction waits for and leaves behind.
 
         ``engine`` waits; ``user``, itself or the DMA that it triggers, uses the tiles. The first
         function gives (when all tiles are ready, what the last of them waits for); the second
-        marks the tiles that the first one saw as read or written at a time.
+        marks the tiles that the first one saw as read or written at a time. The list holds the
+        cells that it saw of each read.
         """
-        used: list[Sequence[int]] = []
-        read_ready = self._read_ready([self.cells(u) for u in reads], used, engine)
-        write_ready = self._write_ready([self.cells(u) for u in writes], used, engine, user)
+        read: list[Sequence[int]] = []
+        written: list[Sequence[int]] = []
+        ready = self._ready(reads, writes, read, written, engine, user)
+        return ready, self._mark(read, written, user), read
 
-        def ready() -> tuple[int, int]:
-            used.clear()
-            first = read_ready()
-            second = write_ready()
-            return first if first[0] >= second[0] else second
-
-        return ready, self._mark(used, len(reads), user)
-
-    def _read_ready(self, uses: list[CellsOf], used: list[Sequence[int]], engine: int) -> Ready:
-        written, writer, handoff = self.written, self.writer, self.handoff[engine]
-
-        def ready() -> tuple[int, int]:
-            latest, why = NEVER, DATA
-            for cells in uses:
-                now = cells()
-                used.append(now)
-                for c in now:
-                    when = written[c] + handoff[writer[c]]
-                    if when > latest:
-                        latest, why = when, DATA + writer[c]
-            return latest, why
-
-        return ready
-
-    def _write_ready(
-        self, uses: list[CellsOf], used: list[Sequence[int]], engine: int, user: int
+    def _ready(
+        self,
+        reads: Sequence[Use],
+        writes: Sequence[Use],
+        seen_read: list[Sequence[int]],
+        seen_written: list[Sequence[int]],
+        engine: int,
+        user: int,
     ) -> Ready:
         written, writer, handoff = self.written, self.writer, self.handoff[engine]
         readers, read, limited = self.readers, self.read, self.limited
         # An engine keeps its own order, so it need not wait for its own reads; DMAs do not. Two
         # DMAs into one cell are parts of one tile, which is written when both are.
         others = -1 if user == DMA else ~(1 << user)
+        cells_read, cells_written = [[self.cells(u) for u in uses] for uses in (reads, writes)]
 
         def ready() -> tuple[int, int]:
-            latest, why = NEVER, BUFFER
-            for cells in uses:
+            latest, why = NEVER, DATA
+            seen_read.clear()
+            for cells in cells_read:
                 now = cells()
-                used.append(now)
+                seen_read.append(now)
+                for c in now:
+                    by = writer[c]
+                    when = written[c] + handoff[by]
+                    if when > latest:
+                        latest, why = when, DATA + by
+            seen_written.clear()
+            for cells in cells_written:
+                now = cells()
+                seen_written.append(now)
                 for c in now if limited else ():
                     by = writer[c]
                     if by != user and written[c] + handoff[by] > latest:
@@ -185,17 +186,21 @@ class Tiles:
 
         return ready
 
-    def _mark(self, used: list[Sequence[int]], many: int, user: int) -> Done:
+    def _mark(
+        self, seen_read: list[Sequence[int]], seen_written: list[Sequence[int]], user: int
+    ) -> Done:
         written, writer, readers = self.written, self.writer, self.readers
         mine, mark = self.read[user], 1 << user
 
         def done(end: int) -> None:
-            for now in used[:many]:
+            for now in seen_read:
                 for c in now:
-                    if not readers[c] & mark or mine[c] < end:
+                    if not readers[c] & mark:
+                        readers[c] |= mark
                         mine[c] = end
-                    readers[c] |= mark
-            for now in used[many:]:
+                    elif mine[c] < end:
+                        mine[c] = end
+            for now in seen_written:
                 for c in now:
                     if user != DMA:
                         written[c], readers[c] = end, 0

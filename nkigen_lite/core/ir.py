@@ -235,6 +235,12 @@ class Graph:
         for name, value in self.outputs.items():
             self.outputs[name] = instead.get(value, value)
 
+    def forget_uses(self) -> None:
+        """Forget who reads the values of this level: graphs that are no longer wanted, which would
+        be kept alive by it."""
+        for value in self.all_values():
+            value._uses.clear()
+
     def dce(self) -> int:
         """Remove ops of this level that have no effect and that nobody reads; how many went.
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
+from functools import cached_property
 from typing import Any, Generic, TypeVar
 
 from nkigen_lite.errors import InvalidOp
@@ -124,6 +125,11 @@ class OpDef:
         """
         return 0 if self.engine == "none" else math.prod(extents)
 
+    @cached_property
+    def _known(self) -> dict[str, Attr]:
+        """The attributes by name."""
+        return {a.name: a for a in self.attrs}
+
     def complete(self, types: Types, given: Attrs) -> dict[str, Any]:
         """Attributes with defaults filled in and normalised.
 
@@ -140,7 +146,7 @@ class OpDef:
                 else f"{least} to {most}"
             )
             raise InvalidOp(f"{self.name}: got {len(types)} operands but takes {wanted}")
-        known = {a.name: a for a in self.attrs}
+        known = self._known
         for name in given:
             if name not in known:
                 raise InvalidOp(

@@ -100,7 +100,7 @@ class Accesses:
                 offset = offset + start * stride
             if window.size is not None:
                 dims.append((window.size, stride * window.stride))
-        return replace(base, partition=partition, offset=offset, dims=tuple(dims))
+        return Access(base.root, partition, offset, tuple(dims), base.back)
 
     def _reshape(self, op: Op) -> Access:
         base = self.of(op.inputs[0])

@@ -2,45 +2,53 @@
 
 from __future__ import annotations
 
-from nkigen_lite.core.ir import Graph, Op, captured_values
+from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.types import ON_CHIP
 
 
-def insert_deallocs(graph: Graph) -> int:
+def insert_deallocs(graph: Graph, accesses: Accesses | None = None) -> int:
     """Put a ``dealloc`` after the last use of each SBUF or PSUM buffer that has none.
 
     A buffer's uses are those of all its views, in nested regions too; it is freed at the level
-    where it was allocated. Graph outputs stay. Returns how many were inserted.
+    where it was allocated. Graph outputs stay. Returns how many were inserted. ``accesses`` are
+    those of the graph, if they are known.
     """
-    accesses = Accesses()
-    return _insert(graph, accesses, {id(accesses.root(v)) for v in graph.outputs.values()})
+    walk = _Walk(accesses or Accesses())
+    walk.kept = {walk.accesses.root(value) for value in graph.outputs.values()}
+    walk.insert(graph)
+    return walk.inserted
 
 
-def _insert(graph: Graph, accesses: Accesses, kept: set[int]) -> int:
-    last = _last_uses(graph, accesses)
-    freed = {id(accesses.root(op.inputs[0])) for op in graph.ops if op.opcode == "dealloc"}
-    gone = freed | kept
-    after: dict[int, list[Op]] = {}
-    for position, op in enumerate(graph.ops):
-        if op.opcode != "alloc" or op.result.type.memory not in ON_CHIP:
-            continue
-        if id(op.result) not in gone:
-            free = Op("dealloc", [op.result], [], {}, loc=op.loc)
-            after.setdefault(last.get(id(op.result), position), []).append(free)
-    ops: list[Op] = []
-    for position, op in enumerate(graph.ops):
-        ops += [op, *after.get(position, ())]
-    graph.ops = ops
-    inner = [region for op in ops for region in op.regions]
-    return sum(map(len, after.values())) + sum(_insert(g, accesses, kept) for g in inner)
+class _Walk:
+    """Inserts deallocs, regions before what is around them."""
 
+    def __init__(self, accesses: Accesses) -> None:
+        self.accesses = accesses
+        self.kept: set[Value] = set()
+        self.inserted = 0
 
-def _last_uses(graph: Graph, accesses: Accesses) -> dict[int, int]:
-    """Position of the last op that uses each on-chip buffer, itself or inside its regions."""
-    last: dict[int, int] = {}
-    for position, op in enumerate(graph.ops):
-        for value in captured_values(op):
-            if value.type.memory in ON_CHIP:
-                last[id(accesses.root(value))] = position
-    return last
+    def insert(self, graph: Graph) -> set[Value]:
+        """The on-chip buffers that a graph uses, its regions too; what it allocates is freed."""
+        last: dict[Value, int] = {}  # position of the last op that uses each buffer
+        allocated: list[tuple[int, Op]] = []
+        gone = set(self.kept)
+        for position, op in enumerate(graph.ops):
+            for value in op.inputs:
+                if value.type.memory in ON_CHIP:
+                    last[self.accesses.root(value)] = position
+            for region in op.regions:
+                last.update(dict.fromkeys(self.insert(region), position))
+            if op.opcode == "alloc" and op.result.type.memory in ON_CHIP:
+                allocated.append((position, op))
+            elif op.opcode == "dealloc":
+                gone.add(self.accesses.root(op.inputs[0]))
+        after: dict[int, list[Op]] = {}
+        for position, op in allocated:
+            if op.result not in gone:
+                free = Op("dealloc", [op.result], [], {}, loc=op.loc)
+                after.setdefault(last.get(op.result, position), []).append(free)
+                self.inserted += 1
+        if after:
+            graph.ops = [o for at, op in enumerate(graph.ops) for o in (op, *after.get(at, ()))]
+        return set(last)

@@ -35,6 +35,7 @@ def simulate_kernel(
     *,
     extrapolate: bool = True,
     record: int = 0,
+    accesses: Accesses | None = None,
 ) -> Timeline:
     """The predicted time line of a kernel on one core.
 
@@ -45,11 +46,13 @@ def simulate_kernel(
             buffers have bytes of their own.
         extrapolate: leave out trips of loops that have provably settled; same result, sooner.
         record: how many events to keep for drawing.
+        accesses: those of the graph, if they are known.
 
     Raises:
         PriceError: the target cannot run an op.
     """
-    return simulate(target, program_of(graph, allocation), extrapolate=extrapolate, record=record)
+    program = program_of(graph, allocation, accesses)
+    return simulate(target, program, extrapolate=extrapolate, record=record)
 
 
 def bounds_of_kernel(graph: Graph, target: Target) -> Bounds:
@@ -61,13 +64,15 @@ def bounds_of_kernel(graph: Graph, target: Target) -> Bounds:
     return bounds_of(target, program_of(graph))
 
 
-def program_of(graph: Graph, allocation: Allocation | None = None) -> list[Item]:
+def program_of(
+    graph: Graph, allocation: Allocation | None = None, accesses: Accesses | None = None
+) -> list[Item]:
     """The graph as the simulator's instruction stream; loops stay rolled.
 
     Raises:
         InvalidInput: the allocation is that of another kernel.
     """
-    return Translation(graph, allocation).items(graph)
+    return Translation(graph, allocation, accesses or Accesses()).items(graph)
 
 
 @dataclass

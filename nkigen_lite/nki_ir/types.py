@@ -98,15 +98,23 @@ class Affine:
 
     def __add__(self, other: Affine | int) -> Affine:
         if isinstance(other, int):
-            return Affine(self.const + other, self.terms)
+            return Affine(self.const + other, self.terms) if other else self
+        if not other.terms:
+            return Affine(self.const + other.const, self.terms) if other.const else self
+        if not self.terms:
+            return Affine(self.const + other.const, other.terms) if self.const else other
         sums: dict[Value, int] = {}
         for value, factor in (*self.terms, *other.terms):
             sums[value] = sums.get(value, 0) + factor
         return Affine(self.const + other.const, tuple((v, f) for v, f in sums.items() if f))
 
     def __mul__(self, factor: int) -> Affine:
+        if factor == 1:
+            return self
         if factor == 0:
             return Affine()
+        if not self.terms:
+            return Affine(self.const * factor)
         return Affine(self.const * factor, tuple((v, f * factor) for v, f in self.terms))
 
     def is_multiple_of(self, divisor: int) -> bool:

@@ -12,12 +12,14 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import solver
-from cost_models import Target, Work, bounds
+from cost_models import Target, Transfer, Work, bounds
+from cost_models.dma import peak_gbps, queue_work_ns
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.nki_ir.allocation import Allocation, Usage
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.report.timeline import TimelineReport, report_of
 from nkigen_lite.tensor_ir.passes.axes import Program, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes.direct import copied_in_hbm
 from nkigen_lite.tensor_ir.passes.layout_solver import cost_of
 from nkigen_lite.tensor_ir.passes.lower_to_nki import Lowered
 from nkigen_lite.tensor_ir.rows import TENSOR
@@ -141,7 +143,7 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
     answer = solved.report
     assert answer.objective_ns is not None
     cost = cost_of(solved.kernel, target)
-    roof = bounds(target, work_of(lowered.program))
+    roof = bounds(target, work_of(lowered.program, target))
     greedy = _greedy(answer.greedy)
     simulated = report_of(simulate_kernel(solved.kernel, target))
     return CompileReport(
@@ -216,13 +218,13 @@ _BY_SCALAR = frozenset(
 one of them, or that they could be made of."""
 
 
-def work_of(program: Program) -> Work:
+def work_of(program: Program, target: Target) -> Work:
     """The work that any kernel for the program has to do.
 
     Only what cannot be fused away counts: multiply-accumulates, functions that one engine computes
     (an instruction evaluates one of them per element), and each input and output once. What a mask
-    hides need not be computed, nor need such a mask be read; and what is only copied in HBM takes
-    the queues once, not a load and a store.
+    hides need not be computed, nor need such a mask be read; and what DMAs can copy within HBM
+    takes the queues once, not a load and a store, unless its runs are so short that this is slower.
     """
     macs: dict[str, int] = {}
     elems = {True: 0, False: 0}
@@ -238,7 +240,7 @@ def work_of(program: Program) -> Work:
                 elems[opcode in _BY_SCALAR] += work
     loads = sum(_least_bytes(s, program, loaded=True) for s in program.inputs)
     return Work(
-        hbm_bytes=loads + sum(s.size_bytes for s in program.outputs),
+        hbm_bytes=loads + sum(_bytes_out(s, program, target) for s in program.outputs),
         macs=macs,
         scalar_elems=elems[True],
         any_elems=elems[False],
@@ -253,14 +255,28 @@ def compulsory_bytes(program: Program) -> int:
 
 def _least_bytes(storage: Storage, program: Program, *, loaded: bool = False) -> int:
     """What any kernel moves of an input or output: of an input, at least its largest window that
-    some step reads (with ``loaded``, other than to copy it in HBM), but nothing of a mask that
-    hides scores."""
+    some step reads (with ``loaded``, other than to copy it where DMAs could do so within HBM), but
+    nothing of a mask that hides scores."""
     if storage in program.outputs:
         return storage.size_bytes
-    steps = [s for s in program.steps if not (loaded and s.kind == "hbm_copy")]
+    steps = [s for s in program.steps if not (loaded and _copies_in_hbm(s, program))]
     views = [v for s in steps for v in s.reads if v.storage is storage and not _hides(s, v)]
     elements = (math.prod(axis.extent for axis in view.axes) for view in views)
     return max(elements, default=0) * storage.dtype.itemsize
+
+
+def _copies_in_hbm(step: Step, program: Program) -> bool:
+    return step.kind == "hbm_copy" or bool(copied_in_hbm(step.write.storage, program))
+
+
+def _bytes_out(output: Storage, program: Program, target: Target) -> int:
+    """The bytes of an output: of one that DMAs can copy within HBM, as many as the queues move in
+    the time that its descriptors take, or of a load and a store if that is less."""
+    runs = copied_in_hbm(output, program)
+    moves = [Transfer("copy", run.count, run.bytes, 1) for run in runs]
+    queues_ns = sum(queue_work_ns(target, move) for move in moves) / target.dma.queues
+    as_bytes = math.floor(queues_ns * peak_gbps(target))
+    return max(output.size_bytes, min(2 * output.size_bytes, as_bytes))
 
 
 def _hides(step: Step, view: View) -> bool:

@@ -54,7 +54,8 @@ class TileOpDef(OpDef):
             a DMA) that the operands' types do not say.
         version: the first NeuronCore version that runs an op of this row.
         kb: how the Kernel Builder is called for the op; None for views, buffers and control flow.
-        trips: by the attribute that holds it, how often a region runs for all that is known.
+        trips: by the attribute that holds it, how often a region runs for all that is known; None
+            for ops without regions.
         sums: position of the operand that takes an engine's accumulator registers.
         keeps: whether what the destination held matters to an op with the effect ``read 0``.
         continues: whether the op goes on from what the registers hold, which must be that operand.
@@ -70,7 +71,7 @@ class TileOpDef(OpDef):
     charge: Charge = no_charge
     version: Callable[[Op], int] = lambda op: TRN1
     kb: KbTemplate | None = None
-    trips: Callable[[Op], Mapping[str, int]] = lambda op: {}
+    trips: Callable[[Op], Mapping[str, int]] | None = None
     sums: int | None = None
     keeps: Callable[[Op], bool] = lambda op: True
     continues: bool = False
@@ -143,7 +144,8 @@ def written_operands(op: Op) -> tuple[int, ...]:
 
 def regions_of(op: Op) -> list[tuple[Graph, int]]:
     """The regions that an op runs, each with how often for all that is known."""
-    return [(op.attrs[name], trips) for name, trips in NKI[op.opcode].trips(op).items()]
+    trips = NKI[op.opcode].trips
+    return [(op.attrs[name], often) for name, often in trips(op).items()] if trips else []
 
 
 Check = Callable[[Types, Attrs], None]

@@ -72,7 +72,8 @@ class Impl:
         rows: with ``partition`` None, on how many partitions the step is repeated (1 or 128).
         method: reduce: "free" (along the free dimension), "ones" (over partitions, by a product
             with ones) or "lanes" (over partitions, on GpSimd); moments: "free" (on VectorE),
-            "scalar" (on ScalarE) or "both" (a part of each row on either).
+            "scalar" (on ScalarE) or "both" (a part of each row on either); copy: "free" (through
+            SBUF) or "hbm" (by DMAs within HBM).
     """
 
     partition: Axis | None
@@ -199,6 +200,11 @@ class Schedule:
     items: list[Segment | Conversion]
     kept: dict[Storage, tuple[str, ...]] = field(default_factory=dict)
     stored: frozenset[Storage] = frozenset()
+
+
+def moves_in_hbm(step: Step, impl: Impl) -> bool:
+    """Whether a step is but DMAs within HBM."""
+    return step.kind == "hbm_copy" or impl.method == "hbm"
 
 
 def read_layout(step: Step, impl: Impl, position: int) -> Layout:

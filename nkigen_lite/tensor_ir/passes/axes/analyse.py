@@ -11,7 +11,6 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.tensor_ir.passes.axes.casts import fold_casts
 from nkigen_lite.tensor_ir.passes.axes.defer import defer_division
-from nkigen_lite.tensor_ir.passes.axes.direct import copy_in_hbm
 from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.hidden import note_hidden
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
@@ -35,7 +34,6 @@ def analyse(graph: Graph, constants: Mapping[str, Array] | None = None) -> Progr
         builder.visit(op)
     program = builder.finish()
     program = fuse_pairs(merge_moments(defer_division(fold_casts(merge_axes(program)))))
-    program = copy_in_hbm(program)
     return note_hidden(program, constants or {})
 
 

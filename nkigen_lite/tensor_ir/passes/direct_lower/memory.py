@@ -10,10 +10,12 @@ from nkigen_lite.core.ir import Graph, Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes.direct import Division, Run, division_of, run_in_hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Ranges,
     Rows,
+    for_blocks,
     for_each,
     for_instructions,
     for_tiles,
@@ -228,7 +230,54 @@ def load_transposed(b: Builder, hbm: Hbm, view: View, buffer: Buffer, ranges: Ra
     for_each(b, [a for a in others if a != longest], ranges, each)
 
 
-def hbm_copy(b: Builder, hbm: Hbm, step: Step) -> None:
+def copy_within_hbm(b: Builder, hbm: Hbm, step: Step) -> None:
+    """Copy what a step reads to where it writes, by DMAs within HBM."""
+    if step.kind == "hbm_copy":
+        _copy_region(b, hbm, step)
+        return
+    run = run_in_hbm(step)
+    assert run is not None
+    way = division_of(step, run)
+
+    def one(ranges: Ranges) -> None:
+        source, have = _window(hbm, step.reads[0], run, way, ranges)
+        target, want = _window(hbm, step.write, run, way, ranges)
+        b.dma_copy(target, b.permute(source, [have.index(name) for name in want]))
+
+    for_blocks(b, run.axis, {}, way.block, one)
+
+
+def _window(
+    hbm: Hbm, view: View, run: Run, way: Division, ranges: Ranges
+) -> tuple[Value, list[str]]:
+    """A part of a view, with the names of its dimensions."""
+    shape: list[int] = []
+    parts: list[DimSlice] = []
+    names: list[str] = []
+    for own, coord in zip(view.storage.axes, view.coords, strict=True):
+        if coord.axis is None:
+            shape.append(own.extent)
+            parts.append(DimSlice(coord.start, None))
+        elif coord.axis == run.axis and way.outer > 1:
+            size = run.size // way.outer
+            shape += [own.extent // size, way.inner, size // way.inner]
+            parts.append(DimSlice(coord.start // size, way.outer))
+            parts += [DimSlice(0, extent) for extent in shape[-2:]]
+            names += ["outer", "inner", coord.axis.name]
+        else:
+            block = ranges.get(coord.axis, full(coord.axis))
+            shape.append(own.extent)
+            parts.append(DimSlice(block.start * coord.step + coord.start, block.size, coord.step))
+            names.append(coord.axis.name)
+    made = hbm.b.slice(hbm.shaped(view.storage, tuple(shape)), parts)
+    if way.outer > 1:
+        at = names.index("outer")
+        order = [*range(at), at + 1, at, *range(at + 2, len(names))]
+        made, names = hbm.b.permute(made, order), [names[n] for n in order]
+    return made, names
+
+
+def _copy_region(b: Builder, hbm: Hbm, step: Step) -> None:
     """Copy a region of one row-major HBM buffer to a region of another."""
     source_shape, source_region = step.attrs["source"]
     target_shape, target_region = step.attrs["target"]

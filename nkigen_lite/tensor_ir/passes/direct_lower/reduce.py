@@ -16,6 +16,7 @@ from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_ELEMENTS,
+    MAX_FREE_DIMS,
     PSUM_COPIES,
     Buffer,
     Ranges,
@@ -32,6 +33,7 @@ from nkigen_lite.tensor_ir.passes.schedule import Impl
 ALU = {"sum": "add", "max": "maximum", "min": "minimum"}
 START = {"sum": 0.0, "max": -math.inf, "min": math.inf}
 _PSUM_ELEMENTS = 512
+_PSUM_DIMS = 3  # free ones of what the PE array reads
 
 
 @dataclass(eq=False, slots=True)
@@ -163,57 +165,92 @@ def _halved(b: Builder, src: Value, op: str) -> Value:
     return src
 
 
-def _row_sums(
+def _of_tiles(
     b: Builder, step: Step, impl: Impl, sides: Sides, rows: Rows, kept: list[Axis], ranges: Ranges
 ) -> Value:
-    """The source of one partition tile with its free reduced axes gone, and its rows still there.
+    """The source of some partition tiles, with its free reduced axes and the tiles added up, and
+    the rows of a tile still there.
 
     Shape [rows, *kept]. If nothing along the free dimension is reduced this is a view.
     """
     reduced = [a for a in step.reduced if a != impl.partition]
-    if not _present(reduced, ranges):
-        return tile_view(b, sides.src, sides.src_coords, rows, kept, ranges)
+    src = tile_view(b, sides.src, sides.src_coords, rows, [*kept, *reduced], ranges)
+    count = len(_present(reduced, ranges))
+    if rows.tiles > 1:
+        dims = list(range(src.type.rank))
+        src = b.permute(src, [0, *dims[2:], 1])
+        count += 1
+    if count == 0:
+        return src
     sizes = [ranges.get(a, full(a)).size for a in _present(kept, ranges)] or [1]
-    partial = b.alloc((rows.rows, *sizes), DType.F32, MemorySpace.SBUF, name="partial")
-    _reduce_view(b, step, sides, rows, kept, reduced, ranges, partial)
+    partial = b.alloc((rows.rows, *sizes), DType.F32, MemorySpace.SBUF, 2, name="partial")
+    b.tensor_reduce_arith(partial, src, op=ALU[kind_of(step)], num_r_dim=count)
     return partial
 
 
+def _tiles_together(groups: Sequence[Rows], long: Sequence[Axis], ranges: Ranges) -> int:
+    """Elements per result and partition if all tiles of a group are reduced at once along with the
+    axes ``long``; 0 if that has too many dimensions for one access."""
+    if len(long) + 2 > MAX_FREE_DIMS:
+        return 0
+    tiles = max(group.tiles for group in groups)
+    return tiles * math.prod(ranges.get(a, full(a)).size for a in long)
+
+
 def _ones(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
-    """Sum over partitions: ones[rows, 128].T @ x puts the sum on all 128 partitions."""
+    """Sum over partitions: ones[rows, 128].T @ x puts the sum on all 128 partitions.
+
+    The PE array multiplies f32 in four passes: VectorE adds up tiles of them in less time.
+    """
     kept = list(step.write.axes)
+    groups = list(row_groups(impl.partition, ranges, sides.src.layout.rows))
+    long = _present([a for a in step.reduced if a != impl.partition], ranges)
+    dtype = DType.F32 if long else sides.src.dtype
+    together = _tiles_together(groups, long, ranges) if dtype is DType.F32 else 0
+    ones = b.alloc((groups[0].rows, PARTITIONS), dtype, MemorySpace.SBUF, name="ones")
+    b.memset(ones, 1.0)
 
     def part(whole: Rows, inner: Ranges) -> None:
         dst = tile_view(b, sides.dst, sides.dst_coords, whole, kept, inner)
         acc = b.alloc(dst.type.shape, DType.F32, MemorySpace.PSUM, PSUM_COPIES, name="acc")
         sums = Accumulation()
 
-        def one(rows: Rows) -> None:
-            x = _row_sums(b, step, impl, sides, rows, kept, inner)
-            ones = b.alloc((rows.rows, PARTITIONS), x.type.dtype, MemorySpace.SBUF, name="ones")
-            b.memset(ones, 1.0)
-            sums.emit(b, acc, ones, x)
+        def add(rows: Rows) -> None:
+            x = _of_tiles(b, step, impl, sides, rows, kept, inner)
+            cut = [DimSlice(0, rows.rows), DimSlice(0, PARTITIONS)]
+            sums.emit(b, acc, b.slice(ones, cut), x)
 
-        for group in row_groups(impl.partition, inner, sides.src.layout.rows):
+        for group in groups:
             top = b.graph
 
             def inside(rows: Rows, top: object = top) -> None:
                 if b.graph is not top:
                     sums.indices.append(b.graph.inputs[0])
-                one(rows)
+                add(rows)
 
-            for_tiles(b, group, inside)
+            if together:
+                add(group)
+            else:
+                for_tiles(b, group, inside)
             sums.indices.clear()
-        b.tensor_copy(dst, acc)
+        if together > 1:  # VectorE goes on adding
+            b.activation(dst, acc, op="copy")
+        else:
+            b.tensor_copy(dst, acc)
 
+    most = min(_PSUM_ELEMENTS, max(1, MAX_ELEMENTS // max(1, together)))
+    dims = min(_PSUM_DIMS, max(1, MAX_FREE_DIMS - len(long) - bool(together)))
     for whole in row_groups(None, ranges, PARTITIONS):
-        for_instructions(b, whole, kept, ranges, part, most=_PSUM_ELEMENTS, max_dims=3)
+        for_instructions(b, whole, kept, ranges, part, most=most, max_dims=dims)
 
 
 def _lanes(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
-    """Over partitions on GpSimd, tile by tile into a running row; min as -max(-x)."""
+    """Over partitions on GpSimd, once VectorE has reduced their tiles; min as -max(-x)."""
     kept = list(step.write.axes)
     kind = kind_of(step)
+    groups = list(row_groups(impl.partition, ranges, sides.src.layout.rows))
+    long = _present([a for a in step.reduced if a != impl.partition], ranges)
+    together = _tiles_together(groups, long, ranges)
 
     def part(whole: Rows, inner: Ranges) -> None:
         dst = tile_view(b, sides.dst, sides.dst_coords, whole, kept, inner)
@@ -221,17 +258,22 @@ def _lanes(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> 
         b.memset(running, START[kind])
 
         def one(rows: Rows) -> None:
-            x = _row_sums(b, step, impl, sides, rows, kept, inner)
+            x = _of_tiles(b, step, impl, sides, rows, kept, inner)
             found = b.alloc(dst.type.shape, DType.F32, MemorySpace.SBUF, name="lanes")
             _across(b, kind, found, x)
             b.tensor_tensor_arith(running, running, found, op=ALU[kind])
 
-        for group in row_groups(impl.partition, inner, sides.src.layout.rows):
-            for_tiles(b, group, one)
+        for group in groups:
+            if together:
+                one(group)
+            else:
+                for_tiles(b, group, one)
         b.tensor_copy(dst, running)
 
+    most = max(1, MAX_ELEMENTS // max(1, together))
+    dims = max(1, MAX_FREE_DIMS - len(long) - bool(together))
     for whole in row_groups(None, ranges, 1):
-        for_instructions(b, whole, kept, ranges, part)
+        for_instructions(b, whole, kept, ranges, part, most=most, max_dims=dims)
 
 
 def _across(b: Builder, kind: str, dst: Value, x: Value) -> None:

@@ -19,7 +19,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
-from nkigen_lite.tensor_ir.passes.direct_lower.memory import hbm_copy, store
+from nkigen_lite.tensor_ir.passes.direct_lower.memory import copy_within_hbm, store
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import Key
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_stages import SegmentStages
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
@@ -43,6 +43,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Via,
     drained_matmul,
     in_view_axes,
+    moves_in_hbm,
     read_layout,
     stays_in_psum,
     write_layout,
@@ -102,7 +103,7 @@ class SegmentLowering(SegmentStages):
         stream = self.segment.stream
         for at, step in enumerate(self.segment.steps):
             impl = self.segment.impls[at]
-            if step.kind == "hbm_copy" or not self._is_here(2 * at):
+            if moves_in_hbm(step, impl) or not self._is_here(2 * at):
                 continue
             reads_at = self._stage_of(2 * at + 1) if self.step_depth(at) > depth else 0
             if first_stage not in (None, reads_at):
@@ -168,8 +169,8 @@ class SegmentLowering(SegmentStages):
         return drained_matmul(self.segment, position) is not None
 
     def _step(self, position: int, step: Step, impl: Impl, ranges: Ranges) -> None:
-        if step.kind == "hbm_copy":
-            hbm_copy(self.b, self.hbm, step)
+        if moves_in_hbm(step, impl):
+            copy_within_hbm(self.b, self.hbm, step)
             return
         if step in self.summed:
             target, coords = self.summed.pop(step)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.tensor_ir.passes.axes import Coord, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Ranges,
@@ -13,10 +16,22 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, load, load_transposed
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
-from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, Layout, Via, in_view_axes
+from nkigen_lite.tensor_ir.passes.schedule import (
+    BY_DMA,
+    Layout,
+    Via,
+    free_elements,
+    in_view_axes,
+)
 
 STAGE_BYTES = 4096  # per partition and DMA: from here on longer runs gain nothing
-STAGES = 2  # tiles that wait to be transposed: one is loaded while the other is turned
+_MOST_STAGES = 4
+
+
+def stages(tile_bytes: int) -> int:
+    """How many tiles of that size per partition rotate: one is turned while others are on their
+    way, as many as keep the queues busy for the 2 us that pass before a DMA's first byte."""
+    return max(2, min(_MOST_STAGES, _MOST_STAGES * STAGE_BYTES // tile_bytes))
 
 
 def stage_rows(view: View, layout: Layout, ranges: Ranges) -> int:
@@ -26,6 +41,31 @@ def stage_rows(view: View, layout: Layout, ranges: Ranges) -> int:
     for axis in others:
         row_bytes *= ranges.get(axis, full(axis)).size
     return layout.rows * max(1, STAGE_BYTES // row_bytes)
+
+
+def _for_stages(
+    b: Builder, view: View, layout: Layout, ranges: Ranges, body: Callable[[Ranges], None]
+) -> None:
+    """Run ``body`` for blocks of the axes that are not on ``layout``'s partitions: whole axes, from
+    the last on, and of the one before that are short in HBM as many indices as make long runs."""
+    others = [a for a in view.axes if a != layout.partition]
+    row_bytes = view.storage.dtype.itemsize
+    blocks: list[tuple[Axis, int]] = []
+    for position, axis in enumerate(reversed(others)):
+        size = ranges.get(axis, full(axis)).size
+        block = min(size, max(1, STAGE_BYTES // row_bytes)) if position else size
+        row_bytes *= block
+        if block < size:
+            blocks.insert(0, (axis, block))
+
+    def nest(depth: int, inner: Ranges) -> None:
+        if depth == len(blocks):
+            body(inner)
+        else:
+            axis, block = blocks[depth]
+            for_blocks(b, axis, inner, block, partial(nest, depth + 1))
+
+    nest(0, ranges)
 
 
 def load_via(
@@ -44,15 +84,21 @@ def load_via(
     def piece(inner: Ranges) -> None:
         name = f"{view.storage.name}_staged"
         kind = view.storage.dtype
-        first = new_buffer(b, name, view.axes, layout, kind, inner, copies=STAGES)
+        sizes = {a: inner.get(a, full(a)).size for a in view.axes}
+        copies = stages(free_elements(view.axes, layout, sizes) * kind.itemsize)
+        first = new_buffer(b, name, view.axes, layout, kind, inner, copies=copies)
         load(b, hbm, view, first, [Coord(a) for a in view.axes], inner)
         convert(b, first, target, inner)
+
+    def pieces(inner: Ranges) -> None:
+        assert layout.partition is not None
+        rows = stage_rows(view, layout, inner)
+        for_blocks(b, layout.partition, inner, rows, piece)
 
     if layout.partition is None:
         piece(ranges)
     else:
-        rows = stage_rows(view, layout, ranges)
-        for_blocks(b, layout.partition, ranges, rows, piece)
+        _for_stages(b, view, layout, ranges, pieces)
 
 
 def _by_dma(b: Builder, hbm: Hbm, view: View, target: Buffer, ranges: Ranges) -> None:

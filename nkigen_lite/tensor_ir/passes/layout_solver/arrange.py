@@ -17,11 +17,8 @@ from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
 from nkigen_lite.tensor_ir.passes.layout_solver.stages import (
     MOST_CUTS,
-    Block,
     best_cuts,
     blocks_of,
-    interval_ns,
-    ways_of,
 )
 from nkigen_lite.tensor_ir.passes.schedule import (
     Arrangement,
@@ -43,11 +40,16 @@ _LOAD_COPIES = (3, 4)
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """A way to run a segment, the model's estimate, and the segment lowered so if it is known."""
+    """A way to run a segment, the model's estimate, and the segment lowered so if it is known.
+
+    ``least_ns`` is a time that it takes at least: that of its busiest engine. DMA queues do not
+    count, as transfers that take a few of them overlap.
+    """
 
     piece: Piece | None
     run: Arrangement
     estimate_ns: float
+    least_ns: float
 
 
 @dataclass
@@ -112,11 +114,12 @@ class Arranger:
             segment.sampled = 0
             return piece
         near = [way for way in ways[1:] if way.estimate_ns <= _HOPELESS * promising]
-        plain, segment.run = segment.run, self._best_of(segment, ports, sample, near)
-        segment.sampled = 0
+        plain = segment.run
+        segment.run, found = self._best_of(segment, ports, sample, near)
+        sampled, segment.sampled = segment.sampled, 0
         best = piece
         if segment.run != plain:
-            arranged = self.lower(segment, ports)
+            arranged = self.lower(segment, ports) if sampled else found
             if arranged.line.time_ns < piece.line.time_ns and self.fits(arranged, ports):
                 best = arranged
             else:
@@ -125,14 +128,18 @@ class Arranger:
 
     def _best_of(
         self, segment: Segment, ports: Sequence[PortInfo], plain: Piece, ways: Sequence[_Way]
-    ) -> Arrangement:
-        """The fastest of several ways to run a segment and the present one, ``plain``."""
-        best, least_ns = segment.run, plain.line.time_ns if ways else 0.0
+    ) -> tuple[Arrangement, Piece]:
+        """The fastest of several ways to run a segment and the present one, ``plain``; the segment
+        lowered so."""
+        best, found = segment.run, plain
         for way in ways:
+            worth_ns = (1 - _WORTH) * found.line.time_ns
+            if way.least_ns > worth_ns:
+                continue
             tried = self._tried(segment, ports, way.run, way.piece)
-            if tried is not None and tried.line.time_ns < (1 - _WORTH) * least_ns:
-                best, least_ns = segment.run, tried.line.time_ns
-        return best
+            if tried is not None and tried.line.time_ns < worth_ns:
+                best, found = segment.run, tried
+        return best, found
 
     def _tried(
         self, segment: Segment, ports: Sequence[PortInfo], run: Arrangement, piece: Piece | None
@@ -204,7 +211,8 @@ class Arranger:
         if not piece.own.psum_banks or not wanted:
             return piece
         segment.run = replace(segment.run, psum_copies=wanted[0])
-        return self.lower(segment, ports)
+        piece.rotate_in_psum(wanted[0])
+        return piece
 
     def _in_flight(self, piece: Piece, copies: int) -> bool:
         return piece.psum_in_flight(copies) <= self.limits.psum_banks
@@ -240,36 +248,39 @@ class Arranger:
             (_per_trip(own, trips), _per_trip(stores, trips))
             for own, stores in piece.busy_of_places(2 * len(steps))
         ]
-        blocks = blocks_of(steps, busy)
-        found = best_cuts(blocks, cuts if trips > 1 else [])
+        found = best_cuts(blocks_of(steps, busy), cuts if trips > 1 else [])
         if trips > 1 and 1 in cuts and all(1 not in way for way, _ in found):
             # The model does not tell what loads gain from a stage of their own.
             found.append(((1,), found[0][1]))
-        if trips > 1:
-            found += _turned_ahead(segment, blocks, cuts, [way for way, _ in found])
+        rows = _after_rows(segment, cuts) if trips > 1 else ()
+        if rows and all(rows != way for way, _ in found):
+            found.append((rows, min(ns for _, ns in found)))
         return [
             _Way(
                 None if way else piece,
                 replace(segment.run, cuts=way),
                 max(piece.busy_ns, interval * trips),
+                _computing_ns(segment, piece) if segment.hidden else piece.engines_ns,
             )
             for way, interval in found
         ]
 
 
-def _turned_ahead(
-    segment: Segment, blocks: Sequence[Block], cuts: Sequence[int], known: Sequence[tuple[int, ...]]
-) -> list[tuple[tuple[int, ...], float]]:
-    """The best way to cut of those in which a product of what is transposed in the segment comes a
-    stage after that, unless it is known: the array then need not wait for what it has transposed
-    to be copied, which the model does not tell."""
-    last = max((n for n, step in enumerate(segment.steps) if step.kind == "matmul"), default=0)
-    product = 2 * last + 1
-    if not last or product not in cuts or not _turns_inside(segment):
-        return []
-    ways = [way for way in ways_of(blocks, cuts, MOST_CUTS) if product in way and way not in known]
-    best = min(ways, key=lambda way: interval_ns(blocks, way), default=None)
-    return [] if best is None else [(best, interval_ns(blocks, best))]
+def _after_rows(segment: Segment, cuts: Sequence[int]) -> tuple[int, ...]:
+    """Cuts before whatever first reads a reduction of whole rows, and before the product of what is
+    transposed in the segment: what these need is there last. The model does not tell how long
+    engines then wait in turn."""
+    steps = segment.steps
+    last = max((n for n, step in enumerate(steps) if step.kind == "matmul"), default=0)
+    if not last or not _turns_inside(segment):
+        return ()
+    rows = [step.write.storage for step in steps if step.kind == "reduce"]
+    firsts = (
+        next((n for n, step in enumerate(steps) if made in [v.storage for v in step.reads]), last)
+        for made in rows
+    )
+    places = sorted({2 * n + 1 for n in (*firsts, last)} & set(cuts))
+    return tuple(places[-MOST_CUTS:])
 
 
 def _computing_ns(segment: Segment, piece: Piece) -> float:

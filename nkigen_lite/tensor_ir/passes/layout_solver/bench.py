@@ -9,12 +9,14 @@ from functools import cached_property
 from cost_models import Target, Transfer, dma_price, dma_transposes
 from cost_models.simulate import Timeline
 from nkigen_lite.core.ir import Graph, Op
+from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.deallocs import insert_deallocs
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.simulate import simulate_kernel
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer
+from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.kernel import keep, lower_conversion
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
@@ -26,6 +28,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.pricing import (
     costs_by_owner,
     counted,
     is_store,
+    psum_banks,
     psum_in_flight,
     psum_of_texts,
 )
@@ -37,7 +40,7 @@ class Piece:
     """A lowered segment: its cost without its streamed ports, and what each of these costs.
 
     ``steps`` tells the place of the step that an op belongs to, ``texts`` which ops belong to
-    different iterations of a loop that is written out.
+    different iterations of a loop that is written out; ``accesses`` are the graph's.
     """
 
     graph: Graph
@@ -46,6 +49,7 @@ class Piece:
     moved: dict[PortKey, Cost]
     steps: dict[Op, int]
     texts: dict[Op, int]
+    accesses: Accesses
 
     def port(self, key: PortKey) -> Cost:
         """The cost of a port; nothing, if nothing moves."""
@@ -54,7 +58,7 @@ class Piece:
     @cached_property
     def line(self) -> Timeline:
         """The simulated time line of all of it."""
-        return simulate_kernel(self.graph, self.target)
+        return simulate_kernel(self.graph, self.target, accesses=self.accesses)
 
     @property
     def busy(self) -> dict[str, float]:
@@ -77,6 +81,12 @@ class Piece:
                 total += dma_price(self.target, tile).transfer_ns * trips
         return total
 
+    def rotate_in_psum(self, copies: int) -> None:
+        """Have that many copies of each PSUM tile that rotates, in place of ``PSUM_COPIES``: what
+        lowering the segment so would give, as nothing else depends on it."""
+        rotate_in_psum(copies, self.graph.ops)
+        self.own.psum_banks = psum_banks(self.graph, Limits.of(self.target))
+
     def psum_in_flight(self, copies: int) -> int:
         """The most PSUM banks that an iteration uses, with that many copies of what rotates."""
         limits = Limits.of(self.target)
@@ -95,13 +105,18 @@ class Piece:
         """The time of the busiest resource."""
         return max(self.busy.values(), default=0.0)
 
+    @property
+    def engines_ns(self) -> float:
+        """The time of the busiest engine, DMA queues apart."""
+        return max((ns for name, ns in self.busy.items() if name != DMA), default=0.0)
+
     def busy_of_places(self, count: int) -> list[tuple[dict[str, float], dict[str, float]]]:
         """The busy times of the first ``count`` places among the steps, DMA queues apart: of what
         they do, and of triggering the stores of what they have made."""
         owners: dict[Op, tuple[int, bool] | None] = {
             op: (place, is_store(op)) for op, place in self.steps.items()
         }
-        costs = costs_by_owner(self.graph, self.target, owners, None)
+        costs = costs_by_owner(self.graph, self.target, owners, None, self.accesses)
 
         def busy(place: int, stores: bool) -> dict[str, float]:
             found = costs.get((place, stores), Cost()).busy
@@ -143,19 +158,19 @@ class Bench:
             if not port.streamed:
                 self._keep(storage, name, port.layout)
         lowering = SegmentLowering(self.b, self.hbm, self.kept)
-        piece = self._lowered(lambda: lowering.lower(segment))
+        piece, accesses = self._lowered(lambda: lowering.lower(segment))
         owners: dict[Op, PortKey | None] = {**lowering.charged}
-        costs = costs_by_owner(piece, self.target, owners, None)
+        costs = costs_by_owner(piece, self.target, owners, None, accesses)
         own = costs.pop(None)
         moved = {key: cost for key, cost in costs.items() if key is not None}
-        return Piece(piece, self.target, own, moved, lowering.steps, lowering.texts)
+        return Piece(piece, self.target, own, moved, lowering.steps, lowering.texts, accesses)
 
     def conversion(self, item: Conversion) -> Cost:
         """The cost of making a kept copy, without the copy itself; simulated too."""
         self._buffer(item.storage)
         if item.source:
             self._keep(item.storage, item.source.name, item.source)
-        piece = self._lowered(lambda: lower_conversion(self.b, self.hbm, self.kept, item))
+        piece, _ = self._lowered(lambda: lower_conversion(self.b, self.hbm, self.kept, item))
         return cost_of(piece, self.target, simulate=True)
 
     def _buffer(self, storage: Storage) -> None:
@@ -167,7 +182,7 @@ class Bench:
             with self.hbm.in_prologue():
                 self.kept[storage, name] = keep(self.b, storage, layout)
 
-    def _lowered(self, emit: Callable[[], None]) -> Graph:
+    def _lowered(self, emit: Callable[[], None]) -> tuple[Graph, Accesses]:
         outer = self.b.graph
         piece = Graph("piece", outer.dialect)
         piece.counter = outer.counter
@@ -176,5 +191,7 @@ class Bench:
             emit()
         finally:
             self.b.graph = outer
-        insert_deallocs(piece)
-        return piece
+            self.hbm.prologue.forget_uses()
+        accesses = Accesses()
+        insert_deallocs(piece, accesses)
+        return piece, accesses

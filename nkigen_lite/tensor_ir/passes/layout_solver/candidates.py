@@ -16,6 +16,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
     Layout,
     Segment,
+    moves_in_hbm,
     read_layout,
     write_layout,
 )
@@ -75,9 +76,11 @@ class Choice:
 
 
 def choices_of_unit(unit: Unit, budget: int) -> Iterator[Choice]:
-    """Choices for one unit alone; the writers of one storage agree on its layout."""
+    """Choices for one unit alone; the writers of one storage agree on its layout, or all of them
+    copy within HBM."""
     for impls in itertools.product(*(impls_of(s) for s in unit.steps)):
-        layouts = {write_layout(s, i).name for s, i in zip(unit.steps, impls, strict=True)}
+        pairs = list(zip(unit.steps, impls, strict=True))
+        layouts = {(moves_in_hbm(s, i), write_layout(s, i).name) for s, i in pairs}
         if len(layouts) == 1:
             for shape in shapes_of(unit.steps, impls, budget):
                 yield Choice((unit,), impls, shape)

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from cost_models import engines_for, instruction_price
+from cost_models import KnownPrices, engines_for, prices_of
 from nkigen_lite.core.ir import Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.rows import NKI
@@ -102,7 +102,7 @@ class _Search:
 
 def _options(piece: Piece, places: int) -> list[list[Option]]:
     """Per place what can be chosen, the way it is first."""
-    accesses = Accesses()
+    accesses, known = piece.accesses, prices_of(piece.target)
     prices: list[dict[str | None, dict[str, float]]] = [{None: {}} for _ in range(places)]
     movable: list[set[str]] = [set() for _ in range(places)]
     ops = [
@@ -120,7 +120,7 @@ def _options(piece: Piece, places: int) -> list[list[Option]]:
         for engine in (None, *sorted(movable[place])):
             runs = engine if engine and may_run(op, engine) else op.attrs["engine"]
             busy = here.setdefault(engine, {})
-            busy[runs] = busy.get(runs, 0.0) + trips * _price(op, runs, piece, accesses)
+            busy[runs] = busy.get(runs, 0.0) + trips * _price(op, runs, known, accesses)
     return [
         [Option(engine, busy) for engine, busy in _in_turn(place, options).items()]
         for place, options in enumerate(prices)
@@ -143,10 +143,10 @@ def _in_turn(
     }
 
 
-def _price(op: Op, engine: str, piece: Piece, accesses: Accesses) -> float:
+def _price(op: Op, engine: str, known: KnownPrices, accesses: Accesses) -> float:
     present = op.attrs["engine"]
     op.attrs["engine"] = engine
     try:
-        return instruction_price(piece.target, instruction(op, accesses)).interval_ns
+        return known.instruction(instruction(op, accesses)).interval_ns
     finally:
         op.attrs["engine"] = present

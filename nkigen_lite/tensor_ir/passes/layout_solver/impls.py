@@ -10,6 +10,7 @@ from nkigen_lite.core.dtypes import DType
 from nkigen_lite.errors import NotSupported
 from nkigen_lite.nki_ir.rows.tensor_engine import MULTIPLIES
 from nkigen_lite.tensor_ir.passes.axes import Axis, Step
+from nkigen_lite.tensor_ir.passes.axes.direct import run_in_hbm
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import roles
 from nkigen_lite.tensor_ir.passes.direct_lower.moments import METHODS
@@ -51,6 +52,10 @@ def _pointwise(step: Step) -> list[Impl]:
         raise NotSupported(_message(step, f"{opcode}: no engine computes it"))
     found = [Impl(a) for a in longest(step.write.axes)]
     return found + (_copies(step.write.axes) or ([] if found else [Impl(None)]))
+
+
+def _copy(step: Step) -> list[Impl]:
+    return [*([Impl(None, rows=1, method="hbm")] if run_in_hbm(step) else []), *_pointwise(step)]
 
 
 def _reduce(step: Step) -> list[Impl]:
@@ -107,7 +112,7 @@ def _made(step: Step) -> list[Impl]:
 
 _IMPLS: dict[str, Callable[[Step], list[Impl]]] = {
     "pointwise": _pointwise,
-    "copy": _pointwise,
+    "copy": _copy,
     "reduce": _reduce,
     "moments": _moments,
     "matmul": _matmul,

@@ -10,7 +10,7 @@ from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import MOVING_MAX, roles
-from nkigen_lite.tensor_ir.passes.direct_lower.staging import STAGE_BYTES, STAGES
+from nkigen_lite.tensor_ir.passes.direct_lower.staging import STAGE_BYTES, stages
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import only_summed
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import elements, longest
 from nkigen_lite.tensor_ir.passes.schedule import (
@@ -18,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Layout,
     Loop,
     free_elements,
+    moves_in_hbm,
     read_layout,
     write_layout,
 )
@@ -82,7 +83,8 @@ def tile_bytes(steps: Sequence[Step], impls: Sequence[Impl], shape: Shape, copie
             else:
                 key = (storage, layout.name)
                 if view is not step.write and _is_staged(storage, layout):
-                    staged += min(size, STAGES * _stage_bytes(view, sizes))
+                    stage = _stage_bytes(view, sizes)
+                    staged += min(size, stages(stage) * stage)
                 outside[key] = max(outside.get(key, 0), size * shape.copies(view, copies))
     first = {s.write.storage: i for i, s in reversed(list(enumerate(steps)))}
     live = [
@@ -116,7 +118,8 @@ def _block_elements(view: View, layout: Layout, sizes: dict[Axis, int]) -> int:
 
 def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iterator[Shape]:
     """Loop shapes whose tiles fit ``budget`` bytes per partition: none, coarse, and fine loops."""
-    if any(step.kind in ("hbm_copy", "ramp") for step in steps):
+    in_hbm = any(moves_in_hbm(s, i) for s, i in zip(steps, impls, strict=True))
+    if in_hbm or any(step.kind == "ramp" for step in steps):
         yield Shape()
         return
     contractions = [i for i, s in enumerate(steps) if s.kind == "matmul"]

@@ -18,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Schedule,
     Segment,
     drained_matmul,
+    moves_in_hbm,
     stays_in_psum,
     write_layout,
 )
@@ -232,7 +233,7 @@ def _how(step: Step, impl: Impl) -> str:
     if step.kind == "moments":
         ways = {"free": "on vector", "scalar": "on scalar", "both": "on vector and scalar"}
         return f"{ways[impl.method]}, result {made}"
-    return made
+    return "within HBM" if moves_in_hbm(step, impl) else made
 
 
 def _conversion(item: Conversion, term: solver.Step) -> SegmentPlan:

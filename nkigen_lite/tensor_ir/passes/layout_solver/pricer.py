@@ -44,6 +44,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Layout,
     Segment,
     Via,
+    moves_in_hbm,
     read_layout,
     write_layout,
 )
@@ -208,7 +209,7 @@ class Pricer:
                 views.append((step.write, write_layout(step, impl), "write"))
             for view, layout, side in views:
                 if view.storage.kind != "constant":
-                    keepable = step.kind != "hbm_copy" and can_be_kept(view, layout)
+                    keepable = not moves_in_hbm(step, impl) and can_be_kept(view, layout)
                     info = PortInfo(view.storage, layout, side, keepable)
                     known = found.setdefault(info.key, info)
                     known.keepable &= keepable

@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
-from cost_models import Target, dma_price, instruction_price
+from cost_models import KnownPrices, Target, prices_of
+from cost_models.dma import peak_gbps, queue_work_ns
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.limits import Limits
@@ -70,14 +71,22 @@ def cost_of(graph: Graph, target: Target, *, simulate: bool = False) -> Cost:
     return cost
 
 
-def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O) -> dict[O, Cost]:
+def costs_by_owner(
+    graph: Graph,
+    target: Target,
+    owners: Mapping[Op, O],
+    rest: O,
+    accesses: Accesses | None = None,
+) -> dict[O, Cost]:
     """The cost of a graph, told apart by who its ops are charged to: ``owners``, or ``rest``.
 
     An owner's ``sbuf_bytes`` are what is live of the buffers that it allocates when the most is
-    live of all: those of all owners add up to the graph's.
+    live of all: those of all owners add up to the graph's. ``accesses`` are those of the graph, if
+    they are known.
     """
     costs: dict[O, Cost] = {rest: Cost()}
-    accesses = Accesses()
+    accesses = accesses or Accesses()
+    prices = prices_of(target)
     peak = _Peak(Limits.of(target), owners)
     for op, trips, owner in counted(graph, owners, rest):
         row = NKI[op.opcode]
@@ -86,9 +95,9 @@ def costs_by_owner(graph: Graph, target: Target, owners: Mapping[Op, O], rest: O
         cost = costs.setdefault(owner, Cost())
         cost.instructions += trips
         if row.engine == "dma":
-            _add_dma(cost, op, trips, target, accesses)
+            _add_dma(cost, op, trips, prices, accesses)
         else:
-            price = instruction_price(target, instruction(op, accesses))
+            price = prices.instruction(instruction(op, accesses))
             cost.add(op.attrs["engine"], price.interval_ns, price.latency_ns, trips)
     peak.walk(graph, rest)
     for owner, most in peak.most_sbuf.items():
@@ -117,19 +126,31 @@ def is_store(op: Op) -> bool:
     return dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM
 
 
-def _add_dma(cost: Cost, op: Op, trips: int, target: Target, accesses: Accesses) -> None:
+def _add_dma(cost: Cost, op: Op, trips: int, prices: KnownPrices, accesses: Accesses) -> None:
     moved = transfer(op, accesses)
-    price = dma_price(target, moved)
+    price = prices.transfer(moved)
     hbm_sides = sum(v.type.memory is MemorySpace.HBM for v in op.inputs)
     cost.dmas += trips
     cost.hbm_bytes += moved.total_bytes * trips * hbm_sides
     cost.add(trigger(op), price.engine_ns, price.issue_ns, trips)
     latency = price.first_byte_ns + price.transfer_ns + price.completion_ns
-    cost.add(DMA, price.transfer_ns, latency, trips)
+    taken_ns = price.transfer_ns
+    if hbm_sides == 2:  # others go on beside a copy of few descriptors
+        even_ns = queue_work_ns(prices.target, moved) / prices.target.dma.queues
+        taken_ns = max(even_ns, moved.total_bytes / peak_gbps(prices.target))
+    cost.add(DMA, taken_ns, latency, trips)
     loaded = op.inputs[0]
     buffer = accesses.root(loaded).producer
     if buffer is not None and loaded.type.memory is MemorySpace.SBUF:
         cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
+
+
+def psum_banks(graph: Graph, limits: Limits) -> int:
+    """The most PSUM banks that are live at once."""
+    nobody: Mapping[Op, None] = {}
+    peak = _Peak(limits, nobody)
+    peak.walk(graph, None)
+    return peak.most_banks
 
 
 def psum_in_flight(graph: Graph, limits: Limits, copies: int, *, looped: bool = False) -> int:

@@ -8,6 +8,7 @@ from time import perf_counter
 
 import solver
 from cost_models import Target
+from nkigen_lite.core.collecting import collecting_rarely
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.errors import InvalidStage, NoPlan
 from nkigen_lite.nki_ir import overlaps
@@ -71,7 +72,8 @@ def solve_layout(
     """
     start = perf_counter()
     planner = Planner(program, target)
-    problem = planner.problem()
+    with collecting_rarely():
+        problem = planner.problem()
     build_s, solve_s, lower_s = perf_counter() - start, 0.0, 0.0
     limits = Limits.of(target)
     for _ in range(_ATTEMPTS):
