@@ -23,7 +23,7 @@ WALL_FACTOR = 4
 """Real seconds allowed per second of the time limit."""
 
 GRACE_S = 10.0
-"""Real seconds that the net allows a search in pieces, and each piece, besides."""
+"""Real seconds that the net allows a packing, a search in pieces, and each piece, besides."""
 
 
 @dataclass(slots=True)

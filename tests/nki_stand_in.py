@@ -116,19 +116,32 @@ def run_emitted(
 
 
 def check_subset(source: str) -> None:
-    """Raise IllegalKernel unless every kernel keeps to the Python that NKI's parser takes.
+    """Raise IllegalKernel unless every kernel keeps to the Python that NKI's parser takes, and so
+    do the functions of the file that it calls.
 
-    Functions that ``nki.jit`` is not applied to run on the host, where all of Python is allowed.
+    Functions that no kernel calls run on the host, where all of Python is allowed.
     """
     tree = ast.parse(source)
     calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call)]
     handed = [ast.unparse(c.args[0]) for c in calls if ast.unparse(c.func) == "nki.jit"]
-    for function in (n for n in ast.walk(tree) if isinstance(n, ast.FunctionDef)):
-        decorated = any(ast.unparse(d) == "nki.jit" for d in function.decorator_list)
-        if not decorated and function.name not in handed:
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    waiting = [
+        name
+        for name, function in functions.items()
+        if name in handed or any(ast.unparse(d) == "nki.jit" for d in function.decorator_list)
+    ]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen:
             continue
+        seen.add(name)
+        function = functions[name]
+        called = [ast.unparse(n.func) for n in ast.walk(function) if isinstance(n, ast.Call)]
+        waiting += [other for other in called if other in functions]
         require(not function.args.kwonlyargs and not function.args.defaults, "plain parameters")
-        for statement in function.body:
+        docstring = ast.get_docstring(function) is not None
+        for statement in function.body[docstring:]:
             for node in ast.walk(statement):
                 require(isinstance(node, _INSIDE), f"{type(node).__name__} in a kernel body")
 

@@ -67,6 +67,10 @@ HBM_VIEWS: dict[str, View] = {
         b.reshape(b.reshape(x, (4, 20)), (80,)), [ts(i, 5)]
     ),
     "x.permute((1, 0))": lambda b, x, i: b.permute(x, (1, 0)),
+    "x": lambda b, x, i: b.permute(b.permute(x, (1, 0)), (1, 0)),
+    "x.reshape((2, 4, 10)).permute((2, 0, 1))": lambda b, x, i: b.permute(
+        b.permute(b.reshape(x, (2, 4, 10)), (1, 2, 0)), (1, 2, 0)
+    ),
     "x[0:8, i].expand_dim(0).broadcast(0, 5)": lambda b, x, i: b.broadcast(
         b.slice(x, [ds(0, 8), ds(i, None)]), (5, 8), dims=(1,)
     ),

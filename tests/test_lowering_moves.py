@@ -94,3 +94,24 @@ def test_the_largest_of_a_row_is_found_on_the_way_out_of_psum() -> None:
     for cols in (300, 1300):
         kernel = assert_lowers(scores, *arrays([(200, 64), (cols, 64)]))
         assert "tensor_scalar_reduce" in opcodes(kernel)
+
+
+def test_rows_of_a_narrow_type_are_summed_on_two_engines() -> None:
+    kernel = assert_lowers(lambda x: np.sum(x, axis=1), *arrays([(300, 2049)], BF16))
+    assert {"activation_reduce", "tensor_reduce_arith"} <= set(opcodes(kernel))
+
+
+@pytest.mark.parametrize(
+    ("fn", "spec"),
+    [
+        (lambda x: np.sum(x, axis=0), "2048x4096:bf16"),
+        (lambda x: np.sum(x, axis=0), "2048x4096:f32"),
+        (lambda x: np.sum(x, axis=1), "16x512x1024:f32"),
+        (lambda x: np.swapaxes(x, 1, 2), "16x512x1024:bf16"),
+        (lambda x: x.transpose(1, 0, 2), "2048x16x128:bf16"),
+        (lambda x: x[:, 1024:3072], "2048x4096:bf16"),
+    ],
+)
+def test_long_runs_whatever_axis_is_summed_or_moved(fn: Any, spec: str) -> None:
+    report = compiled(fn, spec).report
+    assert report.simulated_us < 1.3 * report.bound_us

@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from copy import copy, deepcopy
 from dataclasses import dataclass, replace
-from typing import TypeAlias
 
 from .machine import Machine, PeArray, Totals
 from .program import Buffer, Index, Loop, Use, extent_of
@@ -39,10 +38,6 @@ class Region:
     uses: tuple[Use, ...]
 
 
-Settled: TypeAlias = tuple[int, int, tuple[int, ...]]
-"""What can matter of a cell: when it was written, by whom, when each unit has read it since."""
-
-
 @dataclass(frozen=True, slots=True)
 class Cell:
     """State of one cell: when it was written and by whom, who read it since and when."""
@@ -51,15 +46,6 @@ class Cell:
     writer: int
     readers: int
     read: tuple[int, ...]
-
-    def settled(self, past: int, by: int) -> Settled:
-        """What can still matter of the cell, ``by`` later; times up to ``past`` cannot."""
-        when = self.written + by
-        reads = tuple(
-            read + by if self.readers >> k & 1 and read + by > past else NEVER
-            for k, read in enumerate(self.read)
-        )
-        return (when, self.writer, reads) if when > past else (NEVER, 0, reads)
 
     def again(self, before: Cell, own: Cell, by: int) -> Cell:
         """The cell that takes this one's place ``by`` later.
@@ -254,14 +240,26 @@ class Watch:
 
     def _same_cells(self, region: Region, then: Snapshot, trip: int, by: int) -> bool:
         """Whether the cells that later trips use are like those whose place they take."""
-        now, old = self._cells(region), then.cells[region.buffer]
+        t, old = self.machine.tiles, then.cells[region.buffer]
+        first = t.base(region.buffer)
         past = min(self.machine.free[e] for e in self.engines) - self.lag
         moved = region.factor * (trip + 1 - then.trips)
-        return all(
-            now[c].settled(past, 0) == old[c - moved].settled(past, by)
-            for c in self._to_come(region, trip)
-            if 0 <= c - moved < len(old)
-        )
+        for c in self._to_come(region, trip):
+            before, now = c - moved, c + first
+            if not 0 <= before < len(old):
+                continue
+            # Times up to `past` cannot matter any more.
+            was, when = old.written[before] + by, t.written[now]
+            alike = was == when and old.writer[before] == t.writer[now]
+            if not alike and (was > past or when > past):
+                return False
+            were, are = old.readers[before], t.readers[now]
+            for k in range((were | are).bit_length()):
+                was = old.read[k][before] + by if were >> k & 1 else NEVER
+                when = t.read[k][now] if are >> k & 1 else NEVER
+                if was != when and (was > past or when > past):
+                    return False
+        return True
 
     def _to_come(self, region: Region, trip: int) -> range:
         """The cells that trips after ``trip`` use: all, for a region that does not move."""

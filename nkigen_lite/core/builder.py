@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Self
 
-from nkigen_lite.core.ir import Graph, Op, Value
+from nkigen_lite.core.ir import Graph, Group, Op, Value
 from nkigen_lite.core.location import Location, caller_location
 from nkigen_lite.core.registry import Dialect, OpDef
 from nkigen_lite.errors import InvalidOp
@@ -28,6 +29,7 @@ class BaseBuilder:
         self.graph = graph
         self.before = before
         self.loc = loc
+        self.group: Group | None = None  # that new ops belong to
 
     @classmethod
     def at_op(cls, graph: Graph, op: Op) -> Self:
@@ -64,11 +66,22 @@ class BaseBuilder:
         except InvalidOp as error:
             raise type(error)(f"{error}{at(loc)}") from None
         op = Op(opcode, operands, results, full, counter=self.graph.counter, loc=loc)
+        op.group = self.group
         if self.before is None:
             self.graph.append(op)
         else:
             self.graph.insert_before(self.before, op)
         return op
+
+    @contextmanager
+    def grouped(self, name: str, about: str) -> Iterator[None]:
+        """What is emitted meanwhile is a group."""
+        outside = self.group
+        self.group = Group(name, about, outside)
+        try:
+            yield
+        finally:
+            self.group = outside
 
     def call(self, opcode: str, *args: Any, **attrs: Any) -> Value:
         """Emit with operands first and then attributes by position; the op's one result."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from nkigen_lite.core.location import Location
@@ -67,15 +68,30 @@ class Value:
         return f"%{self.name}: {self.type}"
 
 
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Ops that were emitted together and do one thing: each time it is done is a group of its own.
+
+    Attributes:
+        name: of what the ops do, which groups that do the same share.
+        about: the same as a sentence; both may hold names of values of the IR.
+        parent: the group that this one is in.
+    """
+
+    name: str
+    about: str
+    parent: Group | None = None
+
+
 class Op:
     """One operation: an opcode, operand values, result values, and attributes.
 
     Attributes are plain data (numbers, strings, tuples, DType, …) or nested ``Graph`` regions.
-    ``part`` is the position of the plan's segment that begins with this op, or None; like ``loc``
-    it is for people, and no part of what the op means.
+    ``part`` is the position of the plan's segment that begins with this op, or None, and ``group``
+    what it belongs to; like ``loc`` they are for people, and no part of what the op means.
     """
 
-    __slots__ = ("attrs", "inputs", "loc", "opcode", "part", "results")
+    __slots__ = ("attrs", "group", "inputs", "loc", "opcode", "part", "results")
 
     def __init__(
         self,
@@ -92,6 +108,7 @@ class Op:
         self.attrs: dict[str, Any] = dict(attrs or {})
         self.loc = loc
         self.part: int | None = None
+        self.group: Group | None = None
         names = counter or ValueCounter()
         self.results = [Value(names.fresh(), t, self) for t in result_types]
         for operand in self.inputs:
@@ -352,7 +369,7 @@ def clone(graph: Graph, mapping: dict[int, Value] | None = None) -> Graph:
             attrs,
             loc=op.loc,
         )
-        new.part = op.part
+        new.part, new.group = op.part, op.group
         for old_result, new_result in zip(op.results, new.results, strict=True):
             new_result.name = old_result.name
             known[id(old_result)] = new_result

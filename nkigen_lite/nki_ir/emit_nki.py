@@ -1,10 +1,11 @@
 """Writing a lowered kernel as NKI source.
 
 One nki_ir engine op becomes one ``nki.isa`` call, a loop one ``for`` over ``range``; views are
-written inside the operands. The file can be imported without the vendor package (to read, lint or
-inspect it); running it needs NKI 0.4 to 0.6, whose parser takes straight-line calls and ``range``
-loops, which is all that a kernel body has here. What a register decides is a function that
-``nl.fori_loop`` or ``nl.while_loop`` runs, which came with NKI 0.6.
+written inside the operands. What a kernel does more than once, equal up to tiles and numbers, is a
+function beside it. The file can be imported without the vendor package (to read, lint or inspect
+it); running it needs NKI 0.4 to 0.6, whose parser takes calls and ``range`` loops, which is all
+that a kernel body has here. What a register decides is a function that ``nl.fori_loop`` or
+``nl.while_loop`` runs, which came with NKI 0.6.
 """
 
 from __future__ import annotations
@@ -18,10 +19,12 @@ from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.emit.body import Body, shortened
 from nkigen_lite.nki_ir.emit.calls import nl_dtype
+from nkigen_lite.nki_ir.emit.folding import Folding, flat
 from nkigen_lite.nki_ir.emit.host import HOST_USES, Host, Spec, host_text, import_lines, specs_text
 from nkigen_lite.nki_ir.emit.literals import Literals
 from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
+from nkigen_lite.nki_ir.emit.units import Lines
 
 __all__ = ["Form", "emit_nki", "identifier"]
 
@@ -35,6 +38,7 @@ _MODULE_NAMES = frozenset(
         *("ARGUMENTS", "BOUND", "INPUTS", "OUTPUTS", "PACKED", "RESULTS", "STORED", "TOLERANCES"),
     }
 )
+_KERNEL_USES = ("nki", "ncc", "nisa", "nl", "range", "INF", "NAN")  # of them, in kernels
 _PLAN = "Plan: predicted time of each part, its loops (axis by block), what it computes."
 _CONSTANTS = {"INF": 'INF = float("inf")', "NAN": 'NAN = float("nan")'}
 _IMPORTS = """\
@@ -111,8 +115,10 @@ class _Module:
     def text(self) -> str:
         self.body()  # counts the numbers, so that the second time they have their names
         self.literals.settle()
-        names, lines = self.body()
-        body = "\n".join(lines)
+        names, written = self.body()
+        lines, functions = self.folded(written)
+        kernel = "\n".join(lines)
+        body = "\n".join([kernel, *functions])
         constants = [line for name, line in _CONSTANTS.items() if re.search(rf"\b{name}\b", body)]
         constants += self.literals.lines()
         inputs = {names.of[id(v)]: _spec(v) for v in self.parameters}
@@ -132,14 +138,24 @@ class _Module:
         head = "\n\n".join(block.strip("\n") for block in blocks if block)
         signature = "\n".join(self.signature(names))
         rest = host_text(self.function, host)
-        return "\n\n\n".join([head, f"@nki.jit\n{signature}\n{body}", rest])
+        return "\n\n\n".join([head, *functions, f"@nki.jit\n{signature}\n{kernel}", rest])
 
-    def body(self) -> tuple[Names, list[str]]:
+    def folded(self, lines: Lines) -> tuple[list[str], list[str]]:
+        """The kernel's body with calls for what repeats, and the functions that it calls."""
+        taken = {self.function, *_MODULE_NAMES, *HOST_USES, *self.literals.names.values()}
+        taken |= set(re.findall(r"\w+", "\n".join(flat(lines))))
+        known = {*_KERNEL_USES, *self.literals.names.values()}
+        folding = Folding(taken, known, self.form.names)
+        body = folding.fold(lines)
+        return body, ["\n".join(function) for function in folding.functions]
+
+    def body(self) -> tuple[Names, Lines]:
         """The names of values, and the lines of the kernel's body."""
         names = Names({self.function}, self.form.names)
         for value in self.parameters:
             names.define(value, identifier(value.name, {self.function, *_MODULE_NAMES, *HOST_USES}))
         body = Body(
+            self.graph,
             names,
             self.literals,
             returned={id(v) for v in self.graph.outputs.values()},

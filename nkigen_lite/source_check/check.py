@@ -13,8 +13,9 @@ from nkigen_lite.source_check.capacity import capacity_problems, overlap_problem
 from nkigen_lite.source_check.expressions import constant_of
 from nkigen_lite.source_check.facts import dtypes, limits_of
 from nkigen_lite.source_check.findings import Illegal, Problem, Verdict
+from nkigen_lite.source_check.functions import Functions, executed_calls
 from nkigen_lite.source_check.machine import Machine
-from nkigen_lite.source_check.statements import Body, executed_calls
+from nkigen_lite.source_check.statements import Body
 
 Inputs = Mapping[str, tuple[tuple[int, ...], str]]
 
@@ -27,11 +28,11 @@ def check_source(
 ) -> Verdict:
     """Whether the kernels in a file's text are legal on a target.
 
-    Kernels are the functions that ``nki.jit`` is applied to. The rules are those of NKI 0.4 to
-    0.6: the Python subset, signatures, enums, element types, tile limits, memory spaces, PSUM
-    accumulation, and that nothing is read before it is written. Every loop is executed, without
-    data; where that is more than ``followed`` statements, loops run for their first two and last
-    values and elements are not followed one by one.
+    Kernels are the functions that ``nki.jit`` is applied to; they may call others of the file. The
+    rules are those of NKI 0.4 to 0.6: the Python subset, signatures, enums, element types, tile
+    limits, memory spaces, PSUM accumulation, and that nothing is read before it is written. Every
+    loop is executed, without data; where that is more than ``followed`` statements, loops run for
+    their first two and last values and elements are not followed one by one.
 
     Args:
         text: Python source.
@@ -53,10 +54,15 @@ def check_source(
     names: list[str] = []
     undecided: list[str] = []
     calls = 0
-    for function in _kernels(tree):
+    kernels = list(_kernels(tree))
+    others = [n for n in tree.body if isinstance(n, ast.FunctionDef) and n not in kernels]
+    numbers = {k: v for k, v in constants.items() if isinstance(v, int | float)}
+    for function in kernels:
         names.append(function.name)
-        machine = Machine(limits, sampled=executed_calls(function.body) > followed)
-        _run(function, machine, constants, known)
+        functions = Functions({node.name: node for node in others}, numbers)
+        count = executed_calls(function.body, functions, numbers)
+        machine = Machine(limits, sampled=count > followed)
+        _run(function, machine, functions, known)
         found += machine.found.values()
         if not machine.found:
             found += capacity_problems(machine.buffers, limits)
@@ -129,15 +135,13 @@ def _import_problems(tree: ast.Module) -> Iterator[Problem]:
                 )
 
 
-def _run(
-    function: ast.FunctionDef, machine: Machine, constants: Mapping[str, Any], known: Any
-) -> None:
+def _run(function: ast.FunctionDef, machine: Machine, functions: Functions, known: Any) -> None:
     """Execute a kernel on its inputs; the machine notes what is wrong."""
-    env = {k: v for k, v in constants.items() if isinstance(v, int | float)}
+    env = dict(functions.constants)
     machine.attempt(function.lineno, lambda: _bind(function, machine, env, known))
     if machine.found:
         return
-    body = Body(machine)
+    body = Body(machine, functions=functions)
     run = body.block(function.body)
     if not body.returns:
         machine.attempt(function.lineno, lambda: _refuse(f"kernel {function.name} returns nothing"))

@@ -11,12 +11,12 @@ from nkigen_lite.source_check.binding import Signature, signature
 from nkigen_lite.source_check.expressions import Env, Evaluate, compiled
 from nkigen_lite.source_check.facts import Member, Region
 from nkigen_lite.source_check.findings import Illegal, require
+from nkigen_lite.source_check.functions import Functions, called, range_of
 from nkigen_lite.source_check.machine import Machine
 from nkigen_lite.source_check.run_time import (
     NEW_REGISTERS,
     REGISTER_CALLS,
     REPEATS,
-    RUNS,
     Function,
     new_register,
     next_register,
@@ -34,9 +34,12 @@ _NDARRAY = {"shape", "dtype", "buffer", "name", "address"}
 class Body:
     """Turns statements into functions that execute them on a machine."""
 
-    def __init__(self, machine: Machine, inside: str = "") -> None:
+    def __init__(
+        self, machine: Machine, inside: str = "", functions: Functions | None = None
+    ) -> None:
         self.machine = machine
         self.inside = inside  # the function in the kernel whose body this is
+        self.functions = functions or Functions({}, {})  # beside the kernel
         self.returns = 0
 
     def block(self, statements: Sequence[ast.stmt]) -> Run:
@@ -72,7 +75,7 @@ class Body:
             f"{ast.unparse(node.targets[0])} is assigned to but kernels assign names only",
         )
         name, line = node.targets[0].id, node.lineno
-        path = _called(node.value)
+        path = called(node.value)
         if path == "nl.ndarray":
             made = self._allocation(name, line, node.value)
         elif path in NEW_REGISTERS:
@@ -114,7 +117,9 @@ class Body:
         """A call of ``nki.isa`` or of what runs functions, or a docstring."""
         if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
             return None
-        path = _called(node.value) or ast.unparse(node.value)
+        path = called(node.value) or ast.unparse(node.value)
+        if path in self.functions:
+            return self.functions.call(path, node, self.machine, self._beside)
         if path in REPEATS:
             return repeats(self.machine, path, node)
         if path in REGISTER_CALLS or path.startswith("ncc."):
@@ -143,14 +148,18 @@ class Body:
 
         return run
 
+    def _beside(self, function: ast.FunctionDef) -> Run:
+        """The body of a function beside the kernel."""
+        return Body(self.machine, function.name, self.functions).block(function.body)
+
     def loop(self, node: Any) -> Run:
         """``for name in range(...)``."""
-        counts = _range_of(node)
+        counts = range_of(node)
         body, name, machine = self.block(node.body), node.target.id, self.machine
 
         def run(env: Env) -> None:
-            values = counts if not machine.sampled else sampled(counts)
-            for value in values:
+            values = machine.attempt(node.lineno, lambda: counts(env)) or range(0)
+            for value in values if not machine.sampled else sampled(values):
                 env[name] = value
                 body(env)
 
@@ -177,7 +186,7 @@ class Body:
             plain and len(args.args) == 1 and not node.decorator_list,
             f"function {node.name} must take one plain name",
         )
-        run = Body(self.machine, node.name).block(node.body)
+        run = Body(self.machine, node.name, self.functions).block(node.body)
         made = Function(node.name, args.args[0].arg, _assigned(node.body), run)
 
         def define(env: Env) -> None:
@@ -237,48 +246,6 @@ def _assigned(statements: Sequence[ast.stmt]) -> frozenset[str]:
         elif isinstance(node, ast.If):
             found |= _assigned([*node.body, *node.orelse])
     return frozenset(found)
-
-
-def _called(node: ast.expr) -> str | None:
-    return ast.unparse(node.func) if isinstance(node, ast.Call) else None
-
-
-def _range_of(node: ast.For) -> range:
-    """The values of a loop, which must be known where it is read."""
-    call = node.iter
-    legal = isinstance(node.target, ast.Name) and not node.orelse and _called(call) == "range"
-    require(legal, f"for {ast.unparse(node.target)} in {ast.unparse(call)} is not over a range")
-    assert isinstance(call, ast.Call)
-    try:
-        numbers = [ast.literal_eval(a) for a in call.args]
-    except ValueError:
-        raise Illegal(f"{ast.unparse(call)} is not made of numbers") from None
-    require(
-        1 <= len(numbers) <= 3 and all(type(n) is int for n in numbers) and not call.keywords,
-        f"{ast.unparse(call)} is not made of one to three ints",
-    )
-    found = range(*numbers)
-    require(len(found) > 0, f"{ast.unparse(call)} is empty")
-    return found
-
-
-def executed_calls(statements: Sequence[ast.stmt]) -> int:
-    """How many statements run, loops multiplied out; loops that are illegal count once."""
-    total = 0
-    for node in statements:
-        if isinstance(node, ast.If):
-            total += max(executed_calls(node.body), executed_calls(node.orelse))
-        elif isinstance(node, ast.FunctionDef):
-            total += RUNS * executed_calls(node.body)
-        elif isinstance(node, ast.For):
-            try:
-                times = len(_range_of(node))
-            except Illegal:
-                times = 1
-            total += times * executed_calls(node.body)
-        else:
-            total += 1
-    return total
 
 
 _STATEMENTS: dict[type[ast.stmt], Callable[[Body, Any], Run | None]] = {

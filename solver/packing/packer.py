@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from ..engine import Meter
+from ..engine import GRACE_S, Meter
 from .exact import fit
 from .grid import Item, independent, make_grid, neighbours, sections, set_aside
 from .heuristics import Draft, drafts, height, lowest_gap, place
@@ -75,7 +75,8 @@ def _packer(
     if workers < 1:
         raise ValueError(f"{who}: workers is {workers}, must be at least 1")
     problem.validate()
-    return Packer(problem, Meter(time_limit), seed, workers)
+    # On a loaded machine, real time must not end the quick passes differently.
+    return Packer(problem, Meter(time_limit, grace_s=GRACE_S), seed, workers)
 
 
 class Packer:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from itertools import pairwise
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-from nkigen_lite.core.ir import Graph, Op, Value
+from nkigen_lite.core.ir import Graph, Group, Op, Value
 from nkigen_lite.errors import InvalidInput, NotSupported
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
@@ -16,12 +15,18 @@ from nkigen_lite.nki_ir.emit.hints import tile_name
 from nkigen_lite.nki_ir.emit.literals import Literals
 from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
+from nkigen_lite.nki_ir.emit.turns import (
+    Turns,
+    byte_of,
+    is_rotated,
+    listed,
+    oldest,
+    rotations,
+    times,
+)
+from nkigen_lite.nki_ir.emit.units import Homes, Lines, Unit, runs
 from nkigen_lite.nki_ir.rows import NKI
-from nkigen_lite.nki_ir.rows.table import regions_of
 from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, MemorySpace
-
-Turns = tuple[int, tuple[tuple[str, int], ...]]
-"""A number of rotations: a constant, and so many per trip of each of some loops."""
 
 _BUFFERS = {"hbm": "nl.hbm", "sbuf": "nl.sbuf", "psum": "nl.psum"}
 
@@ -56,6 +61,7 @@ class Body:
     """Writes a graph's ops as statements.
 
     Args:
+        graph: the kernel.
         names: the kernel's inputs have theirs already.
         literals: names of long numbers; also told of every number that is written.
         returned: ids of the buffers that the kernel returns.
@@ -66,6 +72,7 @@ class Body:
 
     def __init__(
         self,
+        graph: Graph,
         names: Names,
         literals: Literals,
         *,
@@ -82,17 +89,56 @@ class Body:
         self.comments = comments
         self.addresses = addresses or {}
         self.rotations: dict[int, Turns] = {}  # of a buffer, so far
-        self.lines: list[str] = []
+        self.lines: Lines = []
         self.level = 1
         self.place = ""
+        self.begun = -1  # the segment that was told last
+        self.homes = Homes(graph)
+        self.units: list[Unit] = []  # those that are being written, outermost first
+        self.indices: list[str] = []
         # The indices of the loops around, in trips; none where run time decides.
         self.loops: list[str | None] = []
 
     def block(self, graph: Graph) -> None:
         """All ops of a graph."""
-        for op in graph.ops:
-            self.locate(op)
-            _STATEMENTS.get(op.opcode, Body.engine_op)(self, op)
+        self.ops(graph.ops, self.units[-1].group if self.units else None)
+
+    def ops(self, ops: Sequence[Op], inside: Group | None) -> None:
+        """Ops of one region that are in the group ``inside``."""
+        for group, members in runs(ops, inside):
+            if group is not None:
+                self.locate(members[0])
+                self.unit(group, members)
+                continue
+            for op in members:
+                self.locate(op)
+                _STATEMENTS.get(op.opcode, Body.engine_op)(self, op)
+
+    def unit(self, group: Group, ops: Sequence[Op]) -> None:
+        """The ops of a group, together."""
+        unit = Unit(group, self.level, tuple(self.indices), self.lines)
+        self.units.append(unit)
+        self.lines = unit.lines
+        self.ops(ops, group)
+        self.lines = unit.outside
+        self.units.pop()
+        self.lines.append(unit)
+
+    @contextmanager
+    def before_units(self, depth: int) -> Iterator[None]:
+        """What is written meanwhile stands before all units but the ``depth`` outermost ones."""
+        if depth >= len(self.units):
+            yield
+            return
+        here = self.lines, self.level
+        self.lines, self.level = self.units[depth].outside, self.units[depth].level
+        yield
+        self.lines, self.level = here
+
+    def stays(self, depth: int = 0) -> None:
+        """No function can hold the units beyond ``depth``, for what is written now."""
+        for unit in self.units[depth:]:
+            unit.foldable = False
 
     def engine_op(self, op: Op) -> None:
         row = NKI[op.opcode]
@@ -108,13 +154,14 @@ class Body:
         if _UNNAMED.fullmatch(value.name) and value.type.memory in ON_CHIP:
             hint = tile_name(value, self.names.of, self.spelling.accesses)
         self.names.define(value, hint)
-        self.names.define_before(value, _oldest(value))
+        self.names.define_before(value, oldest(value))
         self.rotations[id(value)] = 0, ()
         returned = id(value) in self.returned
         memory = "nl.shared_hbm" if returned else _BUFFERS[op.attrs["memory"]]
-        self.buffer(value, memory, self.address(op))
-        for name in self.names.before[id(value)][:-1]:  # which the first rotations hand on
-            self.lines.append("    " * self.level + f"{name} = {self.names.of[id(value)]}")
+        with self.before_units(self.homes.depth(value)):
+            self.buffer(value, memory, self.address(op))
+            for name in self.names.before[id(value)][:-1]:  # which the first rotations hand on
+                self.lines.append("    " * self.level + f"{name} = {self.names.of[id(value)]}")
 
     def buffer(self, value: Value, memory: str, address: Expr | None = None) -> None:
         """``name = nl.ndarray(...)``."""
@@ -140,22 +187,23 @@ class Body:
         kind, copies = op.result.type, op.attrs["num_buffers"]
         if kind.memory not in ON_CHIP or any(n < 0 or n % kind.dtype.itemsize for n in starts):
             raise InvalidInput(
-                f"emit_nki: address of %{op.result.name}, {kind}, is {_listed(starts)} but must be "
+                f"emit_nki: address of %{op.result.name}, {kind}, is {listed(starts)} but must be "
                 f"a byte on chip, a multiple of {kind.dtype.itemsize}"
             )
         if len(starts) != copies:
             raise InvalidInput(
                 f"emit_nki: %{op.result.name} has {len(starts)} addresses but {copies} copies"
             )
-        if copies == 1 or not self.loops or self.loops[-1] is None or _is_rotated(op.result):
+        if copies == 1 or not self.loops or self.loops[-1] is None or is_rotated(op.result):
             return Expr(f"(0, {starts[0]})")
-        return Expr(f"(0, {_byte_of(starts, f'{self.loops[-1]} % {copies}')})")
+        return Expr(f"(0, {byte_of(starts, f'{self.loops[-1]} % {copies}')})")
 
     def rotate(self, op: Op) -> None:
         """A new tile under the buffer's name; those before it keep names as well."""
         buffer = op.inputs[0]
         alloc = buffer.producer
         assert alloc is not None
+        self.stays(self.homes.depth(buffer))
         turns, terms = self.rotations[id(buffer)]
         self.rotations[id(buffer)] = turns + 1, terms
         names = [self.names.of[id(buffer)], *self.names.before[id(buffer)]]
@@ -164,9 +212,9 @@ class Body:
         address = self.address(alloc)
         if address is not None:
             starts = self.addresses[alloc]
-            taken = " + ".join([*(_times(index, n) for index, n in terms), f"{turns + 1}"])
+            taken = " + ".join([*(times(index, n) for index, n in terms), f"{turns + 1}"])
             if terms:
-                address = Expr(f"(0, {_byte_of(starts, f'({taken}) % {len(starts)}')})")
+                address = Expr(f"(0, {byte_of(starts, f'({taken}) % {len(starts)}')})")
             else:
                 address = Expr(f"(0, {starts[(turns + 1) % len(starts)]})")
         self.buffer(buffer, _BUFFERS[alloc.attrs["memory"]], address)
@@ -177,10 +225,11 @@ class Body:
         body: Graph = op.attrs["body"]
         extent, step = op.attrs["extent"], op.attrs["step"]
         before = self.rotations
-        turning = {b: n for b, n in _rotations(body).items() if b in before}
+        turning = {b: n for b, n in rotations(body).items() if b in before}
         self.names.scopes.append(set())
         used = body.inputs[0].has_uses or self._follows(body)
         index = self.names.define(body.inputs[0]) if used else "_"
+        self.indices.append(index)
         bounds = f"{extent}" if step == 1 else f"0, {extent}, {step}"
         trip = index if step == 1 else f"{index} // {step}"
         self.rotations = before | {
@@ -190,6 +239,7 @@ class Body:
         trips = -(-extent // step)
         self.rotations |= {b: (before[b][0] + trips * n, before[b][1]) for b, n in turning.items()}
         self.names.scopes.pop()
+        self.indices.pop()
 
     def _follows(self, body: Graph) -> bool:
         """Whether an address inside follows the loop's index."""
@@ -220,6 +270,7 @@ class Body:
         """
         condition, then, otherwise = op.inputs[0], op.attrs["then"], op.attrs["otherwise"]
         held = str(self.spelling.value(condition))
+        self.stays()
         if condition.type == INDEX:
             self.suite(f"if {held} > 0:", then)
             if otherwise.ops:
@@ -254,6 +305,7 @@ class Body:
         It takes the region's inputs, a parameter that is named already, or the unused index of
         the loop that runs it.
         """
+        self.stays()
         function = self.names.fresh(identifier(region.name))
         self.names.scopes.append(set())
         given = parameter or ", ".join(self.names.define(v) for v in inputs) or "_"
@@ -269,7 +321,8 @@ class Body:
         self.loops.append(trip)
         before = len(self.lines)
         self.block(region)
-        if not any(not line.lstrip().startswith("#") for line in self.lines[before:]):
+        written = self.lines[before:]
+        if not any(isinstance(s, Unit) or not s.lstrip().startswith("#") for s in written):
             self.lines.append("    " * self.level + "pass")
         self.loops.pop()
         self.level -= 1
@@ -278,11 +331,13 @@ class Body:
     # --- registers ------------------------------------------------------------------------------
 
     def register(self, op: Op) -> None:
+        self.stays()
         name, given = self.names.define(op.result), op.attrs["value"]
         items = [] if given is None else [Expr(str(given)).named("x")]
         self.lines += wrapped(call("nisa.register_alloc", items), self.level, f"{name} = ")
 
     def rank_id(self, op: Op) -> None:
+        self.stays()
         self.lines.append("    " * self.level + f"{self.names.define(op.result)} = ncc.rank_id()")
 
     # --- other lines ----------------------------------------------------------------------------
@@ -290,12 +345,10 @@ class Body:
     def call(self, function: str, *items: Expr) -> None:
         self.lines += wrapped(call(function, items), self.level)
 
-    def nothing(self, op: Op) -> None:
-        """A dealloc: a buffer's life ends with its last use."""
-
     def locate(self, op: Op) -> None:
         """Say which segment begins, or else where statements come from when that changes."""
-        if op.part is not None and op.part < len(self.parts):
+        if op.part is not None and op.part < len(self.parts) and op.part != self.begun:
+            self.begun = op.part
             if self.lines and op.part:
                 self.lines.append("")
             self.comment(f"{op.part + 1}. {self.parts[op.part]}")
@@ -323,10 +376,9 @@ class Body:
 
 
 _UNNAMED = re.compile(rf"{NKI.prefix}\d+")  # what the builder calls values without a name
-_SILENT = ("dealloc", "fori_loop", "dynamic_loop", "while_loop", "if_else")
+_SILENT = ("fori_loop", "dynamic_loop", "while_loop", "if_else")
 _STATEMENTS: dict[str, Callable[[Body, Op], None]] = {
     "alloc": Body.alloc,
-    "dealloc": Body.nothing,
     "rotate": Body.rotate,
     "fori_loop": Body.loop,
     "dynamic_loop": Body.dynamic_loop,
@@ -335,47 +387,6 @@ _STATEMENTS: dict[str, Callable[[Body, Op], None]] = {
     "register_alloc": Body.register,
     "rank_id": Body.rank_id,
 }
-
-
-def _is_rotated(buffer: Value) -> bool:
-    """Whether the program says when the buffer's next copy is taken."""
-    return any(op.opcode == "rotate" for op in buffer.uses)
-
-
-def _rotations(graph: Graph) -> Counter[int]:
-    """How often a graph rotates each buffer, by ``id``, where nothing but loops decides that."""
-    found: Counter[int] = Counter()
-    for op in graph.ops:
-        if op.opcode == "rotate":
-            found[id(op.inputs[0])] += 1
-        if op.opcode == "fori_loop":
-            for body, trips in regions_of(op):
-                found.update({buffer: trips * n for buffer, n in _rotations(body).items()})
-    return found
-
-
-def _byte_of(starts: Sequence[int], turn: str) -> str:
-    """The byte at which the copy number ``turn`` begins, as an expression."""
-    steps = {later - before for before, later in pairwise(starts)}
-    if len(steps) != 1:
-        return f"{tuple(starts)}[{turn}]"
-    (step,) = steps
-    if starts[0] == 0:
-        return f"{turn} * {step}"
-    return f"{starts[0]} {'-' if step < 0 else '+'} {turn} * {abs(step)}"
-
-
-def _listed(starts: Sequence[int]) -> str:
-    return ", ".join(map(str, starts))
-
-
-def _times(index: str, factor: int) -> str:
-    return index if factor == 1 else f"{index} * {factor}"
-
-
-def _oldest(buffer: Value) -> int:
-    """How many rotations ago the oldest copy was in use that is still read."""
-    return max((op.attrs["by"] for op in buffer.uses if op.opcode == "previous"), default=0)
 
 
 def shortened(text: str, width: int) -> str:

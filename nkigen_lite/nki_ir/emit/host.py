@@ -62,9 +62,12 @@ class Host:
         )
 
     def packed(self) -> dict[str, bytes] | None:
-        """The constants as compressed bytes, or None if those are too many for a source file."""
+        """The constants as compressed bytes, or None if those are too many for a source file.
+
+        Compressed twice: of large regular arrays, such as masks, what zlib makes is regular again.
+        """
         found = {
-            name: zlib.compress(np.ascontiguousarray(array).tobytes(), 9)
+            name: zlib.compress(zlib.compress(np.ascontiguousarray(array).tobytes(), 9), 9)
             for name, array in self.constants.items()
         }
         return found if sum(map(len, found.values())) <= EMBEDDED_MAX else None
@@ -131,9 +134,10 @@ def _constants(host: Host) -> Iterator[str]:
     packed = host.packed()
     if packed is None:
         yield "# Arrays that the function brought along, in constants.npz beside this file.\n"
-        yield f"STORED = ({', '.join(repr(n) for n in host.constants)},)\n".replace("'", '"')
+        names = ", ".join(f'"{name}"' for name in host.constants)
+        yield f"STORED = ({names}{',' if len(host.constants) == 1 else ''})\n"
         return
-    yield "# Arrays that the function brought along: compressed, in base64.\n"
+    yield "# Arrays that the function brought along: compressed twice, in base64.\n"
     yield "PACKED = {\n"
     for name, data in packed.items():
         yield f'    "{name}": [\n'

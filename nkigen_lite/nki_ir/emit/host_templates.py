@@ -61,8 +61,8 @@ CONSTANTS = '''\
 def constants():
     """Arrays that the function brought along, unpacked."""
     for name, packed in PACKED.items():
-        flat = np.frombuffer(zlib.decompress(base64.b64decode("".join(packed))), INPUTS[name][1])
-        yield name, flat.reshape(INPUTS[name][0])
+        data = zlib.decompress(zlib.decompress(base64.b64decode("".join(packed))))
+        yield name, np.frombuffer(data, INPUTS[name][1]).reshape(INPUTS[name][0])
 '''
 
 STORED_CONSTANTS = '''\

@@ -1,7 +1,8 @@
 """Views as NKI writes them: subscripts, ``reshape``, ``permute``, ``broadcast``.
 
 Source of what each may do: aws-neuron-sdk, nki language guide and the NkiTensor reference (0.6).
-Subscripts of subscripts are folded into one, reshapes of reshapes into the last.
+Subscripts of subscripts are folded into one, reshapes of reshapes into the last, and permutes of
+permutes into one, or none.
 """
 
 from __future__ import annotations
@@ -98,8 +99,13 @@ def reshape_text(op: Op, spelling: Spelling) -> Expr:
 
 def permute_text(op: Op, spelling: Spelling) -> Expr:
     """``base.permute((0, 2, 1))``."""
-    base, perm = spelling.value(op.inputs[0]), op.attrs["perm"]
-    return base if perm == tuple(sorted(perm)) else base.method("permute", shape_text(perm))
+    base: Value = op.inputs[0]
+    perm: tuple[int, ...] = tuple(op.attrs["perm"])
+    while base.producer is not None and base.producer.opcode == op.opcode:
+        inner = base.producer.attrs["perm"]
+        base, perm = base.producer.inputs[0], tuple(inner[dim] for dim in perm)
+    text = spelling.value(base)
+    return text if perm == tuple(sorted(perm)) else text.method("permute", shape_text(perm))
 
 
 def broadcast_text(op: Op, spelling: Spelling) -> Expr:

@@ -70,8 +70,9 @@ class Impl:
         out: matmul: the axis on the result's partitions (one of the stationary operand's).
         stationary: matmul: which operand is stationary (0 or 1).
         rows: with ``partition`` None, on how many partitions the step is repeated (1 or 128).
-        method: reduce: "free" (along the free dimension), "ones" (over partitions, by a product
-            with ones) or "lanes" (over partitions, on GpSimd); moments: "free" (on VectorE),
+        method: reduce: "free" (along the free dimension), "both" (so, half of each row on VectorE
+            and half on ScalarE), "ones" (over partitions, by a product with ones) or "lanes" (over
+            partitions, on GpSimd); moments: "free" (on VectorE),
             "scalar" (on ScalarE) or "both" (a part of each row on either); copy: "free" (through
             SBUF) or "hbm" (by DMAs within HBM).
     """
@@ -225,7 +226,7 @@ def _copies(step: Step, impl: Impl, position: int) -> int:
 def write_layout(step: Step, impl: Impl) -> Layout:
     """The layout in which a step makes its result, in storage axes."""
     axis = impl.out if step.kind == "matmul" else impl.partition
-    if step.kind == "reduce" and impl.method != "free":
+    if step.kind == "reduce" and impl.method in ("ones", "lanes"):
         return ALL if impl.method == "ones" else ROW
     found = step.write.coord_of(axis) if axis else None
     if found:

@@ -113,9 +113,9 @@ def division_of(step: Step, run: Run) -> Division:
         outer = stretches // inner
         if outer > 1 and run.size % stretches == 0 and edges % (run.size // outer) == 0:
             ways[Division(run.size, inner, outer)] = _queue_bytes(run, stretches)
-    even = run.count * run.bytes // _QUEUES
     for number in range(2, min(_MOST_DMAS, run.size) + 1):
         block = -(-run.size // number)
+        even = run.count * (run.bytes + number * _DESCRIPTOR_BYTES) // _QUEUES
         last = _queue_bytes(run, number) // -(-run.count * number // _QUEUES)
         ways[Division(block)] = max(even, number * _TRIGGER_BYTES) + last
     return min(ways, key=lambda way: ways[way])

@@ -74,16 +74,17 @@ class Storage:
 class View:
     """A reading (or writing) of a storage: one ``Coord`` per storage axis.
 
-    Axes of the iteration space that no coord names are broadcast.
+    ``axes`` are those that it runs over, in storage order; axes of the iteration space that no
+    coord names are broadcast.
     """
 
     storage: Storage
     coords: tuple[Coord, ...]
+    axes: tuple[Axis, ...] = field(init=False, repr=False, compare=False)
 
-    @property
-    def axes(self) -> tuple[Axis, ...]:
-        """The axes the view runs over, in storage order."""
-        return tuple(c.axis for c in self.coords if c.axis is not None)
+    def __post_init__(self) -> None:
+        axes = tuple(c.axis for c in self.coords if c.axis is not None)
+        object.__setattr__(self, "axes", axes)
 
     @property
     def is_whole(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 from nkigen_lite.core.dtypes import DType
@@ -18,6 +19,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Ranges,
     Rows,
     for_blocks,
+    for_each,
     for_instructions,
     for_tiles,
     full,
@@ -64,13 +66,11 @@ def pointwise(
     order = [a for a in step.write.axes if a != impl.partition]
 
     def parts(group: Rows) -> None:
-        for_instructions(
-            s.b,
-            group,
-            order,
-            ranges,
-            lambda rows, inner: _pointwise_part(s, step, impl, dst, coords, rows, order, inner),
+        part = partial(_pointwise_part, s, step, impl, dst, coords)
+        each = partial(
+            for_instructions, s.b, group, order, body=lambda rows, inner: part(rows, order, inner)
         )
+        for_each(s.b, _one_by_one(step, order, ranges), ranges, each)
 
     reduced = s.reader_of_rows(step) is not None
     for group in row_groups(impl.partition, ranges, _rows(s, impl)):
@@ -93,6 +93,21 @@ def _pays_by_tile(step: Step, order: Sequence[Axis], ranges: Ranges) -> bool:
         if view.storage.kind != "constant"
     ]
     return any(varying) and not all(varying) and math.prod(sizes.values()) >= _LONG_ROW
+
+
+_LONG_PART = 512  # elements from which an instruction per index costs less
+
+
+def _one_by_one(step: Step, order: Sequence[Axis], ranges: Ranges) -> list[Axis]:
+    """The outer axes of which each index is worth an instruction of its own, as operands that lack
+    the inner ones are then one value per partition."""
+    sizes = {a: ranges.get(a, full(a)).size for a in order}
+    long = [a for a in order if sizes[a] > 1]
+    views = [set(v.axes) for v in step.reads if v.storage.kind != "constant"]
+    outer = {a for axes in views for a in long if a in axes and not axes >= set(long)}
+    inner = math.prod(sizes[a] for a in long if a not in outer)
+    leads = set(long[: len(outer)]) == outer
+    return long[: len(outer)] if leads and inner >= _LONG_PART else []
 
 
 def _rows(s: SegmentLowering, impl: Impl) -> int:

@@ -188,6 +188,23 @@ class Pipeline:
                 self._run(Slot(number, ended), index, outer)
 
 
+def steps_told(segment: Segment, stage: int | None = None) -> tuple[str, str]:
+    """What the steps of a segment, or of one of its stages, make: the last one's result, and a
+    sentence of all."""
+    cuts = segment.run.cuts
+    made = [
+        step.write.storage.name
+        for position, step in enumerate(segment.steps)
+        if stage is None or sum(cut <= 2 * position + 1 for cut in cuts) == stage
+    ]
+    if stage is None:
+        return made[-1], f"Make {', '.join(dict.fromkeys(made))}"
+    if not made:  # operands are loaded or turned, for the steps of the stage after
+        return steps_told(segment, stage + 1)[0], f"Prepare stage {stage + 2} of {len(cuts) + 1}"
+    told = f"Make {', '.join(dict.fromkeys(made))}: stage {stage + 1} of {len(cuts) + 1}"
+    return made[-1], told
+
+
 def cuts_of(segment: Segment) -> list[int]:
     """Where the steps may be cut, in a loop of two trips or more; places count as in
     ``Arrangement.cuts``.

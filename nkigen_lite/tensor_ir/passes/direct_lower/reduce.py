@@ -11,7 +11,8 @@ import numpy as np
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
+from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
+from nkigen_lite.nki_ir.types import Affine, DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
@@ -19,9 +20,11 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_FREE_DIMS,
     PSUM_COPIES,
     Buffer,
+    Range,
     Ranges,
     Rows,
     for_instructions,
+    for_tile_groups,
     for_tiles,
     full,
     row_groups,
@@ -56,7 +59,8 @@ def kind_of(step: Step) -> str:
 
 def emit_reduce(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
     """Reduce the present block of the source into the destination."""
-    {"free": _free, "ones": _ones, "lanes": _lanes}[impl.method](b, step, impl, sides, ranges)
+    emit = {"free": _free, "both": _both, "ones": _ones, "lanes": _lanes}[impl.method]
+    emit(b, step, impl, sides, ranges)
 
 
 def identity_start(b: Builder, step: Step, buffer: Buffer) -> None:
@@ -85,6 +89,50 @@ def _free(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> N
     reduced = list(step.reduced)
     for group in row_groups(axis, ranges, sides.src.layout.rows):
         _free_group(b, step, group, kept, reduced, sides, ranges)
+
+
+def _both(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
+    """Sums along the free dimension, half of each row on VectorE and half on ScalarE, which adds up
+    what an activation makes."""
+    axis = impl.partition
+    kept = _present([a for a in step.write.axes if a != axis], ranges)
+    long = _present(step.reduced, ranges)
+    sizes = [ranges.get(a, full(a)).size for a in long]
+    elements = math.prod(sizes)
+    if kept or len(long) not in (1, 2) or sizes[-1] < 4 or elements > SUMMED_FREE_MAX:
+        _free(b, step, impl, sides, ranges)
+        return
+    whole = ranges.get(long[-1], full(long[-1]))
+    ours, theirs = whole.size // 2, whole.size - whole.size // 2
+    first = {**ranges, long[-1]: Range(whole.start, ours)}
+    second = {**ranges, long[-1]: Range(whole.start + ours, theirs)}
+    for group in row_groups(axis, ranges, sides.src.layout.rows):
+        shape = (group.rows, group.tiles)
+        added = b.alloc(shape, DType.F32, MemorySpace.SBUF, 2, name="added")
+        summed = b.alloc(shape, DType.F32, MemorySpace.SBUF, 2, name="summed")
+        made = b.alloc(
+            (group.rows, *sizes[:-1], theirs), DType.BF16, MemorySpace.SBUF, name="scratch"
+        )
+
+        def column(of: Value, rows: Rows, start: Affine) -> Value:
+            at = (rows.start + start * -1).divided_by(rows.rows)
+            return b.slice(of, [DimSlice(0, rows.rows), DimSlice(at, rows.tiles)])
+
+        def on_scalar(
+            rows: Rows, start: Affine = group.start, summed: Value = summed, made: Value = made
+        ) -> None:
+            src = tile_view(b, sides.src, sides.src_coords, rows, long, second)
+            b.activation_reduce(made, column(summed, rows, start), src, op="copy")
+
+        def on_vector(rows: Rows, start: Affine = group.start, added: Value = added) -> None:
+            src = tile_view(b, sides.src, sides.src_coords, rows, long, first)
+            count = len(_present(long, first))
+            b.tensor_reduce_arith(column(added, rows, start), src, op="add", num_r_dim=count)
+
+        for_tiles(b, group, on_scalar)
+        for_tile_groups(b, group, max(1, MAX_ELEMENTS // elements), on_vector)
+        dst = tile_view(b, sides.dst, sides.dst_coords, group, [], ranges)
+        b.tensor_tensor_arith(dst, added, summed, op="add")
 
 
 def _free_group(
@@ -135,7 +183,7 @@ def _reduce_view(
         b.tensor_copy(dst, src)
         return
     kind = kind_of(step)
-    if count == 1 and kind in ("max", "min"):
+    if kind in ("max", "min"):
         src = _halved(b, src, ALU[kind])
     b.tensor_reduce_arith(dst, src, op=ALU[kind], num_r_dim=count, negate=negate)
 
@@ -184,7 +232,10 @@ def _of_tiles(
         return src
     sizes = [ranges.get(a, full(a)).size for a in _present(kept, ranges)] or [1]
     partial = b.alloc((rows.rows, *sizes), DType.F32, MemorySpace.SBUF, 2, name="partial")
-    b.tensor_reduce_arith(partial, src, op=ALU[kind_of(step)], num_r_dim=count)
+    kind = kind_of(step)
+    if rows.tiles == 1 and kind in ("max", "min"):
+        src = _halved(b, src, ALU[kind])
+    b.tensor_reduce_arith(partial, src, op=ALU[kind], num_r_dim=count)
     return partial
 
 

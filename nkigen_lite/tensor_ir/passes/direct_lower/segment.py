@@ -16,10 +16,12 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
     new_buffer,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.constants import hoist_constants
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import copy_within_hbm, store
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import steps_told
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import Key
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_stages import SegmentStages
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
@@ -69,8 +71,11 @@ class SegmentLowering(SegmentStages):
         }
         self.negated = negated_results(segment)
         self.over = self._taken_over(segment)
-        self._nest(0, {})
+        last, told = steps_told(segment)
+        with self.b.grouped(f"{last}_segment", f"{told}."):
+            self._nest(0, {})
         rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
+        hoist_constants(self.b.graph, start)
 
     def _taken_over(self, segment: Segment) -> dict[Storage, Storage | Key]:
         """Which results take over which buffers; those that are kept have one of their own."""

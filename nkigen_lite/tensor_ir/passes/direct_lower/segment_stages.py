@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -23,6 +24,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
     Slot,
     Sweep,
     row_parts,
+    steps_told,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import Key, SegmentBuffers
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
@@ -78,7 +80,9 @@ class SegmentStages(SegmentBuffers):
         else:
             parts = chain.parts if chain else tuple(row_parts(hidden, loop.block))
             for number, part in enumerate(parts[-1:] if self._sample(depth) else parts):
-                with self._charge(self.texts, number):
+                last, told = steps_told(self.segment)
+                group = self.b.grouped(f"{last}_rows", f"{told}: rows that see as many columns.")
+                with self._charge(self.texts, number), group:
                     self.plain_to = part.plain_to
                     self._iterate(depth, part.of(hidden, ranges), ranges)
         self.plain_to = None
@@ -119,9 +123,15 @@ class SegmentStages(SegmentBuffers):
             ranges = {**ranges, loop.axis: Range(whole.start + done, whole.size - done)}
         else:
             self._loads(depth, outer)
-        for_blocks(
-            self.b, loop.axis, ranges, loop.block, lambda inner: self._nest(depth + 1, inner)
-        )
+        last, told = steps_told(self.segment)
+        repeats = 1 <= whole.size / loop.block != whole.size // loop.block
+
+        def block(inner: Ranges) -> None:
+            group = self.b.grouped(f"{last}_block", f"{told}: one block.")
+            with group if repeats else nullcontext():
+                self._nest(depth + 1, inner)
+
+        for_blocks(self.b, loop.axis, ranges, loop.block, block)
 
     def _hoist(self, chain: Chain, ranges: Ranges) -> None:
         """Load what parts of masked rows need of their mask before the loop around them, and note
@@ -252,8 +262,10 @@ class SegmentStages(SegmentBuffers):
                 else:
                     self.blocks[key] = found
                     self._hand_over(key, found)
-        self._loads(depth, ranges)
-        self._steps(depth, ranges)
+        last, told = steps_told(self.segment, stage)
+        with self.b.grouped(f"{last}_stage", f"{told}."):
+            self._loads(depth, ranges)
+            self._steps(depth, ranges)
         self.stage = None
         self.blocks, self.local, self.turned = before
 

@@ -25,6 +25,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 )
 
 STAGE_BYTES = 4096  # per partition and DMA: from here on longer runs gain nothing
+ROW_BYTES = 16384  # of a row on one partition that is on its way to all of them
 _MOST_STAGES = 4
 
 
@@ -80,12 +81,15 @@ def load_via(
         _by_dma(b, hbm, view, target, ranges)
         return
     layout = in_view_axes(view, via)
+    whole = {a: ranges.get(a, full(a)).size for a in view.axes}
 
     def piece(inner: Ranges) -> None:
         name = f"{view.storage.name}_staged"
         kind = view.storage.dtype
         sizes = {a: inner.get(a, full(a)).size for a in view.axes}
-        copies = stages(free_elements(view.axes, layout, sizes) * kind.itemsize)
+        size = free_elements(view.axes, layout, sizes)
+        is_all = size == free_elements(view.axes, layout, whole)
+        copies = 1 if is_all else stages(size * kind.itemsize)
         first = new_buffer(b, name, view.axes, layout, kind, inner, copies=copies)
         load(b, hbm, view, first, [Coord(a) for a in view.axes], inner)
         convert(b, first, target, inner)
@@ -95,7 +99,10 @@ def load_via(
         rows = stage_rows(view, layout, inner)
         for_blocks(b, layout.partition, inner, rows, piece)
 
-    if layout.partition is None:
+    if layout.partition is None and view.axes:
+        block = max(1, ROW_BYTES // view.storage.dtype.itemsize)
+        for_blocks(b, view.axes[-1], ranges, block, piece)
+    elif layout.partition is None:
         piece(ranges)
     else:
         _for_stages(b, view, layout, ranges, pieces)

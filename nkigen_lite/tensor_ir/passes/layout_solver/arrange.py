@@ -221,19 +221,22 @@ class Arranger:
         """Ways in which the engines share the work, where that relieves the busiest."""
         plain, places = segment.run, 2 * len(segment.steps)
         triggers = sum(stores.get(SCALAR, 0.0) for _, stores in piece.busy_of_places(places))
-        relieved = piece
-        if triggers > _WORTH * piece.busy_ns:
+        moved, relieved = triggers > _WORTH * piece.busy_ns, piece
+        if moved:
             segment.run = replace(plain, stores_by=GPSIMD)
             relieved = self.lower(segment, ports)
-        engines = shared(relieved, places)
-        if not any(engines) and relieved is piece:
+        sharing = shared(relieved, places)
+        worth_ns = (1 - _WORTH) * _computing_ns(segment, piece)
+        relieves = moved or sharing.takes_turns or sharing.busy_ns < worth_ns
+        if not ((moved or any(sharing.engines)) and relieves):
+            segment.run = plain
             return []
-        segment.run = replace(segment.run, engines=engines)
+        segment.run = replace(segment.run, engines=sharing.engines)
         balanced = self.lower(segment, ports)
         if plain.psum_banks > 1 and not self._in_flight(balanced, plain.psum_copies):
             segment.run = replace(segment.run, psum_banks=1, psum_copies=PSUM_COPIES)
             balanced = self.lower(segment, ports)
-        relieves = _computing_ns(segment, balanced) < (1 - _WORTH) * _computing_ns(segment, piece)
+        relieves = _computing_ns(segment, balanced) < worth_ns
         ways = self._ways(segment, balanced) if relieves else []
         segment.run = plain
         return ways

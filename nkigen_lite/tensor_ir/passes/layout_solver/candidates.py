@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Step, Storage, View
-from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
+from nkigen_lite.tensor_ir.passes.axes.split import has_long_rows
+from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS, partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import impls_of, longest
 from nkigen_lite.tensor_ir.passes.layout_solver.loops import Shape, parallel_axes, shapes_of
@@ -112,7 +113,7 @@ def choices_of_chain(units: tuple[Unit, ...], budget: int) -> Iterator[Choice]:
     """Choices for a fused run: loops over axes that all steps keep, and one partition axis that
     only matmuls change."""
     steps = [s for u in units for s in u.steps]
-    for impls in _flows(steps, None):
+    for impls in itertools.chain(_flows(steps, None), _flows_across(steps)):
         if _internal_layouts_agree(units, steps, impls):
             for shape in shapes_of(steps, impls, budget):
                 if _depths_rise(steps, shape):
@@ -129,6 +130,25 @@ def _flows(steps: Sequence[Step], axis: Axis | None) -> Iterator[list[Impl]]:
         after = impl.out if steps[0].kind == "matmul" else impl.partition
         for rest in _flows(steps[1:], after):
             yield [impl, *rest]
+
+
+def _flows_across(steps: Sequence[Step]) -> Iterator[list[Impl]]:
+    """Implementations for rows that are too long for a partition: parts of them on partitions, over
+    which they are reduced, and what is one value per row on all partitions."""
+    long = [s for s in steps if s.kind == "reduce" and has_long_rows(s)]
+    axes = {a: None for s in long for a in s.reduced if a.extent <= PARTITIONS}
+    for axis in axes:
+        found = [_across(step, axis) for step in steps]
+        if all(found):
+            yield from (list(impls) for impls in itertools.product(*found))
+
+
+def _across(step: Step, axis: Axis) -> list[Impl]:
+    if axis in step.reduced:
+        return [i for i in impls_of(step) if i.partition == axis and step.kind == "reduce"]
+    if step.kind == "pointwise":
+        return [Impl(axis if axis in step.write.axes else None)]
+    return []
 
 
 def _impls_after(steps: Sequence[Step], axis: Axis | None) -> list[Impl]:
@@ -158,7 +178,9 @@ def _internal_layouts_agree(
             have = made.get(view.storage)
             if have is None:
                 continue
-            turned = step.kind == "matmul" and can_convert(view.storage.dtype, have, layout)
+            copied = (have.name, layout.name) == ("row", "all")
+            turns = step.kind == "matmul" or copied
+            turned = turns and can_convert(view.storage.dtype, have, layout)
             if not (have.name == layout.name or turned) or not can_be_kept(view, layout):
                 return False
         layout = write_layout(step, impl)

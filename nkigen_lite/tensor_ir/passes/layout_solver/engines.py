@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cost_models import KnownPrices, engines_for, prices_of
@@ -28,39 +28,68 @@ class Option:
     busy: Busy
 
 
-def shared(piece: Piece, places: int) -> tuple[str | None, ...]:
+@dataclass(frozen=True, slots=True)
+class Sharing:
     """For each place among a segment's steps, the engine that takes over what it can run.
 
-    The assignment is the best one: no other has a lower time of the busiest engine; of those it
-    is the first in order, with nothing moved where that does not matter.
+    ``busy_ns`` is the time that the busiest resource takes then at least: instructions are priced
+    as they are, and an engine may need more of them. Where engines take turns it is an estimate.
     """
-    return tuple(o.engine if o else None for o in _best(piece, places))
+
+    engines: tuple[str | None, ...]
+    busy_ns: float
+
+    @property
+    def takes_turns(self) -> bool:
+        """Whether engines take turns anywhere."""
+        return IN_TURN in self.engines
+
+
+def shared(piece: Piece, places: int) -> Sharing:
+    """The best way to share a segment's work.
+
+    No other has a lower time of the busiest engine; of those it is the first in order, with nothing
+    moved where that does not matter.
+    """
+    options = _options(piece, places)
+    chosen = _best(piece, options)
+    busy = _moved(piece.busy, options, chosen)
+    engines = tuple(o.engine if o else None for o in chosen)
+    return Sharing(engines, max(busy.values(), default=0.0))
 
 
 def relieved(piece: Piece, places: int) -> dict[str, int]:
     """The segment's own busy times, with its work shared as ``shared`` says; ns, rounded up."""
-    busy = dict(piece.own.busy)
     options = _options(piece, places)
-    for place, option in enumerate(_best(piece, places)):
-        if option is not None:
-            for sign, taken in ((-1.0, options[place][0]), (1.0, option)):
-                for engine, ns in taken.busy.items():
-                    busy[engine] = busy.get(engine, 0.0) + sign * ns
+    busy = _moved(piece.own.busy, options, _best(piece, options))
     return {name: math.ceil(ns) for name, ns in sorted(busy.items()) if ns > 0}
 
 
-def _best(piece: Piece, places: int) -> list[Option | None]:
+def _moved(
+    busy: Busy, options: list[list[Option]], chosen: Sequence[Option | None]
+) -> dict[str, float]:
+    """Busy times with the chosen options in place of the first ones."""
+    total = dict(busy)
+    for (present, *_), option in zip(options, chosen, strict=True):
+        if option is not None:
+            for sign, taken in ((-1.0, present), (1.0, option)):
+                for engine, ns in taken.busy.items():
+                    total[engine] = total.get(engine, 0.0) + sign * ns
+    return total
+
+
+def _best(piece: Piece, options_of: list[list[Option]]) -> list[Option | None]:
     """The best option per place; None where there is no choice."""
     total = piece.busy
     movable: list[tuple[int, list[Option]]] = []
-    for place, options in enumerate(_options(piece, places)):
+    for place, options in enumerate(options_of):
         if len(options) > 1:
             movable.append((place, options))
             for engine, ns in options[0].busy.items():
                 total[engine] = total.get(engine, 0.0) - ns
     movable.sort(key=lambda item: -max(item[1][0].busy.values()))
     found = _Search([options for _, options in movable], total).best()
-    chosen: list[Option | None] = [None] * places
+    chosen: list[Option | None] = [None] * len(options_of)
     for (place, _), option in zip(movable, found, strict=True):
         chosen[place] = option
     return chosen

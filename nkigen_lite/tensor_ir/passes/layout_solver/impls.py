@@ -61,6 +61,9 @@ def _copy(step: Step) -> list[Impl]:
 def _reduce(step: Step) -> list[Impl]:
     assert step.op is not None
     kept = [Impl(a) for a in longest(step.write.axes)]
+    if step.op.attrs["kind"] == "sum" and step.reads[0].storage.dtype in (DType.BF16, DType.F16):
+        # Loads of wider types take longer than VectorE does.
+        kept += [Impl(a, method="both") for a in longest(step.write.axes)]
     over = "ones" if step.op.attrs["kind"] == "sum" else "lanes"
     if over == "ones" and step.reads[0].storage.dtype not in (DType.F32, DType.BF16, DType.F16):
         over = "lanes" if not step.reads[0].storage.dtype.is_float else "ones"

@@ -132,8 +132,9 @@ def shapes_of(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Iter
     found: dict[Shape, None] = {}
     if tile_bytes(steps, impls, Shape(), 1) <= budget:
         found.setdefault(Shape())
-    for part in (1, 2, 8):
-        shape = _row_shape(steps, impls, budget // part)
+    turned = len(steps) == 1 and len(steps[0].axes) > 2 and _has_staged(steps[0], impls[0])
+    for part, outer_first in itertools.product((1, 2, 8), (False, True)[: 1 + turned]):
+        shape = _row_shape(steps, impls, budget // part, outer_first=outer_first)
         if shape is not None:
             found.setdefault(shape)
     shape = _finest_shape(steps, impls)
@@ -148,12 +149,21 @@ def parallel_axes(steps: Sequence[Step]) -> list[Axis]:
     return [a for a in axes if all(a not in (*s.reduced, *s.inseparable) for s in steps)]
 
 
-def _row_shape(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> Shape | None:
-    """Loop over the partition axis in tiles, then over free axes, until a block fits."""
+def _has_staged(step: Step, impl: Impl) -> bool:
+    """Whether something that a step reads or writes is the other way round in HBM."""
+    reads = [(view, read_layout(step, impl, at)) for at, view in enumerate(step.reads)]
+    views = [*reads, (step.write, write_layout(step, impl))]
+    return any(_is_staged(view.storage, layout) for view, layout in views)
+
+
+def _row_shape(
+    steps: Sequence[Step], impls: Sequence[Impl], budget: int, *, outer_first: bool = False
+) -> Shape | None:
+    """Loop over the partition axis in tiles, then over free axes, until a block fits; with
+    ``outer_first`` over free axes first, which leaves what is side by side in HBM together."""
     partitions = {a for i in impls for a in (i.partition, i.out) if a}
     parallel = parallel_axes(steps)
-    order = [a for a in parallel if a in partitions]
-    order += [a for a in parallel if a not in partitions]
+    order = sorted(parallel, key=lambda a: (a in partitions) == outer_first)
     everywhere = [a for a in order if all(a in s.axes for s in steps)]
     loops: list[Loop] = []
     for axis in everywhere if len(steps) > 1 else order:

@@ -227,8 +227,12 @@ def _how(step: Step, impl: Impl) -> str:
         depth = impl.partition.name if impl.partition else "1"
         return f"contract {depth} on partitions, {side} stationary, result {made}"
     if step.kind == "reduce":
-        ways = {"free": "along free", "ones": "over partitions by ones-matmul",
-                "lanes": "over partitions on gpsimd"}  # fmt: skip
+        ways = {
+            "free": "along free",
+            "both": "along free on vector and scalar",
+            "ones": "over partitions by ones-matmul",
+            "lanes": "over partitions on gpsimd",
+        }
         return f"{ways[impl.method]}, result {made}"
     if step.kind == "moments":
         ways = {"free": "on vector", "scalar": "on scalar", "both": "on vector and scalar"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import solver
 from nkigen_lite.tensor_ir.passes.axes import Storage
-from nkigen_lite.tensor_ir.passes.layout_solver.pricer import Priced
+from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced
 from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
 from nkigen_lite.tensor_ir.passes.schedule import HBM, Conversion, Port, Schedule, Segment
 

@@ -32,8 +32,10 @@ from nkigen_lite.tensor_ir.passes.layout_solver.ports import (
     solver_ports,
     transfer_of,
 )
+from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced, beaten
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
 from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
+from nkigen_lite.tensor_ir.passes.layout_solver.rows import rows_copied
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
@@ -50,29 +52,6 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 )
 
 _WORTH_DIVIDING = 0.01  # of a segment's time: how much waiting it takes to ask who waits
-
-
-@dataclass(eq=False, slots=True)
-class Priced:
-    """A choice with its ports and its solver candidate, and how its iterations are run.
-
-    ``streamed_ns`` is what it takes alone with all ports streamed, ``kept_ns`` with all kept.
-    """
-
-    choice: Choice
-    ports: list[PortInfo]
-    candidate: solver.Candidate
-    run: Arrangement
-    streamed_ns: float
-    kept_ns: float
-
-    @property
-    def reads(self) -> list[PortInfo]:
-        return [p for p in self.ports if p.side == "read"]
-
-    @property
-    def writes(self) -> list[PortInfo]:
-        return [p for p in self.ports if p.side == "write"]
 
 
 @dataclass
@@ -101,8 +80,8 @@ class Pricer:
         """The choice as a candidate; None if it does not fit the hardware, or if one of its rivals,
         other ways to run the same units, is better whatever the rest of the plan.
 
-        One that takes longer than ``enough_ns``, a longer run with all ports streamed, is priced as
-        it is: no better way to run it is looked for.
+        One that takes longer than ``enough_ns``, what a longer run or a rival and its neighbours
+        take with all ports streamed, is priced as it is: no better way to run it is looked for.
         """
         ports = self.ports(choice)
         structure = structure_of(
@@ -121,16 +100,17 @@ class Pricer:
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
         busy_ns = relieved(piece, 2 * len(segment.steps))
-        if _beaten(busy_ns, piece.own.sbuf_bytes, ports, rivals):
+        if beaten(busy_ns, piece.own.sbuf_bytes, ports, rivals):
             return None
         plain = tuple(info.cost for info in ports)
         own = piece.own
         arranged: Piece | None = piece
-        if self._least_ns(piece, ports) <= enough_ns:
+        can_win = self._least_ns(piece, ports) <= enough_ns
+        if can_win:
             arranged = self._arranged(segment, ports, piece, rivals, enough_ns)
         if arranged is None:
             return None
-        priced = self._priced(choice, name, ports, segment, arranged)
+        priced = self._priced(choice, name, ports, segment, arranged, divided=can_win)
         self.memory.choices[key] = _figures(priced, plain, busy_ns, own.sbuf_bytes)
         return priced
 
@@ -141,10 +121,14 @@ class Pricer:
         ports: list[PortInfo],
         segment: Segment,
         piece: Piece,
+        *,
+        divided: bool,
     ) -> Priced:
+        """The choice as its segment is run; ``divided`` tells whether to find out what of its time
+        is due to its ports."""
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
-        own_ns = self._spread(segment, piece, ports)
+        own_ns = self._spread(segment, piece, ports) if divided else piece.overhead_ns
         return Priced(
             choice,
             ports,
@@ -181,7 +165,11 @@ class Pricer:
     def _lowered(self, segment: Segment, ports: Sequence[PortInfo]) -> Piece | None:
         """The segment as it is, with what it transposes of its loads transposed by the DMA where
         that leaves the busiest resource less to do; None if it does not fit the hardware."""
-        plain, run = self.arranger.plain(segment, ports), segment.run
+        plain = self.arranger.plain(segment, ports)
+        loaded = [i for i in ports if i.side == "read" and i.layout == ALL and i.via is None]
+        rows = [i for i in loaded if self.vias(i)]
+        plain = rows_copied(self.arranger, segment, ports, plain, rows)
+        run = segment.run
         turned = [(i, i.via) for i in ports if i.via is not None and self.turns_by_dma(i)]
         if not turned:
             return plain
@@ -354,7 +342,7 @@ def _recalled(
     for info, via, cost in zip(ports, figures.vias, figures.plain, strict=True):
         info.via = layout_at(via, info.storage) if via else None
         info.cost = cost
-    if _beaten(figures.busy, figures.sbuf_bytes, ports, rivals):
+    if beaten(figures.busy, figures.sbuf_bytes, ports, rivals):
         return None
     for info, cost in zip(ports, figures.costs, strict=True):
         info.cost = cost
@@ -369,26 +357,3 @@ def _recalled(
     )
     times = figures.streamed_ns, figures.kept_ns
     return Priced(choice, ports, candidate, figures.run, *times)
-
-
-def _beaten(
-    busy: Mapping[str, int], sbuf_bytes: int, ports: Sequence[PortInfo], rivals: Sequence[Priced]
-) -> bool:
-    """Whether a rival with the same ports is faster than a choice can be, with all of them streamed
-    and with all kept, in no more SBUF; ``busy`` and ``sbuf_bytes`` are the choice's own."""
-    total = dict(busy)
-    for info in ports:
-        for resource, ns in info.cost.busy.items():
-            total[resource] = total.get(resource, 0) + ns
-    streamed_ns, kept_ns = max(total.values(), default=0), max(busy.values(), default=0)
-    alike = signature(ports)
-    return any(
-        rival.streamed_ns <= streamed_ns
-        and rival.kept_ns <= kept_ns
-        and rival.candidate.sbuf_bytes <= sbuf_bytes
-        and all(
-            r.cost.sbuf_bytes <= p.cost.sbuf_bytes for r, p in zip(rival.ports, ports, strict=True)
-        )
-        for rival in rivals
-        if signature(rival.ports) == alike
-    )

@@ -18,7 +18,8 @@ from nkigen_lite.tensor_ir.passes.layout_solver.candidates import (
     choices_of_unit,
 )
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo, resident_bytes, transfer_of
-from nkigen_lite.tensor_ir.passes.layout_solver.pricer import Priced, Pricer
+from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced
+from nkigen_lite.tensor_ir.passes.layout_solver.pricer import Pricer
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
@@ -92,6 +93,8 @@ class Planner:
             priced = self.pricer.price(choice, self.name_of(choice), rivals, enough_ns)
             if priced is not None:
                 rivals.append(priced)
+                if _streams(priced.candidate, self.limits.sbuf_bytes):
+                    enough_ns = min(enough_ns, priced.anywhere_ns)
                 self.priced[priced.candidate.name] = priced
         return sum(_streams(priced.candidate, self.limits.sbuf_bytes) for priced in rivals)
 
