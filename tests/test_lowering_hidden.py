@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 
 from nkigen_lite.frontend import trace
+from nkigen_lite.nki_ir.types import Affine
 from nkigen_lite.tensor_ir.passes.axes import Hidden, analyse
 from nkigen_lite.tensor_ir.passes.axes.hidden import HIDING
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import MOST_PARTS, row_parts
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import MOST_PARTS, Chain, row_parts
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import counted
 from nkigen_lite.tensor_ir.passes.lower_to_nki import simplify
 from tests.lowering import BF16, arrays, assert_lowers, compiled
@@ -107,12 +109,28 @@ def test_parts_of_rows_cover_all_of_them_in_whole_blocks() -> None:
     for block in (16, 125, 128, 1000):
         parts = list(row_parts(hidden, block))
         assert len(parts) <= MOST_PARTS
-        assert sum(rows.size for rows, _, _ in parts) == 1000
-        for rows, plain_to, seen_to in parts:
-            start, stop = rows.start.const, rows.start.const + rows.size
+        assert sum(part.rows.size for part in parts) == 1000
+        for part in parts:
+            start, stop = part.rows.start.const, part.rows.start.const + part.rows.size
             assert start % block == 0
-            assert 0 <= plain_to <= min(hidden.plain_to[start:stop])
-            assert max(hidden.seen_to[start:stop]) <= seen_to <= 1000
+            assert 0 <= part.plain_to <= min(hidden.plain_to[start:stop])
+            assert max(hidden.seen_to[start:stop]) <= part.seen_to <= 1000
+
+
+def test_a_chain_has_every_block_once_and_neighbours_are_alike() -> None:
+    hidden = hidden_of(masked(causal(1000)), *("2x1000x16:f32",) * 3)
+    assert hidden is not None
+    assert Chain.of(hidden, 16) is None
+    chain = Chain.of(hidden, 128)
+    assert chain is not None
+    assert sorted(part.rows.start.const for part in chain.parts) == list(range(0, 1000, 128))
+    lengths = [part.seen_to for part in chain.parts]
+    assert max(abs(a - b) for a, b in pairwise(lengths)) <= 2 * 128
+    assert lengths[-1] == min(lengths)
+    for number, part in enumerate(chain.parts):
+        ranges = chain.at(Affine(number), {})
+        assert chain.part(ranges) == (number, part)
+        assert all(chain.largest[axis].size >= ranges[axis].size for axis in ranges)
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,14 @@ from lowering import BF16, arrays, assert_lowers, compiled
 import solver
 from cost_models import load_target
 from nkigen_lite.frontend import trace
-from nkigen_lite.nki_ir import Builder
 from nkigen_lite.nki_ir.interpret import run as run_kernel
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.types import Affine
 from nkigen_lite.nki_ir.verify import check
 from nkigen_lite.tensor_ir.passes.axes import Axis, Program, analyse
 from nkigen_lite.tensor_ir.passes.direct_lower import lower_schedule
-from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Ranges
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import overlapped
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Range, Ranges
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import Blocks, Pipeline, Slot
 from nkigen_lite.tensor_ir.passes.layout_solver.planning import schedule_of
 from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
@@ -56,45 +55,61 @@ def program(fn: Callable[..., Any], *specs: str) -> Program:
 # --- the order of stages -------------------------------------------------------------------------
 
 
+class Unrolling:
+    """A builder that notes what runs, with loops counted out."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, int, Affine, Affine]] = []
+
+    def fori_loop(self, _: str, extent: int, __: int, body: Callable[[Any, Any], None]) -> None:
+        first, index = len(self.events), object()
+        body(self, index)
+        inside = self.events[first:]
+        del self.events[first:]
+        for at in range(extent):
+            self.events += [(w, n, _at(a, index, at), _at(b, index, at)) for w, n, a, b in inside]
+
+
+def _at(place: Affine, index: object, value: int) -> Affine:
+    factor = sum(f for i, f in place.terms if i is index)
+    terms = tuple((i, f) for i, f in place.terms if i is not index)
+    return Affine(place.const + factor * value, terms)
+
+
+@pytest.mark.parametrize("heads", [0, 2, 5])
 @pytest.mark.parametrize(("stages", "trips"), [(2, 2), (2, 3), (2, 9), (3, 3), (3, 7), (4, 5)])
 def test_every_stage_runs_once_in_each_iteration_and_one_iteration_apart(
-    stages: int, trips: int
+    stages: int, trips: int, heads: int
 ) -> None:
-    axis, b = Axis("a", trips * 8 + 3), Builder("loop")
-    made: list[tuple[int, Affine]] = []
+    """Also where the pipeline runs on through the ``heads`` iterations of the loop around it."""
+    outer, axis = Axis("h", max(1, heads)), Axis("a", trips * 8)
+    b: Any = Unrolling()
 
-    def stage(number: int, ranges: Ranges, ended: int) -> None:
-        made.append((number, ranges[axis].start))
+    def stage(slot: Slot, ranges: Ranges) -> None:
+        b.events.append(("run", slot.stage, ranges[outer].start, ranges[axis].start))
 
-    prepared: list[int] = []
-    before: list[int] = []
+    def before(number: int, ranges: Ranges) -> None:
+        b.events.append(("before", number, ranges[outer].start, Affine()))
 
-    def prepare(number: int) -> None:
-        prepared.append(number)
-        before.append(len(made))
-        assert b.graph is top
-
-    top = b.graph
-    overlapped(b, Loop(axis, 8), {}, stages, stage, prepare)
-    firsts = [next(at for at, (number, _) in enumerate(made) if number == s) for s in prepared]
-    assert prepared == list(range(stages))
-    assert all(at <= first for at, first in zip(before, firsts, strict=True))
-    ran = [(number, start // 8) for number, start in _unrolled(made, trips - stages + 1)]
-    assert sorted(ran) == [(s, i) for s in range(stages) for i in range(trips)]
-    assert all(ran.index((s, i)) < ran.index((s + 1, i)) for s, i in ran if s + 1 < stages)
-    for s, i in ran:
-        if s + 1 < stages and i + 1 < trips:
-            assert ran.index((s, i + 1)) < ran.index((s + 1, i))
-
-
-def _unrolled(made: list[tuple[int, Affine]], trips: int) -> list[tuple[int, int]]:
-    """The calls with the loop's index counted out; those inside it come one after the other."""
-    inside = [m for m in made if m[1].terms]
-    first = made.index(inside[0]) if inside else len(made)
-    flat = [(n, start.const) for n, start in made[:first]]
-    for index in range(trips if inside else 0):
-        flat += [(n, s.const + sum(f * index for _, f in s.terms)) for n, s in inside]
-    return flat + [(n, s.const) for n, s in made[first + len(inside) :]]
+    pipeline = Pipeline(Blocks(b, Loop(axis, 8), Affine(), trips), stages, stage, before)
+    if heads:
+        pipeline.run_through(b, Loop(outer, 1), {})
+    else:
+        pipeline.run({outer: Range(Affine(), 1)})
+    assert not any(place.terms for _, _, *places in b.events for place in places)
+    found = [(w, n, h.const * trips + i.const // 8) for w, n, h, i in b.events]
+    total = max(1, heads) * trips
+    every = [(n, i) for n in range(stages) for i in range(total)]
+    assert sorted((n, i) for w, n, i in found if w == "run") == every
+    at = {event: place for place, event in enumerate(found)}
+    assert len(at) == len(found)
+    for n, i in every:
+        if n + 1 < stages:
+            assert at["run", n, i] < at["run", n + 1, i]
+            assert i + 1 == total or at["run", n, i + 1] < at["run", n + 1, i]
+        if i % trips == 0:
+            assert at["before", n, i] < at["run", n, i]
+            assert i == 0 or at["before", n, i] > at["run", n, i - 1]
 
 
 # --- what is computed ----------------------------------------------------------------------------

@@ -128,6 +128,7 @@ class Arrangement:
         turns_by_dma: whether a DMA, not the PE array, transposes what is made in the segment and
             read there in another layout.
         load_copies: of each tile that is loaded in one.
+        stores_by: who triggers the stores: "dma" leaves it to the engine that usually does.
     """
 
     cuts: tuple[int, ...] = ()
@@ -137,6 +138,7 @@ class Arrangement:
     psum_banks: int = 1
     turns_by_dma: bool = False
     load_copies: int = 2
+    stores_by: str = "dma"
 
 
 @dataclass(eq=False, slots=True)
@@ -153,8 +155,8 @@ class Segment:
         outer_copies: how many copies rotate of tiles that are loaded outside the innermost loop.
         run: how iterations follow each other and who computes.
         hidden: what a mask hides of the scores that all its steps make and use here.
-        sampled: only one block of the outermost loop is emitted, the last: to compare ways to run
-            the segment with each other.
+        sampled: if not 0, only so many blocks of the outermost loop are emitted, of masked rows the
+            last: to compare ways to run the segment with each other.
     """
 
     name: str
@@ -168,7 +170,7 @@ class Segment:
     outer_copies: int = 2
     run: Arrangement = Arrangement()
     hidden: Hidden | None = None
-    sampled: bool = False
+    sampled: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +271,9 @@ def stays_in_psum(segment: Segment, position: int) -> bool:
     rows = [a for a in step.write.axes if a in stationary and a != impl.out]
     if free > PSUM_BANK_ELEMENTS or any(sizes.get(a, a.extent) > 1 for a in rows):
         return False
+    after = segment.steps[position + 1] if position + 1 < len(segment.steps) else None
+    if segment.hidden is not None and after is segment.hidden.mask:
+        return False  # what takes it out knows where the mask changes nothing
     readers = [
         (reader, its, view)
         for reader, its in zip(segment.steps, segment.impls, strict=True)

@@ -46,7 +46,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
     identity_start,
     kind_of,
 )
-from nkigen_lite.tensor_ir.passes.direct_lower.sums import unmasked
+from nkigen_lite.tensor_ir.passes.direct_lower.sums import added_stages, unmasked
 from nkigen_lite.tensor_ir.passes.schedule import Impl, in_view_axes
 
 if TYPE_CHECKING:
@@ -149,9 +149,10 @@ def _pointwise_part(
     reader = s.reader_of_rows(step) if reduced else None
     sums = s.reduced_into(reader, rows, ranges) if reader else None
     reduction = ALU[kind_of(reader)] if reader else "add"
-    args = Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums, reduction)
+    negate = reader is not None and s.is_negated(reader)
+    args = Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums, reduction, negate)
     if step.stages:
-        emit_stages(s.b, step.stages, args)
+        emit_stages(s.b, added_stages(step, s.negated), args)
     else:
         emit_pointwise(s.b, step, args)
 
@@ -211,7 +212,8 @@ def _masked(
         if reader is not None:
             scores = tile_view(s.b, dst, coords, rows, [cols], inner)
             into = s.reduced_into(reader, rows, inner)
-            s.b.tensor_reduce_arith(into, scores, op=ALU[kind_of(reader)], num_r_dim=1)
+            op, negate = ALU[kind_of(reader)], s.is_negated(reader)
+            s.b.tensor_reduce_arith(into, scores, op=op, num_r_dim=1, negate=negate)
 
     for take, start, size in ((take_plain, 0, plain_to), (take_masked, plain_to, rest)):
         if size:
@@ -294,16 +296,16 @@ def reduce(
     _: int,
 ) -> None:
     """Reduce the block, or run over it in blocks of the streamed axis."""
-    stream = s.segment.stream
+    stream, negate = s.segment.stream, step.write.storage in s.negated
     if step in s.partial:
         parts, along = s.partial.pop(step)
         own = [Coord(a) for a in parts.axes]
         rows = {**ranges, along: Range(Affine(), parts.sizes[along])}
-        emit_reduce(s.b, step, impl, Sides(parts, own, dst, coords), rows)
+        emit_reduce(s.b, step, impl, Sides(parts, own, dst, coords, negate), rows)
         return
     if stream is None or step is not s.streaming_step():
         src, at = s.source(step, impl, 0)
-        emit_reduce(s.b, step, impl, Sides(src, at, dst, coords), ranges)
+        emit_reduce(s.b, step, impl, Sides(src, at, dst, coords, negate), ranges)
         return
     wide = DType.F32 if dst.dtype.is_float else dst.dtype
     axes = step.write.axes

@@ -162,10 +162,17 @@ def load(
 
 
 def store(
-    b: Builder, hbm: Hbm, view: View, buffer: Buffer, coords: Sequence[Coord], ranges: Ranges
+    b: Builder,
+    hbm: Hbm,
+    view: View,
+    buffer: Buffer,
+    coords: Sequence[Coord],
+    ranges: Ranges,
+    *,
+    engine: str = "dma",
 ) -> None:
-    """Write the present block of a view from a buffer."""
-    _transfer(b, hbm, view, buffer, coords, ranges, store=True)
+    """Write the present block of a view from a buffer, triggered by an engine."""
+    _transfer(b, hbm, view, buffer, coords, ranges, store=True, engine=engine)
 
 
 def _transfer(
@@ -177,6 +184,7 @@ def _transfer(
     ranges: Ranges,
     *,
     store: bool,
+    engine: str = "dma",
 ) -> None:
     layout = buffer.layout
     mine = dict(zip(buffer.axes, coords, strict=True))
@@ -187,7 +195,7 @@ def _transfer(
     def one(rows: Rows) -> None:
         outside = hbm.view(view.storage, view.coords, rows, layout.rows, order, ranges)
         inside = tile_view(b, buffer, coords, rows, order, ranges)
-        b.dma_copy(*((outside, inside) if store else (inside, outside)))
+        b.dma_copy(*((outside, inside) if store else (inside, outside)), engine=engine)
 
     for rows in row_groups(axis, ranges, layout.rows if axis else copies):
         aligned = rows.start.is_multiple_of(layout.rows)

@@ -6,6 +6,9 @@ runs, so does the stage before of the next iteration. With two stages:
 
     first(0);  for i: first(i + 1), second(i);  second(last)
 
+Where a loop is around that, its next iteration begins while the last stages of the present one
+run.
+
 What passes from stage to stage is in buffers with more copies, which rotate.
 """
 
@@ -13,13 +16,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import Affine
 from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
-from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, Range, Ranges, full
+from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
+    Buffer,
+    Range,
+    Ranges,
+    for_blocks,
+    full,
+)
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import reducing_step
 from nkigen_lite.tensor_ir.passes.schedule import Layout, Loop, Segment, drained_matmul
 
@@ -32,6 +42,7 @@ class Ring:
         root: the buffer, allocated before the loop.
         axes, layout: what it holds.
         block: from the ranges of an iteration, those of the block that it holds then.
+        sizes: per axis, the extent of the largest block.
         first, last: the stage that fills it, and the last one that reads it.
     """
 
@@ -39,66 +50,142 @@ class Ring:
     axes: tuple[Axis, ...]
     layout: Layout
     block: Callable[[Ranges], Ranges]
+    sizes: dict[Axis, int]
     first: int
     last: int
 
     def at(self, b: Builder, ranges: Ranges, lag: int) -> Buffer:
         """The copy that was filled ``lag`` iterations before the present one."""
         here = self.block(ranges)
-        block = {a: here.get(a, full(a)) for a in self.axes}
-        return Buffer(
-            b.previous(self.root, lag),
-            self.axes,
-            self.layout,
-            {a: r.start for a, r in block.items()},
-            {a: r.size for a, r in block.items()},
-        )
+        origin = {a: here.get(a, full(a)).start for a in self.axes}
+        return Buffer(b.previous(self.root, lag), self.axes, self.layout, origin, self.sizes)
 
 
-def overlapped(
-    b: Builder,
-    loop: Loop,
-    ranges: Ranges,
-    stages: int,
-    stage: Callable[[int, Ranges, int], None],
-    before: Callable[[int], None],
-) -> None:
-    """Emit the full blocks of a loop, at least as many as stages.
+class Sweep(Protocol):
+    """The iterations of an innermost loop, for any ranges of the loops around it."""
 
-    ``stage(number, ranges, ended)`` emits one stage of an iteration, when the first ``ended``
-    stages have no iteration left to begin; ``before(number)`` what a stage needs before its first
-    iteration, outside the loop.
+    @property
+    def count(self) -> int:
+        """How many there are."""
+
+    def at(self, index: Affine, outer: Ranges) -> Ranges:
+        """The ranges of one of them."""
+
+    def each(self, first: int, body: Callable[[Affine], None]) -> None:
+        """Emit the body for every index from the first on: as a loop if they are alike."""
+
+
+@dataclass(frozen=True, slots=True)
+class Blocks:
+    """``count`` blocks of an axis, all of one size."""
+
+    b: Builder
+    loop: Loop
+    start: Affine
+    count: int
+
+    def at(self, index: Affine, outer: Ranges) -> Ranges:
+        """See ``Sweep``."""
+        block = self.loop.block
+        return {**outer, self.loop.axis: Range(self.start + index * block, block)}
+
+    def each(self, first: int, body: Callable[[Affine], None]) -> None:
+        """See ``Sweep``."""
+        trips = self.count - first
+        if trips == 1:
+            body(Affine(first))
+            return
+        name = f"i_{self.loop.axis.name}"
+        self.b.fori_loop(name, trips, 1, lambda _, i: body(Affine(first, ((i, 1),))))
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """When a stage runs.
+
+    Attributes:
+        stage: its number.
+        ended: the first stages that have no iteration left to begin.
+        switched: the first stages that are in the next iteration of the loop around already.
     """
-    whole = ranges.get(loop.axis, full(loop.axis))
-    trips = whole.size // loop.block
 
-    def run(number: int, index: Affine, ended: int = 0) -> None:
-        at = Range(whole.start + index, loop.block)
-        stage(number, {**ranges, loop.axis: at}, ended)
+    stage: int
+    ended: int = 0
+    switched: int = 0
 
-    def all_stages(newest: Affine) -> None:
-        for number in range(stages):
-            run(number, newest + -number * loop.block)
 
-    for newest in range(stages - 1):
-        for number in range(newest + 1):
-            if number == newest:
-                before(number)
-            run(number, Affine((newest - number) * loop.block))
-    before(stages - 1)
-    first = Affine((stages - 1) * loop.block)
-    if trips == stages:
-        all_stages(first)
-    else:
-        b.fori_loop(
-            f"i_{loop.axis.name}",
-            trips - stages + 1,
-            1,
-            lambda _, i: all_stages(first + Affine(0, ((i, loop.block),))),
-        )
-    for ended in range(1, stages):
-        for number in range(ended, stages):
-            run(number, Affine((trips - 1 + ended - number) * loop.block), ended)
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """The iterations of an innermost loop, at least as many as stages, that overlap.
+
+    ``stage(slot, ranges)`` emits one stage of an iteration; ``before(number, outer)`` what that
+    stage needs before its first iteration, outside the loop.
+    """
+
+    sweep: Sweep
+    stages: int
+    stage: Callable[[Slot, Ranges], None]
+    before: Callable[[int, Ranges], None]
+
+    def run(self, outer: Ranges) -> None:
+        """For one iteration of the loop around."""
+        self._fill(outer)
+        self._steady(outer)
+        self._drain(outer)
+
+    def run_through(self, b: Builder, loop: Loop, ranges: Ranges) -> None:
+        """For all iterations of the loop around, full blocks and several: the pipeline neither
+        drains nor fills between them."""
+        whole = ranges.get(loop.axis, full(loop.axis))
+        rest = Range(whole.start, whole.size - loop.block)
+
+        def one(inner: Ranges) -> None:
+            self._steady(inner)
+            start = inner[loop.axis].start + loop.block
+            self._switch(inner, {**inner, loop.axis: Range(start, loop.block)})
+
+        self._fill({**ranges, loop.axis: Range(whole.start, loop.block)})
+        for_blocks(b, loop.axis, {**ranges, loop.axis: rest}, loop.block, one)
+        last = {**ranges, loop.axis: Range(whole.start + rest.size, loop.block)}
+        self._steady(last)
+        self._drain(last)
+
+    def _run(self, slot: Slot, index: Affine, outer: Ranges) -> None:
+        self.stage(slot, self.sweep.at(index, outer))
+
+    def _fill(self, outer: Ranges) -> None:
+        for newest in range(self.stages - 1):
+            for number in range(newest + 1):
+                if number == newest:
+                    self.before(number, outer)
+                self._run(Slot(number), Affine(newest - number), outer)
+        self.before(self.stages - 1, outer)
+
+    def _steady(self, outer: Ranges) -> None:
+        def all_stages(newest: Affine) -> None:
+            for number in range(self.stages):
+                self._run(Slot(number), newest + -number, outer)
+
+        self.sweep.each(self.stages - 1, all_stages)
+
+    def _switch(self, old: Ranges, new: Ranges) -> None:
+        """As the first iterations of ``new`` begin, the last ones of ``old`` end."""
+        for newest in range(self.stages - 1):
+            for number in range(self.stages):
+                slot, index = Slot(number, switched=newest + 1), newest - number
+                if number == newest:
+                    self.before(number, new)
+                if index >= 0:
+                    self._run(slot, Affine(index), new)
+                else:
+                    self._run(slot, Affine(self.sweep.count + index), old)
+        self.before(self.stages - 1, new)
+
+    def _drain(self, outer: Ranges) -> None:
+        for ended in range(1, self.stages):
+            for number in range(ended, self.stages):
+                index = Affine(self.sweep.count - 1 + ended - number)
+                self._run(Slot(number, ended), index, outer)
 
 
 def steps_told(segment: Segment, stage: int | None = None) -> tuple[str, str]:
@@ -143,15 +230,77 @@ def cuts_of(segment: Segment) -> list[int]:
 
 
 MOST_PARTS = 8  # of a loop over rows with hidden columns: each is text of its own
+MOST_CHAINED = 16  # where there is but one text of each
 
 
-def row_parts(hidden: Hidden, block: int) -> Iterator[tuple[Range, int, int]]:
-    """Parts of the rows, in whole blocks: their range, and as ``Hidden.within`` tells, up to where
-    a mask changes nothing in any of them and up to where some sees."""
+@dataclass(frozen=True, slots=True)
+class Part:
+    """Some rows of a mask, and as ``Hidden.within`` tells, the column up to which it changes
+    nothing in any of them and the one up to which some sees."""
+
+    rows: Range
+    plain_to: int
+    seen_to: int
+
+    def of(self, hidden: Hidden, outer: Ranges) -> Ranges:
+        """The ranges of these rows, and of the columns that some of them sees."""
+        return {**outer, hidden.rows: self.rows, hidden.cols: Range(Affine(), self.seen_to)}
+
+
+def row_parts(hidden: Hidden, block: int, most: int = MOST_PARTS) -> Iterator[Part]:
+    """Parts of the rows, in whole blocks, up to ``most``."""
     unit = partition_tile(hidden.cols.extent)
     extent = hidden.rows.extent
     blocks = -(-extent // block)
-    size = -(-blocks // MOST_PARTS) * block
+    size = -(-blocks // most) * block
     for start in range(0, extent, size):
         stop = min(extent, start + size)
-        yield Range(Affine(start), stop - start), *hidden.within(start, stop, unit)
+        yield Part(Range(Affine(start), stop - start), *hidden.within(start, stop, unit))
+
+
+@dataclass(frozen=True, slots=True)
+class Chain:
+    """Parts of one block each, as the iterations of a loop: each is text of its own.
+
+    Neighbours are of similar length, and little is left to wait for before the second and after
+    the last.
+    """
+
+    hidden: Hidden
+    parts: tuple[Part, ...]
+
+    @staticmethod
+    def of(hidden: Hidden, block: int) -> Chain | None:
+        """All blocks of the rows; None if they are too many."""
+        parts = list(row_parts(hidden, block, MOST_CHAINED))
+        if any(part.rows.size > block for part in parts):
+            return None
+        rising = sorted(parts, key=lambda part: part.seen_to)
+        return Chain(hidden, (*rising[1::2], *reversed(rising[::2])))
+
+    @property
+    def count(self) -> int:
+        """See ``Sweep``."""
+        return len(self.parts)
+
+    @property
+    def largest(self) -> Ranges:
+        """Ranges as large as those of any part."""
+        return {
+            self.hidden.rows: Range(Affine(), max(part.rows.size for part in self.parts)),
+            self.hidden.cols: Range(Affine(), max(part.seen_to for part in self.parts)),
+        }
+
+    def at(self, index: Affine, outer: Ranges) -> Ranges:
+        """See ``Sweep``."""
+        return self.parts[index.const].of(self.hidden, outer)
+
+    def each(self, first: int, body: Callable[[Affine], None]) -> None:
+        """See ``Sweep``."""
+        for index in range(first, self.count):
+            body(Affine(index))
+
+    def part(self, ranges: Ranges) -> tuple[int, Part]:
+        """The part that ranges belong to, and its number."""
+        start = ranges[self.hidden.rows].start
+        return next((n, part) for n, part in enumerate(self.parts) if part.rows.start == start)

@@ -52,7 +52,7 @@ def _of_stage(stage: Stage, args: Args, previous: Value | None, dst: Value) -> A
         dtypes.append(DType.F32 if k is None else args.dtypes[k])
     sums = args.sums if dst is args.dst else None
     kinds, attrs = tuple(dtypes), dict(stage.attrs)
-    return Args(dst, tuple(srcs), tuple(columns), kinds, attrs, sums, args.reduction)
+    return Args(dst, tuple(srcs), tuple(columns), kinds, attrs, sums, args.reduction, args.negate)
 
 
 def _column_f32(b: Builder, column: Value) -> Value:

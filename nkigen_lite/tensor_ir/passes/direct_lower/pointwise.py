@@ -30,6 +30,7 @@ class Args:
         sums: where the reduction over the free dimensions of what is written is wanted, too: one
             value per partition.
         reduction: which one, as an ALU op.
+        negate: whether it is wanted times -1.
     """
 
     dst: Value
@@ -39,6 +40,7 @@ class Args:
     attrs: dict[str, Any]
     sums: Value | None = None
     reduction: str = "add"
+    negate: bool = False
 
 
 Emit = Callable[[Builder, Args], None]
@@ -164,7 +166,8 @@ def _with_scalar(
     if a.sums is None:
         b.tensor_scalar_arith(a.dst, tile, *column, reverse0=reverse0, **attrs)
     else:
-        b.tensor_scalar_reduce(a.dst, a.sums, tile, *column, reduce_op=a.reduction, **attrs)
+        attrs |= {"reduce_op": a.reduction, "negate": a.negate}
+        b.tensor_scalar_reduce(a.dst, a.sums, tile, *column, **attrs)
 
 
 def _two_tiles(b: Builder, a: Args, name: str) -> None:

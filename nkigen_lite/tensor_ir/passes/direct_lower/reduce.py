@@ -41,12 +41,14 @@ _PSUM_DIMS = 3  # free ones of what the PE array reads
 
 @dataclass(eq=False, slots=True)
 class Sides:
-    """A reduction's source and destination buffers with their coords."""
+    """A reduction's source and destination buffers with their coords; ``negate``: a largest or
+    least element along the free dimension is wanted times -1."""
 
     src: Buffer
     src_coords: Sequence[Coord]
     dst: Buffer
     dst_coords: Sequence[Coord]
+    negate: bool = False
 
 
 def kind_of(step: Step) -> str:
@@ -146,7 +148,7 @@ def _free_group(
 
     def part(rows: Rows, inner: Ranges) -> None:
         dst = tile_view(b, sides.dst, sides.dst_coords, rows, kept, inner)
-        _reduce_view(b, step, sides, rows, kept, reduced, inner, dst)
+        _reduce_view(b, step, sides, rows, kept, reduced, inner, dst, negate=sides.negate)
 
     elements = math.prod(ranges.get(a, full(a)).size for a in reduced)
     for_instructions(
@@ -169,16 +171,21 @@ def _reduce_view(
     reduced: list[Axis],
     ranges: Ranges,
     dst: Value,
+    *,
+    negate: bool = False,
 ) -> None:
     count = len(_present(reduced, ranges))
     src = tile_view(b, sides.src, sides.src_coords, rows, [*kept, *reduced], ranges)
+    if count == 0 and negate:
+        b.tensor_scalar_arith(dst, src, op0="multiply", imm0=-1.0)
+        return
     if count == 0:
         b.tensor_copy(dst, src)
         return
     kind = kind_of(step)
     if kind in ("max", "min"):
         src = _halved(b, src, ALU[kind])
-    b.tensor_reduce_arith(dst, src, op=ALU[kind], num_r_dim=count)
+    b.tensor_reduce_arith(dst, src, op=ALU[kind], num_r_dim=count, negate=negate)
 
 
 _NARROW = (DType.BF16, DType.F16)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 
@@ -14,7 +13,6 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Range,
     Ranges,
-    for_blocks,
     full,
     new_buffer,
 )
@@ -23,18 +21,13 @@ from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import copy_within_hbm, store
-from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
-    overlapped,
-    row_parts,
-    steps_told,
-)
-from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import (
-    Key,
-    SegmentBuffers,
-)
+from nkigen_lite.tensor_ir.passes.direct_lower.overlap import steps_told
+from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import Key
+from nkigen_lite.tensor_ir.passes.direct_lower.segment_stages import SegmentStages
 from nkigen_lite.tensor_ir.passes.direct_lower.staging import load_via
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import (
     copy_made_at_once,
+    negated_results,
     only_summed,
     reducing_step,
     row_axis,
@@ -60,7 +53,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 
 
 @dataclass(eq=False)
-class SegmentLowering(SegmentBuffers):
+class SegmentLowering(SegmentStages):
     """Emits one segment."""
 
     def lower(self, segment: Segment) -> None:
@@ -76,6 +69,7 @@ class SegmentLowering(SegmentBuffers):
             for position, step in enumerate(segment.steps)
             if stays_in_psum(segment, position)
         }
+        self.negated = negated_results(segment)
         self.over = self._taken_over(segment)
         last, told = steps_told(segment)
         with self.b.grouped(f"{last}_segment", f"{told}."):
@@ -107,86 +101,6 @@ class SegmentLowering(SegmentBuffers):
             self._loop(depth, ranges)
         self.blocks, self.local, self.turned = before
 
-    def _loop(self, depth: int, ranges: Ranges) -> None:
-        """The loop at a depth; over rows of which a mask hides some columns, in parts that leave
-        them out."""
-        hidden = self.segment.hidden
-        if hidden is None or self.segment.loops[depth].axis != hidden.rows:
-            self._iterate(depth, {**ranges, **self._sample(depth)}, ranges)
-            return
-        parts = list(row_parts(hidden, self.segment.loops[depth].block))
-        for rows, plain_to, seen_to in parts[-1:] if self._sample(depth) else parts:
-            self.plain_to = plain_to
-            seen = Range(Affine(), seen_to)
-            last, told = steps_told(self.segment)
-            with self.b.grouped(f"{last}_rows", f"{told}: rows that see as many columns."):
-                self._iterate(depth, {**ranges, hidden.rows: rows, hidden.cols: seen}, ranges)
-        self.plain_to = None
-
-    def _sample(self, depth: int) -> Ranges:
-        """The range of the outermost loop, if only a part of it is wanted."""
-        loop = self.segment.loops[depth]
-        return (
-            {loop.axis: Range(Affine(), loop.block)} if self.segment.sampled and not depth else {}
-        )
-
-    def _iterate(self, depth: int, ranges: Ranges, outer: Ranges) -> None:
-        """A loop over the ranges; what is loaded before it has those of outside."""
-        loop = self.segment.loops[depth]
-        whole = ranges.get(loop.axis, full(loop.axis))
-        stages = self._stages_at(depth, ranges)
-        load = partial(self._loads, depth, outer)
-        if stages > 1:
-            self.rings.clear()
-            stage = partial(self._stage, depth + 1)
-            overlapped(self.b, loop, ranges, stages, stage, load)
-            done = whole.size // loop.block * loop.block
-            ranges = {**ranges, loop.axis: Range(whole.start + done, whole.size - done)}
-        else:
-            load()
-        last, told = steps_told(self.segment)
-        repeats = 1 <= whole.size / loop.block != whole.size // loop.block
-
-        def block(inner: Ranges) -> None:
-            group = self.b.grouped(f"{last}_block", f"{told}: one block.")
-            with group if repeats else nullcontext():
-                self._nest(depth + 1, inner)
-
-        for_blocks(self.b, loop.axis, ranges, loop.block, block)
-
-    def _stages_at(self, depth: int, ranges: Ranges) -> int:
-        """How many stages the loop at this depth has; 1 if its iterations do not overlap."""
-        stages = len(self.segment.run.cuts) + 1
-        if depth + 1 != len(self.segment.loops):
-            return 1
-        loop = self.segment.loops[depth]
-        whole = ranges.get(loop.axis, full(loop.axis))
-        return stages if whole.size >= stages * loop.block else 1
-
-    def _stage(self, depth: int, stage: int, ranges: Ranges, ended: int) -> None:
-        """One stage of an iteration of the innermost loop, with what earlier stages have made."""
-        before = dict(self.blocks), dict(self.local), dict(self.turned)
-        self.stage = stage
-        for key, ring in self.rings.items():
-            if ring.first == stage:
-                self.b.rotate(ring.root)
-            elif ring.first < stage <= ring.last:
-                found = ring.at(self.b, ranges, stage - max(ring.first, ended))
-                if isinstance(key, Storage):
-                    self.local[key] = found
-                    self._hand_over(key, found)
-                elif len(key) == 2:
-                    self.turned[key] = found
-                else:
-                    self.blocks[key] = found
-                    self._hand_over(key, found)
-        last, told = steps_told(self.segment, stage)
-        with self.b.grouped(f"{last}_stage", f"{told}."):
-            self._loads(depth, ranges)
-            self._steps(depth, ranges)
-        self.stage = None
-        self.blocks, self.local, self.turned = before
-
     def _loads(self, depth: int, ranges: Ranges, first_stage: int | None = None) -> None:
         """What is loaded at this depth; with ``first_stage`` only what a stage of the loop inside
         is the first to read, or a step before that loop: so that what later stages need does not
@@ -202,7 +116,7 @@ class SegmentLowering(SegmentBuffers):
             for position, view in enumerate(step.reads):
                 if stream and stream.axis in view.axes and step is self.streaming_step():
                     continue
-                if self.depth_of(view.axes) == depth:
+                if self.load_depth(view) == depth:
                     with self._at_place(2 * at):
                         is_mask = self.is_mask(view)
                         self.load(step, impl, position, ranges, at if is_mask else None)
@@ -232,8 +146,10 @@ class SegmentLowering(SegmentBuffers):
         """The present block of a view, loaded."""
         copies = self._copies_of(view)
         held = [view, *self._readings(self._successors(key))]
-        last = self._last_stage(held) if self.depth_of(view.axes) == self._innermost else 0
-        if self.stage is not None and last > self.stage:
+        last = self._last_stage(held) if self.load_depth(view) == self._innermost else 0
+        if self.load_depth(view) == self.held_at:
+            buffer = self._held(view, key, layout, ranges, copies)
+        elif self.stage is not None and last > self.stage:
             buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
         else:
             buffer = self._block(view, layout, ranges, copies)
@@ -298,6 +214,8 @@ class SegmentLowering(SegmentBuffers):
         made = self.segment.steps[writer].write.storage
         sizes = self.split_at(writer, ranges) or (size,)
         count = sum(-(-size // self.psum_width) for size in sizes)
+        if count == 1:
+            return False
         parts = {**ranges, axis: Range(Affine(), count)}
         layout = Layout.on(self.segment.impls[writer - 1].out)
         buffer = new_buffer(self.b, "parts", made.axes, layout, DType.F32, parts, copies=2)
@@ -374,7 +292,8 @@ class SegmentLowering(SegmentBuffers):
             )
             convert(self.b, target, staged, block)
             target, coords = staged, [Coord(a) for a in view.axes]
-        store(self.b, self.hbm, view, target, coords, ranges)
+        engine = self.segment.run.stores_by
+        store(self.b, self.hbm, view, target, coords, ranges, engine=engine)
 
     def _stored(self, step: Step) -> bool:
         return step.write.storage in self.segment.stored

@@ -59,6 +59,7 @@ class SegmentBuffers:
             nothing.
         part_base: the first column of those that are taken out of PSUM at present, and how many
             parts there were before.
+        largest: of blocks that share rings, the ranges of the largest.
         charged: ops that bring in or take out what crosses the segment's boundary, with the loops
             around them alone: to the port that they serve.
         steps: ops and the place of the step that they belong to, counted as in
@@ -80,11 +81,13 @@ class SegmentBuffers:
     narrowed: set[Step] = field(default_factory=set)
     rings: dict[RingKey, Ring] = field(default_factory=dict)
     in_psum: set[Storage] = field(default_factory=set)
+    negated: set[Storage] = field(default_factory=set)
     over: dict[Storage, Storage | Key] = field(default_factory=dict)
     stage: int | None = None
     depths: list[int] = field(default_factory=list)
     plain_to: int | None = None
     part_base: tuple[int, int] = (0, 0)
+    largest: Ranges = field(default_factory=dict)
 
     def is_mask(self, view: View) -> bool:
         """Whether a reading is that of a mask which hides some columns of the present rows."""
@@ -112,6 +115,10 @@ class SegmentBuffers:
         """The depth at which something over these axes is done: inside the loops it depends on."""
         loops = self.segment.loops
         return max((i + 1 for i, loop in enumerate(loops) if loop.axis in axes), default=0)
+
+    def load_depth(self, view: View) -> int:
+        """The depth at which the blocks of something are loaded."""
+        return self.depth_of(view.axes)
 
     def step_depth(self, position: int) -> int:
         """A step's depth: that of its axes, and no less than what it reads inside."""
@@ -186,8 +193,11 @@ class SegmentBuffers:
             assert self.stage is not None
             suffix = "turned" if isinstance(key, tuple) and len(key) == 2 else "tile"
             count = copies + last - self.stage
-            made = self._block(view, layout, block(ranges), count, suffix)
-            self.rings[key] = Ring(made.value, view.axes, layout, block, self.stage, last)
+            largest = block({**ranges, **self.largest})
+            made = self._block(view, layout, largest, count, suffix)
+            self.rings[key] = Ring(
+                made.value, view.axes, layout, block, made.sizes, self.stage, last
+            )
         return self.rings[key].at(self.b, ranges, 0)
 
     def _block(
@@ -269,7 +279,7 @@ class SegmentBuffers:
 
     def _copies_of(self, view: View) -> int:
         """How many copies of a loaded tile rotate: one of what is loaded once."""
-        segment, depth = self.segment, self.depth_of(view.axes)
+        segment, depth = self.segment, self.load_depth(view)
         if segment.stream and segment.stream.axis in view.axes:
             return segment.run.load_copies
         if depth == 0:
@@ -311,6 +321,11 @@ class SegmentBuffers:
         """The step whose reduction of what ``step`` writes is made on the way, if there is one."""
         waiting = (*self.summed, *self.partial)
         return next((r for r in waiting if r.reads[0].storage is step.write.storage), None)
+
+    def is_negated(self, reader: Step) -> bool:
+        """Whether a reduction that is made on the way is wanted times -1; if it is made in parts,
+        what joins them does that."""
+        return reader in self.summed and reader.write.storage in self.negated
 
     def reduced_into(self, reader: Step, rows: Rows, ranges: Ranges) -> Value:
         """Where the reduction of the present part of some rows is wanted."""

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import replace
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
-from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Stage, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.hidden import plain_step
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import MAX_FREE_DIMS
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import (
@@ -135,3 +136,39 @@ def only_summed(steps: Sequence[Step], made: Storage) -> bool:
         return False
     sums = readers[0].kind == "reduce" and readers[0].op and readers[0].op.attrs["kind"] == "sum"
     return bool(sums) and is_activation(makers[0]) and made.dtype is DType.F32
+
+
+def negated_results(segment: Segment) -> set[Storage]:
+    """Largest and least elements of rows that are only subtracted: these are made times -1, so that
+    an activation takes them for its bias as they are."""
+    crossing = {storage for storage, _ in segment.writes}
+    made = [
+        step.write.storage
+        for step, impl in zip(segment.steps, segment.impls, strict=True)
+        if step.kind == "reduce" and impl.method == "free" and kind_of(step) in ("max", "min")
+    ]
+    return {
+        storage
+        for storage in made
+        if storage not in crossing
+        and not segment.stream
+        and storage.dtype is DType.F32
+        and all(s.write.storage is not storage or s.kind == "reduce" for s in segment.steps)
+        and all(_only_subtracts(step, storage) for step in segment.steps)
+    }
+
+
+def _only_subtracts(step: Step, storage: Storage) -> bool:
+    """Whether all that a step does with a storage, if anything, is to subtract it."""
+    at = {k for k, view in enumerate(step.reads) if view.storage is storage}
+    uses = [stage for stage in step.stages if at & set(stage.operands)]
+    subtracts = [s for s in uses if s.opcode == "sub" and s.operands[0] not in at]
+    return not at or (step.kind == "pointwise" and bool(uses) and uses == subtracts)
+
+
+def added_stages(step: Step, negated: Collection[Storage]) -> tuple[Stage, ...]:
+    """The stages of a step, with what is there times -1 added where it would be subtracted."""
+    at = {k for k, view in enumerate(step.reads) if view.storage in negated}
+    return tuple(
+        replace(stage, opcode="add") if at & set(stage.operands) else stage for stage in step.stages
+    )

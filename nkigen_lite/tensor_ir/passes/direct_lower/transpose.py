@@ -142,12 +142,12 @@ class _Turning:
 
     def parts(self, group: Rows, most: int, bank: Callable[[Rows], None]) -> None:
         """``bank`` for parts of a group, as many one after the other as engines take turns."""
-        for_tile_groups(
-            self.b,
-            group,
-            most * self.in_turn,
-            lambda part: for_tile_groups(self.b, part, most, bank, unrolled=True),
-        )
+
+        def in_turn(part: Rows) -> None:
+            each = min(most, -(-part.tiles // self.in_turn))
+            for_tile_groups(self.b, part, each, bank, unrolled=True)
+
+        for_tile_groups(self.b, group, most * self.in_turn, in_turn)
 
     def across(self, axis: Axis, s_rows: Rows, t_rows: Rows) -> None:
         """One pair of tiles for each index of another axis, collected in PSUM along that."""
@@ -178,7 +178,8 @@ class _Turning:
         """The tiles of one bank: several of source's or several of target's."""
         b, count = self.b, max(s_rows.tiles, t_rows.tiles)
         shape = (t_rows.rows, *([count] if count > 1 else []), s_rows.rows)
-        flipped = b.alloc(shape, self.source.dtype, MemorySpace.PSUM, PSUM_COPIES, name="flip")
+        copies = PSUM_COPIES if self.in_turn == 1 else 1  # those that are taken in turn alternate
+        flipped = b.alloc(shape, self.source.dtype, MemorySpace.PSUM, copies, name="flip")
 
         def one(single: Rows, group: Rows) -> None:
             whole = [DimSlice(0, n) for n in (t_rows.rows, s_rows.rows)]

@@ -38,6 +38,8 @@ fuller, the harder to pack."""
 AFTERWARDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Parts of the program for which bytes may be left alone after the loops that used them."""
 
+SOON_AFTER = (0.005, 0.01, 0.02, 0.04, 0.08)  # where loops are written out, that is an iteration
+
 APART = "no byte is used twice"
 
 
@@ -82,6 +84,10 @@ def _outermost(life: Lifetime) -> Span:
 
 STEPS = (
     Step("while they are live", _live),
+    *(
+        Step(f"while they are live and for {part:.1%} of the program", _live, part)
+        for part in SOON_AFTER
+    ),
     Step("through the innermost loop if copies rotate", _rotating),
     Step("through the innermost loop", _innermost),
     *(Step(f"through {levels} loops", _around(levels)) for levels in (2, 3, 4)),
@@ -169,6 +175,7 @@ class _Memory:
             for i in climbing:
                 size, (start, end) = self._units(lives[i][1]), spans[i]
                 first, last = step.of(lives[i][1], total)
+                first, last = min(first, start), max(last, end)
                 more = np.r_[first:start, end:last]
                 if not len(more) or in_use[more].max() + size <= budget:
                     in_use[more] += size

@@ -12,10 +12,14 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import PSUM_COPIES
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import cuts_of
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import has_long_results
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Bench, Piece
-from nkigen_lite.tensor_ir.passes.layout_solver.engines import shared
+from nkigen_lite.tensor_ir.passes.layout_solver.engines import SHARING, shared
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
-from nkigen_lite.tensor_ir.passes.layout_solver.stages import best_cuts, blocks_of
+from nkigen_lite.tensor_ir.passes.layout_solver.stages import (
+    MOST_CUTS,
+    best_cuts,
+    blocks_of,
+)
 from nkigen_lite.tensor_ir.passes.schedule import (
     Arrangement,
     Loop,
@@ -26,8 +30,8 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 )
 
 _HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
-TENSOR = "tensor"
-_SAMPLED = 4  # blocks of an outermost loop from which on one of them is compared
+TENSOR, SCALAR, GPSIMD = "tensor", "scalar", "gpsimd"
+_SAMPLED = 4  # blocks of an outermost loop from which on few of them are compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
 _MORE_COPIES = (4, 3)  # of what is on its way through PSUM: the most that there is room for
 _WORTH_COPY = 0.01  # and by one copy more of what it loads
@@ -105,21 +109,22 @@ class Arranger:
         Left as it is if the model finds none below ``enough_ns``; None if it finds them all much
         slower than ``least_ns``.
         """
-        segment.sampled = len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED
+        if len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED:
+            segment.sampled = 2 if len(segment.loops) == 2 else 1
         sample = self.lower(segment, ports) if segment.sampled else piece
         ways = [way for base in self._bases(segment, ports, sample) for way in base]
         promising = min(way.estimate_ns for way in ways)
         scale = piece.busy_ns / sample.busy_ns if sample.busy_ns else 1.0
         if scale * promising > _HOPELESS * least_ns:
-            segment.sampled = False
+            segment.sampled = 0
             return None
         if scale * promising > enough_ns:
-            segment.sampled = False
+            segment.sampled = 0
             return piece
         near = [way for way in ways[1:] if way.estimate_ns <= _HOPELESS * promising]
         plain = segment.run
         segment.run, found = self._best_of(segment, ports, sample, near)
-        sampled, segment.sampled = segment.sampled, False
+        sampled, segment.sampled = segment.sampled, 0
         best = piece
         if segment.run != plain:
             arranged = self.lower(segment, ports) if sampled else found
@@ -222,18 +227,25 @@ class Arranger:
 
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
-        plain = segment.run
-        sharing = shared(piece, 2 * len(segment.steps))
-        worth_ns = (1 - _WORTH) * piece.busy_ns
-        relieves = sharing.takes_turns or sharing.busy_ns < worth_ns
-        if not (any(sharing.engines) and relieves):
+        plain, places = segment.run, 2 * len(segment.steps)
+        triggers = sum(stores.get(SCALAR, 0.0) for _, stores in piece.busy_of_places(places))
+        moved, relieved = triggers > _WORTH * piece.busy_ns, piece
+        if moved:
+            segment.run = replace(plain, stores_by=GPSIMD)
+            relieved = self.lower(segment, ports)
+        sharing = shared(relieved, places)
+        worth_ns = (1 - _WORTH) * _computing_ns(segment, piece)
+        relieves = moved or sharing.takes_turns or sharing.busy_ns < worth_ns
+        if not ((moved or any(sharing.engines)) and relieves):
+            segment.run = plain
             return []
-        segment.run = replace(plain, engines=sharing.engines)
+        segment.run = replace(segment.run, engines=sharing.engines)
         balanced = self.lower(segment, ports)
         if plain.psum_banks > 1 and not self._in_flight(balanced, plain.psum_copies):
             segment.run = replace(segment.run, psum_banks=1, psum_copies=PSUM_COPIES)
             balanced = self.lower(segment, ports)
-        ways = self._ways(segment, balanced) if balanced.busy_ns < worth_ns else []
+        relieves = _computing_ns(segment, balanced) < worth_ns
+        ways = self._ways(segment, balanced) if relieves else []
         segment.run = plain
         return ways
 
@@ -242,7 +254,7 @@ class Arranger:
         the best of each number."""
         steps, cuts = segment.steps, cuts_of(segment)
         loops = segment.loops[1:] if segment.sampled else segment.loops
-        trips = math.prod(_trips(loop) for loop in loops)
+        trips = math.prod(_trips(loop) for loop in loops) * max(1, segment.sampled)
         busy = [
             (_per_trip(own, trips), _per_trip(stores, trips))
             for own, stores in piece.busy_of_places(2 * len(steps))
@@ -251,15 +263,42 @@ class Arranger:
         if trips > 1 and 1 in cuts and all(1 not in way for way, _ in found):
             # The model does not tell what loads gain from a stage of their own.
             found.append(((1,), found[0][1]))
+        rows = _after_rows(segment, cuts) if trips > 1 else ()
+        if rows and all(rows != way for way, _ in found):
+            found.append((rows, min(ns for _, ns in found)))
         return [
             _Way(
                 None if way else piece,
                 replace(segment.run, cuts=way),
                 max(piece.busy_ns, interval * trips),
-                piece.engines_ns,
+                _computing_ns(segment, piece) if segment.hidden else piece.engines_ns,
             )
             for way, interval in found
         ]
+
+
+def _after_rows(segment: Segment, cuts: Sequence[int]) -> tuple[int, ...]:
+    """Cuts before whatever first reads a reduction of whole rows, and before the product of what is
+    transposed in the segment: what these need is there last. The model does not tell how long
+    engines then wait in turn."""
+    steps = segment.steps
+    last = max((n for n, step in enumerate(steps) if step.kind == "matmul"), default=0)
+    if not last or not _turns_inside(segment):
+        return ()
+    rows = [step.write.storage for step in steps if step.kind == "reduce"]
+    firsts = (
+        next((n for n, step in enumerate(steps) if made in [v.storage for v in step.reads]), last)
+        for made in rows
+    )
+    places = sorted({2 * n + 1 for n in (*firsts, last)} & set(cuts))
+    return tuple(places[-MOST_CUTS:])
+
+
+def _computing_ns(segment: Segment, piece: Piece) -> float:
+    """The time of the busiest resource; of masked rows only of what computes, as loads are for each
+    part as long as these do not overlap."""
+    busy = piece.busy
+    return max(busy.get(e, 0.0) for e in SHARING) if segment.hidden else piece.busy_ns
 
 
 def _per_trip(busy: Mapping[str, float], trips: int) -> dict[str, float]:

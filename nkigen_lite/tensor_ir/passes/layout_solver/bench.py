@@ -30,6 +30,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.pricing import (
     is_store,
     psum_banks,
     psum_in_flight,
+    psum_of_texts,
 )
 from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 
@@ -38,7 +39,8 @@ from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 class Piece:
     """A lowered segment: its cost without its streamed ports, and what each of these costs.
 
-    ``steps`` tells the place of the step that an op belongs to; ``accesses`` are the graph's.
+    ``steps`` tells the place of the step that an op belongs to, ``texts`` which ops belong to
+    different iterations of a loop that is written out; ``accesses`` are the graph's.
     """
 
     graph: Graph
@@ -46,6 +48,7 @@ class Piece:
     own: Cost
     moved: dict[PortKey, Cost]
     steps: dict[Op, int]
+    texts: dict[Op, int]
     accesses: Accesses
 
     def port(self, key: PortKey) -> Cost:
@@ -86,7 +89,10 @@ class Piece:
 
     def psum_in_flight(self, copies: int) -> int:
         """The most PSUM banks that an iteration uses, with that many copies of what rotates."""
-        return psum_in_flight(self.graph, Limits.of(self.target), copies)
+        limits = Limits.of(self.target)
+        if self.texts:
+            return psum_of_texts(self.graph, limits, copies, self.texts, self.steps)
+        return psum_in_flight(self.graph, limits, copies)
 
     @property
     def busiest(self) -> str:
@@ -157,7 +163,7 @@ class Bench:
         costs = costs_by_owner(piece, self.target, owners, None, accesses)
         own = costs.pop(None)
         moved = {key: cost for key, cost in costs.items() if key is not None}
-        return Piece(piece, self.target, own, moved, lowering.steps, accesses)
+        return Piece(piece, self.target, own, moved, lowering.steps, lowering.texts, accesses)
 
     def conversion(self, item: Conversion) -> Cost:
         """The cost of making a kept copy, without the copy itself; simulated too."""

@@ -239,8 +239,10 @@ def _joint_shapes(steps: Sequence[Step], impls: Sequence[Impl], budget: int) -> 
     for chosen in itertools.product(*blocks):
         rows_loops = [loop for loop in chosen if loop]
         masked = any(s.hidden and s.hidden.rows in rows for s in steps)
-        orders = [[*rows_loops, *batch], [*batch, *rows_loops]]
-        for loops in orders[: 1 if not rows_loops or (masked and batch) else 2]:
+        orders = [[*batch, *rows_loops]]
+        if rows_loops and batch and not masked:
+            orders.insert(0, [*rows_loops, *batch])
+        for loops in orders:
             shape = Shape(tuple(loops))
             if tile_bytes(steps, impls, shape, 2) <= budget:
                 yield shape

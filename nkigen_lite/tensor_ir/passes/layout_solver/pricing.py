@@ -185,6 +185,40 @@ def psum_in_flight(graph: Graph, limits: Limits, copies: int, *, looped: bool = 
     return sum(found) if looped else max(found)
 
 
+def psum_of_texts(
+    graph: Graph, limits: Limits, copies: int, texts: Mapping[Op, int], places: Mapping[Op, int]
+) -> int:
+    """The same where iterations of a loop are written out: ``texts`` tells which ops are whose,
+    ``places`` their places among the steps. What rotates at one place of an iteration follows each
+    other; what does not is in use at the same time."""
+    used: dict[int, dict[int | None, tuple[int, int]]] = {}
+    for op, text, place in _placed(graph, texts, places, None, None):
+        if op.opcode != "alloc" or op.result.type.memory is not MemorySpace.PSUM or text is None:
+            continue
+        banks = limits.banks_of(op.result.type.partition_bytes)
+        rotating, single = used.setdefault(text, {}).get(place, (0, 0))
+        if op.attrs["num_buffers"] > 1:
+            used[text][place] = max(rotating, banks * copies), single
+        else:
+            used[text][place] = rotating, single + banks
+    return max((sum(map(sum, each.values())) for each in used.values()), default=0)
+
+
+def _placed(
+    graph: Graph,
+    texts: Mapping[Op, int],
+    places: Mapping[Op, int],
+    text: int | None,
+    place: int | None,
+) -> Iterator[tuple[Op, int | None, int | None]]:
+    """Every op with the text and the place that it belongs to."""
+    for op in graph.ops:
+        here = texts.get(op, text), places.get(op, place)
+        yield op, *here
+        for region in op.regions:
+            yield from _placed(region, texts, places, *here)
+
+
 @dataclass
 class _Peak(Generic[O]):
     """Walks a graph and notes the most SBUF bytes live at once, by the owners of the buffers, and
