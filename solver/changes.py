@@ -84,8 +84,10 @@ def _rescaled(problem: Problem, rate: Rate) -> Problem:
         return replace(cost, busy=busy(cost.busy), early_ns=early, start_ns=start)
 
     def load(cost: Transfer) -> Transfer:
+        # What may be done early is part of the largest busy time, whichever that is.
         made = transfer(cost)
-        early = min(made.early_ns, max(made.busy.values(), default=0))
+        before, after = (max(c.busy.values(), default=0) for c in (cost, made))
+        early = after - (before - cost.early_ns) * after // before if before else 0
         return replace(made, early_ns=early, start_ns=min(made.start_ns, early))
 
     def port(item: Port) -> Port:

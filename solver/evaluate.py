@@ -173,8 +173,7 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
         others = max(busy.values(), default=0) + _waits_ns(candidate, moved)
         early = sum(cost.early_ns for cost in moved)
         before = sum(item.cost.early_ns for item in view.loads(index))
-        starts = _starts_ns(moved) if index > 0 else 0
-        loads.append(Load(own, others, early, before, starts))
+        loads.append(Load(own, others, early, before, _starts_ns(moved)))
     return done_early(loads, problem.passing_ns)
 
 
@@ -183,8 +182,7 @@ def _waits_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:
 
 
 def _starts_ns(transfers: Iterable[Transfer]) -> int:
-    """What a segment waits for of its transfers unless it is done early; not the first of a plan,
-    of which filling is told apart."""
+    """What a segment waits for of its transfers unless it is done early."""
     return sum(cost.start_ns for cost in transfers)
 
 
@@ -213,7 +211,7 @@ def _segment_step(
     own = left.pop(problem.prefetch, 0) if problem.prefetch else 0
     others = max(left.values(), default=0)
     waits = _waits_ns(candidate, transfers)
-    if problem.prefetch and candidate.ops[0] != problem.ops[0]:
+    if problem.prefetch:
         waits += max(0, _starts_ns(transfers) - early_ns)
     ns = overhead + max(own, others + waits)
     return Step(

@@ -273,8 +273,7 @@ class _Search:
         others = max(busy.values(), default=0) + waits
         early = sum(cost.early_ns for cost in transfers)
         done = min(early, own, slack_ns)
-        if self.at[candidate.ops[0]] > 0:
-            others += max(0, sum(cost.start_ns for cost in transfers) - done)
+        others += max(0, sum(cost.start_ns for cost in transfers) - done)
         left = own - done
         return overhead + max(others, left), max(0, others - left), done
 

@@ -92,9 +92,8 @@ class Index:
         own = busy.pop(self.problem.prefetch, 0) if self.problem.prefetch else 0
         runs_first = self.span[candidate.name][0] == 0
         others = waits + max(busy.values(), default=0)
-        if runs_first:
-            return Load(own, others, 0)
-        return Load(own, others, early, starts_ns=starts if self.problem.prefetch else 0)
+        starts = starts if self.problem.prefetch else 0
+        return Load(own, others, 0 if runs_first else early, starts_ns=starts)
 
     def segment_ns(
         self, candidate: Candidate, transfers: Sequence[Transfer], *, early: bool = False

@@ -103,8 +103,7 @@ class Timing:
         self._begin.add_candidate(candidate, pick, forced, moves)
         base = _total([candidate.busy, *(c.busy for c in forced)])
         waits = candidate.wait_ns + sum(cost.wait_ns for cost in forced)
-        if self._index.span[candidate.name][0] == 0 or self._prefetch is None:
-            # Of what runs first, filling is told apart.
+        if self._prefetch is None:
             moves = [(move, replace(cost, start_ns=0)) for move, cost in moves]
         work = Work(candidate, pick, base, waits, load.starts_ns, floor, moves)
         early = self._add_early(work, load.early_ns)

@@ -62,7 +62,7 @@ def test_code_size_does_not_grow_with_the_extents() -> None:
     sizes = [
         compiled(product, f"{n}x{n}:bf16", f"{n}x{n}:bf16").report.ir_ops for n in (512, 2048, 8192)
     ]
-    assert max(sizes) <= 60  # once, and as often again as stages of a loop overlap
+    assert max(sizes) <= 100  # once, and as often again as stages of loops overlap
 
 
 def test_a_value_that_one_step_makes_and_the_next_reads_never_touches_hbm() -> None:

@@ -279,7 +279,6 @@ def _candidate(
     choice: Choice, name: str, ports: Sequence[PortInfo], piece: Piece, waits: Waits
 ) -> solver.Candidate:
     own = piece.own
-    fill_ns = min(piece.line.fill_ns, piece.unhidden_ns)
     reads, writes = solver_ports(ports)
     return solver.Candidate(
         name=name,
@@ -294,7 +293,7 @@ def _candidate(
         instructions=own.instructions,
         dims=tuple(roles_of(choice)),
         fill_ns=math.ceil(waits.fill_ns),
-        drain_ns=math.ceil(piece.unhidden_ns - fill_ns),
+        drain_ns=math.ceil(waits.drain_ns),
     )
 
 

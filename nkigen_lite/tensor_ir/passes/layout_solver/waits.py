@@ -36,10 +36,11 @@ class PortWaits:
 @dataclass(frozen=True, slots=True)
 class Waits:
     """The segment's own wait and what it adds to the beginning of a plan, with all kept that may
-    be (ns); and what its ports add."""
+    be, and to the end of one (ns); and what its ports add."""
 
     own_ns: float
     fill_ns: float
+    drain_ns: float
     ports: tuple[PortWaits, ...]
 
 
@@ -48,7 +49,8 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
     free = [info for info in ports if info.keepable]
     forced = [info for info in ports if not info.keepable]
     if piece.line.time_ns - piece.busy_ns < _WORTH_DIVIDING * piece.line.time_ns:
-        return Waits(0.0, _fill_ns(piece), (PortWaits(),) * len(ports))
+        fill_ns = _fill_ns(piece)
+        return Waits(0.0, fill_ns, piece.unhidden_ns - fill_ns, (PortWaits(),) * len(ports))
     kept = lower(()) if free else piece
     alone = {i.key: piece if ports == [i] else lower((i,)) for i in free}
     starts = _starts(kept, forced)
@@ -58,21 +60,31 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
     waits = [_waiting_ns(alone[i.key], [*forced, i], starts) - own_ns for i in free]
     whole_ns = _waiting_ns(piece, ports, starts) - own_ns
     fitted = dict(zip((i.key for i in free), _fitted(waits, whole_ns), strict=True))
-    fill_ns = _fill_ns(kept)
+    # What comes before the first transfer ends; those of the start are counted with the segment.
+    lead_ns = kept.line.fill_ns - sum(starts.get(info.key, 0.0) for info in forced)
 
     def of_port(info: PortInfo) -> PortWaits:
-        begins = info.keepable and _is_early(info)
-        later_ns = _fill_ns(alone[info.key]) - fill_ns if begins else 0.0
-        return PortWaits(fitted.get(info.key, 0.0), max(0.0, later_ns), starts.get(info.key, 0.0))
+        start_ns, later_ns = starts.get(info.key, 0.0), 0.0
+        if info.keepable and _is_early(info):
+            later_ns = alone[info.key].line.fill_ns - kept.line.fill_ns - start_ns
+        return PortWaits(fitted.get(info.key, 0.0), max(0.0, later_ns), start_ns)
 
-    cold_ns = warmth_ns(kept.line, piece.target)  # nothing has warmed the PE array at first
-    return Waits(own_ns, fill_ns + cold_ns, tuple(map(of_port, ports)))
+    found = tuple(map(of_port, ports))
+    begin_ns = lead_ns + max((w.fill_ns for w in found), default=0.0)
+    engines_ns = piece.engines_ns + own_ns + sum(w.wait_ns + w.start_ns for w in found)
+    rest_ns = piece.line.time_ns - begin_ns - max(engines_ns, piece.busy.get(DMA, 0.0))
+    rest_ns = max(0.0, rest_ns)
+    cold_ns = min(warmth_ns(piece.line, piece.target), rest_ns)  # at first nothing has warmed it
+    drain_ns = min(piece.line.drain_ns, rest_ns - cold_ns)
+    return Waits(own_ns, lead_ns + cold_ns, drain_ns, found)
 
 
 def undivided(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
     """The waits of a segment, all of them its own."""
-    begins_ns = _fill_ns(piece) + warmth_ns(piece.line, piece.target)
-    return Waits(_waiting_ns(piece, ports, {}), begins_ns, (PortWaits(),) * len(ports))
+    fill_ns = _fill_ns(piece)
+    begins_ns = fill_ns + warmth_ns(piece.line, piece.target)
+    drain_ns = piece.unhidden_ns - fill_ns
+    return Waits(_waiting_ns(piece, ports, {}), begins_ns, drain_ns, (PortWaits(),) * len(ports))
 
 
 def _is_early(info: PortInfo) -> bool:
