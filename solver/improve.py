@@ -24,14 +24,14 @@ from .problem import Problem
 from .report import Report, Solution, Status, Terms
 from .restricting import rows_of
 
-TIE_SHARE = 0.2
+TIE_SHARE = 0.1
 """Part of the time limit that may go into choosing among equally good plans.  Where a memory comes
 first, many plans are, and all the time that is left may go into finding the fastest."""
 
 FIRST_REACH = 1000
 """The optimiser begins with what plans within 1 / FIRST_REACH of the bound may use."""
 
-WIDER = 4
+WIDER = 16
 """Factor by which the reach grows while no plan is in it."""
 
 

@@ -52,7 +52,7 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
         fill_ns = _fill_ns(piece)
         return Waits(0.0, fill_ns, piece.unhidden_ns - fill_ns, (PortWaits(),) * len(ports))
     kept = lower(()) if free else piece
-    alone = {i.key: piece if ports == [i] else lower((i,)) for i in free}
+    alone = {i.key: piece if free == [i] else lower((i,)) for i in free}
     starts = _starts(kept, forced)
     for info in free:
         starts |= _starts(alone[info.key], [info])
