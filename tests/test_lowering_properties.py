@@ -34,28 +34,28 @@ def run_lowered(case: Case, kernel: nki_ir.Graph) -> dict[str, Array]:
 
 
 @given(case=graphs(dtypes=DTYPES))
-@settings(max_examples=60)
+@settings(max_examples=40)
 def test_lowered_graphs_compute_what_numpy_does(case: Case) -> None:
     kernel = lower_to_nki(clone(case.graph), time_limit=1.0)
     assert_computes(case.graph, run_lowered(case, kernel), case.inputs, context=str(kernel))
 
 
 @given(case=graphs(max_elements=4096, dtypes=DTYPES))
-@settings(max_examples=24)
+@settings(max_examples=16)
 def test_lowered_graphs_of_larger_tensors_compute_what_numpy_does(case: Case) -> None:
     kernel = lower_to_nki(clone(case.graph), time_limit=1.0)
     assert_computes(case.graph, run_lowered(case, kernel), case.inputs, context=str(kernel))
 
 
 @given(case=graphs(dtypes=DTYPES))
-@settings(max_examples=16)
+@settings(max_examples=10)
 def test_kernels_print_and_read_back_the_same(case: Case) -> None:
     text = lower_to_nki(clone(case.graph), time_limit=1.0).dump()
     assert parse(text, NKI).dump() == text
 
 
 @given(case=graphs(dtypes=[d for d in DTYPES if d is not DType.FP8_E3M4]))
-@settings(max_examples=24)
+@settings(max_examples=16)
 def test_emitted_kernels_compute_what_their_tiles_do(case: Case) -> None:
     """NKI has no name for fp8 e3m4; all else is written, executed by the stand-in and compared."""
     kernel = lower_to_nki(clone(case.graph), time_limit=1.0)

@@ -26,7 +26,7 @@ def test_random_graphs_are_sound_and_read_back_equal(case: Case) -> None:
 
 
 @given(case=graphs())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_canonicalize_keeps_the_meaning(case: Case) -> None:
     graph = clone(case.graph)
     canonicalize(graph)
@@ -35,7 +35,7 @@ def test_canonicalize_keeps_the_meaning(case: Case) -> None:
 
 
 @given(case=graphs(opcodes=families()["phrases"], max_ops=3))
-@settings(max_examples=400)
+@settings(max_examples=250)
 def test_canonicalize_keeps_the_meaning_of_spelled_out_ops(case: Case) -> None:
     graph = clone(case.graph)
     canonicalize(graph)
@@ -44,7 +44,7 @@ def test_canonicalize_keeps_the_meaning_of_spelled_out_ops(case: Case) -> None:
 
 
 @given(case=graphs())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_decompose_keeps_the_meaning(case: Case) -> None:
     graph = clone(case.graph)
     decompose(graph)
@@ -54,7 +54,7 @@ def test_decompose_keeps_the_meaning(case: Case) -> None:
 
 
 @given(case=graphs())
-@settings(max_examples=300)
+@settings(max_examples=200)
 def test_both_stages_together_keep_the_meaning(case: Case) -> None:
     graph = clone(case.graph)
     canonicalize(graph)

@@ -80,7 +80,7 @@ def test_no_prices_prove_more_than_the_optimum() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize("block", range(3))
 def test_no_prices_prove_more_than_the_optimum_of_many_problems(block: int) -> None:
     seeds = range(1000 + 40 * block, 1040 + 40 * block)
     assert sum(map(holds_whatever_the_prices, seeds)) >= 10
@@ -91,7 +91,7 @@ def test_pieces_agree_with_exhaustive_search() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("block", range(5))
+@pytest.mark.parametrize("block", range(3))
 def test_pieces_agree_with_exhaustive_search_on_many_problems(block: int) -> None:
     seeds = range(2000 + 30 * block, 2030 + 30 * block)
     assert sum(map(ends_with_the_optimum, seeds)) >= 5

@@ -206,7 +206,7 @@ def best_ns(problem: Problem, *constraints: Pin | Cut | Fuse) -> float:
     return float("inf") if report.objective_ns is None else report.objective_ns
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6))
 def test_more_room_a_faster_resource_or_another_candidate_never_makes_the_best_plan_slower(
     seed: int,
@@ -222,7 +222,7 @@ def test_more_room_a_faster_resource_or_another_candidate_never_makes_the_best_p
         assert best_ns(replace(problem, candidates=rest)) >= best
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(st.integers(0, 10**6))
 def test_a_constraint_never_makes_the_best_plan_faster(seed: int) -> None:
     rng = random.Random(seed)
