@@ -197,6 +197,24 @@ def test_segments_that_overlap_iterations_or_share_work_compute_the_function(nam
     assert tried
 
 
+def test_a_tile_without_copies_is_loaded_again_once_all_stages_are_done_with_it() -> None:
+    target = load_target("trn2", {"memory.sbuf_usable_bytes_per_partition": 24576})
+    planner = Fusing(program(lambda a, b: a @ b, "512x256:bf16", "256x1024:bf16"), target)
+    problem = planner.problem()
+    given = arrays([(512, 256), (256, 1024)], BF16)
+    wanted = (given[0] @ given[1]).astype(np.float32)
+    tried = 0
+    for candidate in problem.candidates:
+        priced = planner.priced[candidate.name]
+        shape = priced.choice.shape
+        if len(shape.loops) > 1 and priced.run.cuts:
+            priced.choice = replace(priced.choice, shape=replace(shape, outer_copies=1))
+            found = _run_with(planner, problem, candidate, given)
+            assert np.abs(found - wanted).max() <= 3e-2 * np.abs(wanted).max()
+            tried += 1
+    assert tried
+
+
 def _run_with(
     planner: Planner, problem: solver.Problem, candidate: solver.Candidate, given: list[Any]
 ) -> Any:

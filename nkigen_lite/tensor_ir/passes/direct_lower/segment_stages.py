@@ -280,7 +280,7 @@ class SegmentStages(SegmentBuffers):
             own = partial(self._around, self.segment.loops[-1].axis)
             ring = Ring(made.value, view.axes, layout, own, made.sizes, first, last)
             self.held[key] = ring
-        else:
+        elif copies > 1 or ring.last > ring.first:
             self.b.rotate(ring.root)
         return ring.at(self.b, ranges, 0)
 
