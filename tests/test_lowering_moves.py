@@ -115,3 +115,11 @@ def test_rows_of_a_narrow_type_are_summed_on_two_engines() -> None:
 def test_long_runs_whatever_axis_is_summed_or_moved(fn: Any, spec: str) -> None:
     report = compiled(fn, spec).report
     assert report.simulated_us < 1.3 * report.bound_us
+
+
+def test_many_pieces_of_one_output_take_no_longer_than_that_many_to_list() -> None:
+    def pieces(x: Any) -> Any:
+        return np.concatenate([x[7 * i : 7 * i + 1] for i in range(30)])
+
+    assert_lowers(pieces, *arrays([(210, 77)]))
+    assert_lowers(lambda x: x[250:3:-7], *arrays([(301, 77)]))

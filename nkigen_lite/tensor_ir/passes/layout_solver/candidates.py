@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -24,6 +25,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 
 MAX_CHAIN = 16  # units in one fused run
 MAX_MATMULS = 2  # of them
+MAX_COMBINED = 16  # ways for the writers of one storage, each in any of its own
 
 
 def can_be_kept(view: View, layout: Layout) -> bool:
@@ -79,12 +81,28 @@ class Choice:
 def choices_of_unit(unit: Unit, budget: int) -> Iterator[Choice]:
     """Choices for one unit alone; the writers of one storage agree on its layout, or all of them
     copy within HBM."""
-    for impls in itertools.product(*(impls_of(s) for s in unit.steps)):
-        pairs = list(zip(unit.steps, impls, strict=True))
-        layouts = {(moves_in_hbm(s, i), write_layout(s, i).name) for s, i in pairs}
-        if len(layouts) == 1:
-            for shape in shapes_of(unit.steps, impls, budget):
-                yield Choice((unit,), impls, shape)
+    for impls in _agreeing(unit.steps):
+        for shape in shapes_of(unit.steps, impls, budget):
+            yield Choice((unit,), impls, shape)
+
+
+def _agreeing(steps: Sequence[Step]) -> Iterator[tuple[Impl, ...]]:
+    """Implementations of steps that leave their results in the same place: all combinations, or,
+    where these are many, those in which all steps take their first way, their second, and so on."""
+    if len(steps) == 1:
+        yield from ((impl,) for impl in impls_of(steps[0]))
+        return
+    ways: dict[tuple[bool, str], list[list[Impl]]] = {}
+    for at, step in enumerate(steps):
+        for impl in impls_of(step):
+            place = moves_in_hbm(step, impl), write_layout(step, impl).name
+            ways.setdefault(place, [[] for _ in steps])[at].append(impl)
+    for found in ways.values():
+        if math.prod(map(len, found)) <= MAX_COMBINED:
+            yield from itertools.product(*found)
+        elif all(found):
+            for nth in range(max(map(len, found))):
+                yield tuple(impls[min(nth, len(impls) - 1)] for impls in found)
 
 
 def chains(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
