@@ -195,7 +195,7 @@ def compile(
         NoPlan: nothing legal fits the target.
     """
     start = perf_counter()
-    _check_options(time_limit, seed)
+    _check_options(time_limit, seed, constraints)
     hardware = target if isinstance(target, Target) else load_target(_profile(target))
     function = fn.function if isinstance(fn, Kernel) else fn
     label = name or arguments.name_of(fn)
@@ -244,7 +244,7 @@ def _compiled(
     )
 
 
-def _check_options(time_limit: Any, seed: Any) -> None:
+def _check_options(time_limit: Any, seed: Any, constraints: Any) -> None:
     number = isinstance(time_limit, (int, float)) and not isinstance(time_limit, bool)
     if not number or not 0 < time_limit < math.inf:
         raise InvalidInput(
@@ -252,6 +252,11 @@ def _check_options(time_limit: Any, seed: Any) -> None:
         )
     if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
         raise InvalidInput(f"compile: seed is {seed!r} but must be an int from 0 below 2**31")
+    some = constraints if isinstance(constraints, (list, tuple)) else [None]
+    if not all(isinstance(item, (solver.Pin, solver.Cut, solver.Fuse)) for item in some):
+        raise InvalidInput(
+            f"compile: constraints is {constraints!r} but must be a list of what constrain makes"
+        )
 
 
 def _profile(target: Any) -> str | os.PathLike[str]:

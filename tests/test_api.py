@@ -262,6 +262,14 @@ def test_a_target_that_is_neither_name_nor_profile_is_refused() -> None:
         _gate(target=3)
 
 
+@pytest.mark.parametrize(
+    "constraints", [None, "x", ["x"], nkigen_lite.constrain("x", tile=1, axis="a0")]
+)
+def test_constraints_that_are_none_are_refused(constraints: Any) -> None:
+    with pytest.raises(InvalidInput, match="constraints is .* must be a list of what constrain"):
+        nkigen_lite.compile(lambda x: x, "4x8:f32", constraints=constraints)
+
+
 def test_complex_and_text_arrays_are_refused(compiled: nkigen_lite.Compiled) -> None:
     x, w = _arrays()
     for wrong in (x.astype(np.complex64), x.astype(str)):

@@ -41,10 +41,13 @@ def constrain(
     if value is None and given:
         raise InvalidInput(f"constrain: {given[0]} is given but needs a value, which it is about")
     if cut_before is not None:
+        if not isinstance(cut_before, str):
+            raise InvalidInput(f"constrain: cut_before is {cut_before!r} but must be an op's name")
         return solver.Cut(cut_before)
     if fuse is not None:
-        if not isinstance(fuse, (tuple, list)) or len(fuse) != 2:
-            raise InvalidInput(f"constrain: fuse is {fuse!r} but must be a pair of ops")
+        named = isinstance(fuse, (tuple, list)) and all(isinstance(op, str) for op in fuse)
+        if not named or len(fuse) != 2:
+            raise InvalidInput(f"constrain: fuse is {fuse!r} but must be a pair of ops' names")
         return solver.Fuse(*fuse)
     _one_of("location", location, ("hbm", "sbuf"))
     _one_of("role", role, ("I", "P", "F"))
