@@ -266,7 +266,7 @@ def test_a_target_that_is_neither_name_nor_profile_is_refused() -> None:
     "constraints", [None, "x", ["x"], nkigen_lite.constrain("x", tile=1, axis="a0")]
 )
 def test_constraints_that_are_none_are_refused(constraints: Any) -> None:
-    with pytest.raises(InvalidInput, match="constraints is .* must be a list of what constrain"):
+    with pytest.raises(InvalidInput, match=r"constraints is .* must be a list of what constrain"):
         nkigen_lite.compile(lambda x: x, "4x8:f32", constraints=constraints)
 
 

@@ -42,8 +42,8 @@ def test_constrain_makes_the_record_that_its_arguments_say(made: object, record:
         ({"value": "x", "axis": "a0", "role": "Q"}, "role is 'Q' but must be one of I, P, F"),
         ({"value": "x", "axis": "a0", "tile": 0}, "tile is 0 but must be an int of at least 1"),
         ({"value": "x", "axis": "a0"}, "axis 'a0' is given but no role or tile for it"),
-        ({"fuse": ("v3",)}, "fuse is .* but must be a pair of ops' names"),
-        ({"fuse": ("v3", 5)}, "fuse is .* but must be a pair of ops' names"),
+        ({"fuse": ("v3",)}, r"fuse is .* but must be a pair of ops' names"),
+        ({"fuse": ("v3", 5)}, r"fuse is .* but must be a pair of ops' names"),
         ({"cut_before": 3}, "cut_before is 3 but must be an op's name"),
     ],
 )
