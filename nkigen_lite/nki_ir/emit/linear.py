@@ -39,6 +39,7 @@ class Linear:
         return Linear(self.const // divisor, tuple((n, f // divisor) for n, f in self.terms))
 
     def __str__(self) -> str:
+        """Positive terms in their order, then the constant, then what is subtracted."""
         positive = [n if f == 1 else f"{n} * {f}" for n, f in self.terms if f > 0]
         negative = [n if f == -1 else f"{n} * {-f}" for n, f in self.terms if f < 0]
         if self.const > 0 or not self.terms:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from nkigen_lite.core.ir import Op, Value
 from nkigen_lite.errors import NotSupported
 from nkigen_lite.nki_ir.emit.calls import Spelling, column_text, nki_shape, reshaped
+from nkigen_lite.nki_ir.emit.linear import Linear
 from nkigen_lite.nki_ir.emit.text import Bracket, Expr, shape_text
 from nkigen_lite.nki_ir.types import Affine, MemorySpace
 
@@ -39,21 +40,8 @@ class _Span:
 
 def affine_text(expression: Affine, spelling: Spelling) -> str:
     """``i * 128 + 64``: positive terms, then the constant, then what is subtracted."""
-    positive = [_term(v, f, spelling) for v, f in expression.terms if f > 0]
-    negative = [_term(v, -f, spelling) for v, f in expression.terms if f < 0]
-    if expression.const > 0 or not expression.terms:
-        positive.append(str(expression.const))
-    elif expression.const < 0:
-        negative.append(str(-expression.const))
-    text = " + ".join(positive)
-    for part in negative:
-        text = f"{text} - {part}" if text else f"-{part}"
-    return text
-
-
-def _term(index: Value, factor: int, spelling: Spelling) -> str:
-    name = str(spelling.value(index))
-    return name if factor == 1 else f"{name} * {factor}"
+    terms = tuple((str(spelling.value(index)), factor) for index, factor in expression.terms)
+    return str(Linear(expression.const, terms))
 
 
 def _spans(op: Op) -> tuple[Value, list[_Span]]:
