@@ -170,6 +170,14 @@ def _function_options(parser: argparse.ArgumentParser) -> None:
         help="decisions for the solver to respect: where values live, roles, tiles, cuts, fusion",
     )
     _complete(decided, FilesCompleter(("json",)))
+    parser.add_argument(
+        "--weight",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a parameter that holds the same arrays in many runs: the kernel may take it packed, "
+        "in an order into which the host brings it once; may be given several times",
+    )
 
 
 def _solver_options(parser: argparse.ArgumentParser, limit_help: str) -> None:
