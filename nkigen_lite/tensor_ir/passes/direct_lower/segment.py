@@ -145,14 +145,15 @@ class SegmentLowering(SegmentStages):
     ) -> Buffer:
         """The present block of a view, loaded."""
         copies = self._copies_of(view)
+        inner = in_view_axes(view, via).partition if isinstance(via, Layout) else None
         held = [view, *self._readings(self._successors(key))]
         last = self._last_stage(held) if self.load_depth(view) == self._innermost else 0
         if self.load_depth(view) == self.held_at:
-            buffer = self._held(view, key, layout, ranges, copies)
+            buffer = self._held(view, key, layout, ranges, copies, inner)
         elif self.stage is not None and last > self.stage:
-            buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
+            buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r, inner)
         else:
-            buffer = self._block(view, layout, ranges, copies)
+            buffer = self._block(view, layout, ranges, copies, inner=inner)
         load_via(self.b, self.hbm, view, buffer, via, ranges)
         return buffer
 
