@@ -27,6 +27,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 from nkigen_lite.tensor_ir.passes.schedule import Impl
 
 MOVING_MAX = 512  # moving free size, and f32 elements of one PSUM bank
+_PIECE_BYTES = 1 << 20  # of an operand that is loaded in pieces: what takes longer than DMAs wait
 
 
 @dataclass(eq=False, slots=True)
@@ -68,6 +69,16 @@ def roles(step: Step, impl: Impl) -> Roles:
         contracted=tuple(a for a in step.reduced if a != impl.partition),
         depth=impl.partition,
     )
+
+
+def piece_of(r: Roles, operand: Buffer) -> tuple[Axis, int]:
+    """The axis along which a product uses up an operand, that of its outermost loop, and how much
+    of it is worth a DMA of its own."""
+    assert r.depth is not None
+    own = [a for a in (r.rows, *r.moving) if a in operand.axes and operand.sizes[a] > MOVING_MAX]
+    axis, unit = (own[0], MOVING_MAX) if own else (r.depth, partition_tile(r.depth.extent))
+    size_bytes = operand.value.type.size_bytes * unit // operand.sizes[axis]
+    return axis, unit * max(1, -(-_PIECE_BYTES // size_bytes))
 
 
 @dataclass(eq=False)
@@ -257,5 +268,6 @@ __all__ = [
     "contract",
     "emit_matmul",
     "new_psum",
+    "piece_of",
     "roles",
 ]
