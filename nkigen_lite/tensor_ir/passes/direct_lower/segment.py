@@ -44,6 +44,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     Layout,
     Port,
     Segment,
+    Via,
     drained_matmul,
     in_view_axes,
     moves_in_hbm,
@@ -139,7 +140,7 @@ class SegmentLowering(SegmentStages):
         if key not in self.blocks:
             ranges = self.masked_ranges(at, ranges) if at is not None else ranges
             with self._charge(self.charged, (view.storage, wanted.name, "read")):
-                self.blocks[key] = buffer = self._empty(view, key, layout, ranges)
+                self.blocks[key] = buffer = self._empty(view, key, layout, port.via, ranges)
                 into = partial(load_via, self.b, self.hbm, view, buffer, port.via)
                 if self.segment.run.load_pieces and impl.out and impl.partition and not port.via:
                     axis, size = piece_of(roles(step, impl), buffer)
@@ -147,17 +148,20 @@ class SegmentLowering(SegmentStages):
                 else:
                     into(ranges)
 
-    def _empty(self, view: View, key: Key, layout: Layout, ranges: Ranges) -> Buffer:
+    def _empty(
+        self, view: View, key: Key, layout: Layout, via: Via | None, ranges: Ranges
+    ) -> Buffer:
         """Where the present block of a view is loaded."""
         copies = self._copies_of(view)
+        inner = in_view_axes(view, via).partition if isinstance(via, Layout) else None
         held = [view, *self._readings(self._successors(key))]
         last = self._last_stage(held) if self.load_depth(view) == self._innermost else 0
         if self.load_depth(view) == self.held_at:
-            buffer = self._held(view, key, layout, ranges, copies)
+            buffer = self._held(view, key, layout, ranges, copies, inner)
         elif self.stage is not None and last > self.stage:
-            buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
+            buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r, inner)
         else:
-            buffer = self._block(view, layout, ranges, copies)
+            buffer = self._block(view, layout, ranges, copies, inner=inner)
         return buffer
 
     def _steps(self, depth: int, ranges: Ranges) -> None:

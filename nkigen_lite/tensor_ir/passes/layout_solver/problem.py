@@ -108,13 +108,17 @@ class Planner:
 
     def pays(self, chain: tuple[Unit, ...]) -> bool:
         """Whether fusing a run can win: a matmul drains through what follows it, or some value
-        inside is too large to be kept whole beside others."""
+        inside has more rows than there are partitions, so that what is done with some of them
+        overlaps with what is done with others. Where a matmul is not the first, as there are many
+        such runs, only if a value inside is too large to be kept whole beside others."""
         matmuls = [i for i, u in enumerate(chain) if u.steps[0].kind == "matmul"]
         if matmuls == [0] and len(chain) <= _EPILOGUE:
             return True
         if len(matmuls) > 1 and (matmuls[0] > 0 or len(chain) - matmuls[-1] > _EPILOGUE):
             return False
-        return any(self.is_large(u.written) for u in chain[:-1])
+        inside = [u.written for u in chain[:-1]]
+        overlaps = not any(matmuls) and any(_rows(s) > self.limits.partitions for s in inside)
+        return overlaps or any(self.is_large(s) for s in inside)
 
     def is_large(self, storage: Storage, share: float = _LARGE_SHARE) -> bool:
         """Whether a value takes so much of SBUF that it is worth never holding whole."""
@@ -222,6 +226,11 @@ class Planner:
             target=target.name,
             cost=replace(made, sbuf_bytes=max(0, made.sbuf_bytes - whole)),
         )
+
+
+def _rows(storage: Storage) -> int:
+    """How many rows a value has: what its last axis does not count."""
+    return math.prod(axis.extent for axis in storage.axes[:-1])
 
 
 def _products(units: Sequence[Unit]) -> int:
