@@ -62,11 +62,12 @@ def row_groups(axis: Axis | None, ranges: Ranges, layout_rows: int) -> Iterator[
 class Buffer:
     """A tile in SBUF or PSUM that holds a block of a storage or of a view of one.
 
-    Its shape is [rows, tiles of the partition axis if more than one, *other axes in order]; a tile
-    without free dimensions has one of extent 1.
+    Its shape is [rows, tiles of the partition axis if more than one, *free axes]; a tile without
+    free dimensions has one of extent 1.
 
     Attributes:
         axes: what it runs over, storage axes or, for a streamed block of a view, iteration axes.
+        free: those along the free dimension, outermost first.
         origin: per axis, the element at which the block starts.
         sizes: per axis, the extent of the block.
     """
@@ -74,6 +75,7 @@ class Buffer:
     value: Value
     axes: tuple[Axis, ...]
     layout: Layout
+    free: tuple[Axis, ...]
     origin: dict[Axis, Affine] = field(default_factory=dict)
     sizes: dict[Axis, int] = field(default_factory=dict)
 
@@ -98,19 +100,22 @@ def new_buffer(
     *,
     memory: MemorySpace = MemorySpace.SBUF,
     copies: int = 1,
+    inner: Axis | None = None,
 ) -> Buffer:
-    """Allocate a buffer for the present block of ``axes`` (whole axes where no range is given)."""
+    """Allocate a buffer for the present block of ``axes`` (whole axes where no range is given), its
+    elements along ``inner`` side by side if that is one of them."""
     block = {a: ranges.get(a, full(a)) for a in axes}
     sizes = {a: r.size for a, r in block.items()}
     axis = layout.partition
     shape = [min(layout.rows, sizes[axis]) if axis else layout.rows]
     if axis and sizes[axis] > layout.rows:
         shape.append(-(-sizes[axis] // layout.rows))
-    shape += [sizes[a] for a in axes if a != axis]
+    free = tuple(sorted((a for a in axes if a != axis), key=lambda a: a == inner))
+    shape += [sizes[a] for a in free]
     if len(shape) == 1:
         shape.append(1)
     value = b.alloc(tuple(shape), dtype, memory, copies, name=name)
-    return Buffer(value, axes, layout, {a: r.start for a, r in block.items()}, sizes)
+    return Buffer(value, axes, layout, free, {a: r.start for a, r in block.items()}, sizes)
 
 
 def tile_view(
@@ -129,19 +134,17 @@ def tile_view(
     """
     parts = [DimSlice(0, rows.rows)]
     names: list[Axis | str] = ["rows"]
-    free = [
-        (a, c) for a, c in zip(buffer.axes, coords, strict=True) if a != buffer.layout.partition
-    ]
+    at = dict(zip(buffer.axes, coords, strict=True))
     axis = buffer.layout.partition
     if axis is not None and buffer.has_tiles:
-        own = coords[buffer.axes.index(axis)]
+        own = at[axis]
         start = rows.start * own.step + own.start + buffer.origin[axis] * -1
         tile = start.divided_by(buffer.layout.rows)
         parts.append(DimSlice(tile, rows.tiles if rows.tiles > 1 else None))
         if rows.tiles > 1:
             names.append("tiles")
-    for free_axis, coord in free:
-        part, name = _free_part(free_axis, coord, buffer, ranges)
+    for free_axis in buffer.free:
+        part, name = _free_part(free_axis, at[free_axis], buffer, ranges)
         parts.append(part)
         if part.size is not None:
             names.append(name)
