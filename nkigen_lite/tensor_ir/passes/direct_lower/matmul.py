@@ -29,6 +29,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 from nkigen_lite.tensor_ir.passes.schedule import Impl
 
 MOVING_MAX = 512  # moving free size, and f32 elements of one PSUM bank
+_PIECE_BYTES = 1 << 20  # of an operand that is loaded in pieces: what takes longer than DMAs wait
 _FEW_COLUMNS = 64
 """Of a result, up to which an instruction that takes them out of PSUM costs more than its elements
 (VectorE 60 cycles, ScalarE 50: aws-neuron-sdk ISA reference, see the profile of trn2)."""
@@ -73,6 +74,16 @@ def roles(step: Step, impl: Impl) -> Roles:
         contracted=tuple(a for a in step.reduced if a != impl.partition),
         depth=impl.partition,
     )
+
+
+def piece_of(r: Roles, operand: Buffer) -> tuple[Axis, int]:
+    """The axis along which a product uses up an operand, that of its outermost loop, and how much
+    of it is worth a DMA of its own."""
+    assert r.depth is not None
+    own = [a for a in (r.rows, *r.moving) if a in operand.axes and operand.sizes[a] > MOVING_MAX]
+    axis, unit = (own[0], MOVING_MAX) if own else (r.depth, partition_tile(r.depth.extent))
+    size_bytes = operand.value.type.size_bytes * unit // operand.sizes[axis]
+    return axis, unit * max(1, -(-_PIECE_BYTES // size_bytes))
 
 
 @dataclass(eq=False)
@@ -284,5 +295,6 @@ __all__ = [
     "contract",
     "emit_matmul",
     "new_psum",
+    "piece_of",
     "roles",
 ]

@@ -27,6 +27,7 @@ from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layou
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
 _PASSING_NS = 10_000  # of loads that are done before a segment for later ones: room is limited
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
+_HELD_SHARE = 0.25  # of SBUF: a value beyond it leaves too little room to be held whole
 _LARGE_SHARE = 0.1  # of SBUF: a value beyond it is worth never holding whole
 
 
@@ -119,10 +120,10 @@ class Planner:
         overlaps = not any(matmuls) and any(_rows(s) > self.limits.partitions for s in inside)
         return overlaps or any(self.is_large(s) for s in inside)
 
-    def is_large(self, storage: Storage) -> bool:
+    def is_large(self, storage: Storage, share: float = _LARGE_SHARE) -> bool:
         """Whether a value takes so much of SBUF that it is worth never holding whole."""
         room = self.limits.sbuf_bytes * self.limits.partitions
-        return storage.size_bytes > _LARGE_SHARE * room
+        return storage.size_bytes > share * room
 
     def splits(self, chain: tuple[Unit, ...], longer: tuple[Unit, ...]) -> bool:
         """Whether a run is part of a longer one and moves a large value that stays inside that."""
@@ -131,7 +132,8 @@ class Planner:
         made = {u.written for u in chain}
         own = [u.written for u in longer if not self.leaves(u.written, longer)]
         return any(
-            self.is_large(s) and (self.leaves(s, chain) if s in made else self.reads(s, chain))
+            self.is_large(s, _HELD_SHARE)
+            and (self.leaves(s, chain) if s in made else self.reads(s, chain))
             for s in own
         )
 
