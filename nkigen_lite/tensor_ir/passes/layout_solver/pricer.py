@@ -128,7 +128,7 @@ class Pricer:
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
         if divided:
-            waits = waits_of(piece, ports, lambda some: self.arranger.lower(segment, ports, some))
+            waits = waits_of(piece, ports)
         else:
             waits = undivided(piece, ports)
         for info, more in zip(ports, waits.ports, strict=True):
