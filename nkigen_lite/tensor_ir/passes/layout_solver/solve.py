@@ -18,6 +18,7 @@ from nkigen_lite.nki_ir.verify import check
 from nkigen_lite.tensor_ir.passes.axes import Program
 from nkigen_lite.tensor_ir.passes.direct_lower import lower_schedule
 from nkigen_lite.tensor_ir.passes.layout_solver.addresses import allocate
+from nkigen_lite.tensor_ir.passes.layout_solver.forked import usable
 from nkigen_lite.tensor_ir.passes.layout_solver.plan import Plan, plan_of
 from nkigen_lite.tensor_ir.passes.layout_solver.planning import schedule_of
 from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
@@ -73,7 +74,7 @@ def solve_layout(
     start = perf_counter()
     planner = Planner(program, target)
     with collecting_rarely():
-        problem = planner.problem()
+        problem = planner.problem(usable())
     build_s, solve_s, lower_s = perf_counter() - start, 0.0, 0.0
     limits = Limits.of(target)
     for _ in range(_ATTEMPTS):
