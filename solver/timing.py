@@ -163,12 +163,13 @@ class Timing:
 
     def _add_rows(self, work: Work, resource: str, extra: int, early: int | None) -> None:
         """`extra` is at least what any set of moves adds to a resource beyond the floor; with what
-        it waits for at the start, less what is done early."""
+        it waits for at the start, less what is done early.  What is waited for is done by the
+        prefetch resource, which itself does not wait."""
         loads = work.loads(resource, self._prefetch)
         base = work.fixed(resource, self._prefetch)
         self._add_cuts(work, base, loads, [(-1, extra)])
         starts = [cost.start_ns for _, cost in work.moves]
-        if work.starts or any(starts):
+        if resource != self._prefetch and (work.starts or any(starts)):
             done: Expression = [] if early is None else [(-1, early)]
             later = [(ns + start, move) for (ns, move), start in zip(loads, starts, strict=True)]
             self._add_cuts(work, base + work.starts, later, [*done, (-1, extra)])

@@ -128,6 +128,8 @@ class Arrangement:
         turns_by_dma: whether a DMA, not the PE array, transposes what is made in the segment and
             read there in another layout.
         load_copies: of each tile that is loaded in one.
+        load_pieces: whether large operands of products are loaded in pieces, so that the first of
+            them can be used before the last is there.
         stores_by: who triggers the stores: "dma" leaves it to the engine that usually does.
     """
 
@@ -138,6 +140,7 @@ class Arrangement:
     psum_banks: int = 1
     turns_by_dma: bool = False
     load_copies: int = 2
+    load_pieces: bool = False
     stores_by: str = "dma"
 
 

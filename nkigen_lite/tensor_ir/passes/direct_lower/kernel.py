@@ -5,7 +5,7 @@ from __future__ import annotations
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.deallocs import insert_deallocs
-from nkigen_lite.tensor_ir.passes.axes import Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Storage, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer, new_buffer
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm
 from nkigen_lite.tensor_ir.passes.direct_lower.segment import SegmentLowering
@@ -52,9 +52,9 @@ def lower_schedule(schedule: Schedule) -> Graph:
     return b.graph
 
 
-def keep(b: Builder, storage: Storage, layout: Layout) -> Buffer:
-    """A buffer for a storage kept whole in SBUF."""
-    return new_buffer(b, storage.name, storage.axes, layout, storage.dtype, {})
+def keep(b: Builder, storage: Storage, layout: Layout, inner: Axis | None = None) -> Buffer:
+    """A buffer for a storage kept whole in SBUF; ``inner`` is the axis along which it is filled."""
+    return new_buffer(b, storage.name, storage.axes, layout, storage.dtype, {}, inner=inner)
 
 
 def lower_conversion(
@@ -62,7 +62,9 @@ def lower_conversion(
 ) -> None:
     """Make a kept copy of a storage in another layout, from HBM or from a kept one."""
     storage = item.storage
-    target = keep(b, storage, item.target)
+    turned_from = item.source if item.source is not None else item.via
+    inner = turned_from.partition if isinstance(turned_from, Layout) else None
+    target = keep(b, storage, item.target, inner)
     kept[storage, item.target.name] = target
     if item.source is not None:
         convert(b, kept[storage, item.source.name], target, {})

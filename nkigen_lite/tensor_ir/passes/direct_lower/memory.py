@@ -18,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     for_blocks,
     for_each,
     for_instructions,
+    for_patterns,
     for_tiles,
     full,
     row_groups,
@@ -192,10 +193,13 @@ def _transfer(
     order = [a for a in view.axes if a != axis]
     copies = 1 if store else layout.rows
 
-    def one(rows: Rows) -> None:
-        outside = hbm.view(view.storage, view.coords, rows, layout.rows, order, ranges)
-        inside = tile_view(b, buffer, coords, rows, order, ranges)
+    def part(rows: Rows, inner: Ranges) -> None:
+        outside = hbm.view(view.storage, view.coords, rows, layout.rows, order, inner)
+        inside = tile_view(b, buffer, coords, rows, order, inner)
         b.dma_copy(*((outside, inside) if store else (inside, outside)), engine=engine)
+
+    def one(rows: Rows) -> None:
+        for_patterns(b, buffer, coords, rows, order, ranges, part)
 
     for rows in row_groups(axis, ranges, layout.rows if axis else copies):
         aligned = rows.start.is_multiple_of(layout.rows)

@@ -127,7 +127,7 @@ class Arranger:
                 best = arranged
             else:
                 segment.run = plain
-        return self._with_copies(segment, ports, best)
+        return self._in_pieces(segment, ports, self._with_copies(segment, ports, best))
 
     def _best_of(
         self, segment: Segment, ports: Sequence[PortInfo], plain: Piece, ways: Sequence[_Way]
@@ -170,6 +170,17 @@ class Arranger:
             best, found = segment.run, tried
         segment.run = best
         return found
+
+    def _in_pieces(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+        """The segment with large operands of products in pieces, where it waits for the first."""
+        plain = segment.run
+        if piece.line.fill_ns < _WORTH * piece.line.time_ns or not _multiplies(segment):
+            return piece
+        tried = self._tried(segment, ports, replace(plain, load_pieces=True), None)
+        if tried is not None and tried.line.time_ns < (1 - _WORTH_COPY) * piece.line.time_ns:
+            return tried
+        segment.run = plain
+        return piece
 
     def _bases(
         self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
@@ -294,6 +305,11 @@ def _computing_ns(segment: Segment, piece: Piece) -> float:
     part as long as these do not overlap."""
     busy = piece.busy
     return max(busy.get(e, 0.0) for e in SHARING) if segment.hidden else piece.busy_ns
+
+
+def _multiplies(segment: Segment) -> bool:
+    steps = zip(segment.steps, segment.impls, strict=True)
+    return any(step.kind == "matmul" and impl.partition for step, impl in steps)
 
 
 def _per_trip(busy: Mapping[str, float], trips: int) -> dict[str, float]:

@@ -243,6 +243,11 @@ class Planner:
         )
 
 
+def _rows(storage: Storage) -> int:
+    """How many rows a value has: what its last axis does not count."""
+    return math.prod(axis.extent for axis in storage.axes[:-1])
+
+
 def _products(units: Sequence[Unit]) -> int:
     return sum(unit.steps[0].kind == "matmul" for unit in units)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -14,6 +15,7 @@ Run = tuple[Unit, ...]
 """Neighbouring units, in order."""
 
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
+_HELD_SHARE = 0.25  # of SBUF: a value beyond it leaves too little room to be held whole
 _LARGE_SHARE = 0.1  # of SBUF: a value beyond it is worth never holding whole
 
 
@@ -55,25 +57,30 @@ class Runs:
 
     def pays(self, run: Run) -> bool:
         """Whether fusing a run can win: a matmul drains through what follows it, or some value
-        inside is too large to be kept whole beside others."""
+        inside has more rows than there are partitions, so that what is done with some of them
+        overlaps with what is done with others. Where a matmul is not the first, as there are many
+        such runs, only if a value inside is too large to be kept whole beside others."""
         matmuls = [i for i, u in enumerate(run) if u.steps[0].kind == "matmul"]
         if matmuls == [0] and len(run) <= _EPILOGUE:
             return True
         if len(matmuls) > 1 and (matmuls[0] > 0 or len(run) - matmuls[-1] > _EPILOGUE):
             return False
-        return any(self.is_large(u.written) for u in run[:-1])
+        inside = [u.written for u in run[:-1]]
+        overlaps = not any(matmuls) and any(_rows(s) > self.limits.partitions for s in inside)
+        return overlaps or any(self.is_large(s) for s in inside)
 
-    def is_large(self, storage: Storage) -> bool:
+    def is_large(self, storage: Storage, share: float = _LARGE_SHARE) -> bool:
         """Whether a value takes so much of SBUF that it is worth never holding whole."""
         room = self.limits.sbuf_bytes * self.limits.partitions
-        return storage.size_bytes > _LARGE_SHARE * room
+        return storage.size_bytes > share * room
 
     def splits(self, run: Run, longer: Run) -> bool:
         """Whether a run, part of a longer one, moves a large value that stays inside that."""
         made = {u.written for u in run}
         own = [u.written for u in longer if not self.leaves(u.written, longer)]
         return any(
-            self.is_large(s) and (self.leaves(s, run) if s in made else self.reads(s, run))
+            self.is_large(s, _HELD_SHARE)
+            and (self.leaves(s, run) if s in made else self.reads(s, run))
             for s in own
         )
 
@@ -85,3 +92,8 @@ class Runs:
     def reads(self, storage: Storage, run: Run) -> bool:
         """Whether a run reads a storage."""
         return any(u in run for u in self.consumers.get(storage, ()))
+
+
+def _rows(storage: Storage) -> int:
+    """How many rows a value has: what its last axis does not count."""
+    return math.prod(axis.extent for axis in storage.axes[:-1])
