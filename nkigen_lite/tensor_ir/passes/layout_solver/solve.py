@@ -18,6 +18,7 @@ from nkigen_lite.nki_ir.verify import check
 from nkigen_lite.tensor_ir.passes.axes import Program
 from nkigen_lite.tensor_ir.passes.direct_lower import lower_schedule
 from nkigen_lite.tensor_ir.passes.layout_solver.addresses import allocate
+from nkigen_lite.tensor_ir.passes.layout_solver.forked import usable
 from nkigen_lite.tensor_ir.passes.layout_solver.plan import Plan, plan_of
 from nkigen_lite.tensor_ir.passes.layout_solver.planning import schedule_of
 from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
@@ -107,7 +108,7 @@ def solve_layout(
 
 def _problem(planner: Planner) -> solver.Problem:
     try:
-        return planner.problem()
+        return planner.problem(usable())
     except solver.ProblemError as error:  # of quantities that are more than it counts
         raise NotSupported(
             f"layout_solver: @{planner.program.name} is too large to plan: {error}"
