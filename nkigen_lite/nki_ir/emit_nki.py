@@ -179,7 +179,7 @@ class _Module:
         if header:
             yield from ("", *[_plain(line) for line in header])
         bools = {id(v) for v in self.parameters if v.type.dtype is DType.BOOL}
-        yield from ("", "Inputs, in HBM:")
+        yield from ("", "Inputs, in HBM:" if inputs else "Inputs: none.")
         packings = self.form.host.packings if self.form.host else {}
         for value, (name, spec) in zip(self.parameters, inputs.items(), strict=True):
             of, *_ = packings.get(value.name, ("",))
