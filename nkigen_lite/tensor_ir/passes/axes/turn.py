@@ -15,7 +15,7 @@ def turn_for_products(program: Program) -> Program:
     """Turn in place two-dimensional results of products, with what is computed of them element by
     element, if all that reads them contracts their last axis."""
     for storage in program.storages:
-        readers = program.readers(storage)
+        readers = program.readers(storage) if len(storage.axes) == 2 else []
         if readers and all(_contracts_last(step, storage) for step in readers):
             made = _made_by_products(program, storage)
             for one in made or ():
@@ -35,7 +35,7 @@ def _made_by_products(program: Program, storage: Storage) -> list[Storage] | Non
     """The storage and the ones that it is computed of up to products, if nobody else reads these;
     None if it is computed of anything else."""
     writers = program.writers(storage)
-    if storage.kind != "temp" or len(storage.axes) != 2 or len(writers) != 1:
+    if storage.kind != "temp" or len(writers) != 1:
         return None
     step, found = writers[0], [storage]
     if step.kind not in ("matmul", "pointwise") or not step.write.is_whole:

@@ -18,7 +18,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     new_buffer,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.constants import hoist_constants
-from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
+from nkigen_lite.tensor_ir.passes.direct_lower.engines import once_in_psum, rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import piece_of, roles
@@ -76,6 +76,7 @@ class SegmentLowering(SegmentStages):
         last, told = steps_told(segment)
         with self.b.grouped(f"{last}_segment", f"{told}."):
             self._nest(0, {})
+        once_in_psum(self.texts)
         rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
         hoist_constants(self.b.graph, start)
 
