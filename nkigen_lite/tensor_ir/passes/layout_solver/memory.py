@@ -17,13 +17,14 @@ from cost_models import Target
 from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import Cost
+from nkigen_lite.tensor_ir.passes.packed import Packed
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, Arrangement, Conversion, Layout, Via
 
 MOST = 1 << 15  # prices remembered of each kind
 
-Place = tuple[int, int] | Literal["dma"]
+Place = tuple[int, int] | Literal["dma"] | Packed
 """A layout of some storage: the position of its partition axis among the storage's, or -1, and the
-rows; or ``BY_DMA``."""
+rows; or another way in, which has no names."""
 
 
 def place_of(layout: Via, storage: Storage) -> Place:
@@ -36,7 +37,7 @@ def place_of(layout: Via, storage: Storage) -> Place:
 
 def layout_at(place: Place, storage: Storage) -> Via:
     """The layout of a storage at a place."""
-    if place == BY_DMA:
+    if place == BY_DMA or isinstance(place, Packed):
         return place
     position, rows = place
     return Layout(None if position < 0 else storage.axes[position], rows)
@@ -139,7 +140,7 @@ class _Numbering:
 
     def described(self, storage: Storage) -> object:
         axes = tuple(self.axis(a) for a in storage.axes)
-        return storage.dtype, storage.kind, axes, storage.shape, storage.fill
+        return storage.dtype, storage.kind, axes, storage.shape, storage.fill, storage.is_weight
 
 
 def _plain(attrs: Any) -> object:

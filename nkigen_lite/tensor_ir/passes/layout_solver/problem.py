@@ -19,7 +19,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.candidates import (
 )
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo, resident_bytes, transfer_of
 from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced
-from nkigen_lite.tensor_ir.passes.layout_solver.pricer import Pricer
+from nkigen_lite.tensor_ir.passes.layout_solver.pricer import PACKING_GAIN, Pricer
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
@@ -210,6 +210,12 @@ class Planner:
         ways = [Conversion(storage, source, target, via) for via in (None, *vias)]
         costs = [self.pricer.cost_of_conversion(item) for item in ways]
         item, cost = min(zip(ways, costs, strict=True), key=lambda w: sum(w[1].busy.values()))
+        packed = self.pricer.packed(info, {}) if source is None else None
+        if packed is not None:
+            way = Conversion(storage, None, target, packed)
+            found = self.pricer.cost_of_conversion(way)
+            if found.simulated_ns < (1 - PACKING_GAIN) * cost.simulated_ns:
+                item, cost = way, found
         whole = resident_bytes(storage, target)
         most_ns = max(cost.busy_ns.values(), default=0)
         waits_ns = max(0, math.ceil(cost.simulated_ns - most_ns))

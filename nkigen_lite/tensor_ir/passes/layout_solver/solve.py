@@ -49,6 +49,11 @@ class Solved:
     solve_s: float
     lower_s: float
 
+    @property
+    def predicted_ns(self) -> int:
+        assert self.report.objective_ns is not None
+        return self.report.objective_ns
+
 
 def solve_layout(
     program: Program,
