@@ -12,17 +12,15 @@ from nkigen_lite.tensor_ir.passes.axes.program import Program, Step, Storage, Vi
 
 
 def turn_for_products(program: Program) -> Program:
-    """Turn in place two-dimensional results of products, with what is computed of them element by
-    element, if all that reads them contracts their last axis."""
+    """Turn in place two-dimensional results of products, and of elementwise steps after them, if
+    all that reads them contracts their last axis."""
     for storage in program.storages:
         readers = program.readers(storage) if len(storage.axes) == 2 else []
-        if readers and all(_contracts_last(step, storage) for step in readers):
-            made = _made_by_products(program, storage)
-            for one in made or ():
-                one.axes = one.axes[::-1]
-                one.shape = tuple(axis.extent for axis in one.axes)
-            if made:
-                _turn_views(program, set(made))
+        contracted = readers and all(_contracts_last(step, storage) for step in readers)
+        if contracted and storage.kind == "temp" and _is_of_products(program, storage):
+            storage.axes = storage.axes[::-1]
+            storage.shape = tuple(axis.extent for axis in storage.axes)
+            _turn_views(program, storage)
     return program
 
 
@@ -31,28 +29,23 @@ def _contracts_last(step: Step, storage: Storage) -> bool:
     return step.kind == "matmul" and all(v.is_whole and v.axes[-1] in step.reduced for v in views)
 
 
-def _made_by_products(program: Program, storage: Storage) -> list[Storage] | None:
-    """The storage and the ones that it is computed of up to products, if nobody else reads these;
-    None if it is computed of anything else."""
+def _is_of_products(program: Program, storage: Storage) -> bool:
+    """Whether a storage is made by a product, or element by element of such and constants."""
     writers = program.writers(storage)
-    if storage.kind != "temp" or len(writers) != 1:
-        return None
-    step, found = writers[0], [storage]
-    if step.kind not in ("matmul", "pointwise") or not step.write.is_whole:
-        return None
-    for view in step.reads if step.kind == "pointwise" else ():
-        if view.storage.kind == "constant":
-            continue
-        before = _made_by_products(program, view.storage)
-        if before is None or program.readers(view.storage) != [step] or view.axes != storage.axes:
-            return None
-        found += before
-    return list(dict.fromkeys(found))
+    if len(writers) != 1 or not writers[0].write.is_whole:
+        return False
+    (step,) = writers
+    views = [view for view in step.reads if view.storage.kind != "constant"]
+    return step.kind == "matmul" or (
+        step.kind == "pointwise"
+        and all(v.is_whole and set(v.axes) == set(storage.axes) for v in views)
+        and all(_is_of_products(program, v.storage) for v in views)
+    )
 
 
-def _turn_views(program: Program, turned: set[Storage]) -> None:
+def _turn_views(program: Program, turned: Storage) -> None:
     def view(old: View) -> View:
-        return View(old.storage, old.coords[::-1]) if old.storage in turned else old
+        return View(turned, old.coords[::-1]) if old.storage is turned else old
 
     for step in program.steps:
         step.reads = tuple(map(view, step.reads))
