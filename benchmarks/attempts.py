@@ -53,7 +53,7 @@ def attempt(kernel: Kernel, target: str, time_limit: float, most_s: float = 0.0)
                 *kernel.specs,
                 target=target,
                 time_limit=time_limit,
-                weights=kernel.weights,
+                prepack=kernel.weights,
                 name="kernel",
             )
     except Exception as error:

@@ -135,7 +135,7 @@ def agreements(
     """How each output of the lowered kernel compares with numpy."""
     given = arguments(case, DTYPES[precision])
     made = nkigen_lite.compile(
-        case.function, *given, target=target, time_limit=5.0, weights=case.weights
+        case.function, *given, target=target, time_limit=5.0, prepack=case.weights
     )
     if checked:
         got = made.traced.unflatten(made.run_checked(made.traced.feed(*given)))

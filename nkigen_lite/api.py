@@ -178,7 +178,7 @@ def compile(
     time_limit: float = 10.0,
     seed: int = 0,
     constraints: Sequence[solver.Constraint] = (),
-    weights: Sequence[str] = (),
+    prepack: Sequence[str] = (),
     name: str | None = None,
     watch: Watch = lambda stage, text: None,
     **named: Any,
@@ -195,7 +195,7 @@ def compile(
         time_limit: seconds for the solver; a legal plan comes back however short it is.
         seed: of the solver; the same input and seed give the same plan.
         constraints: decisions that the solver has to respect; ``constrain`` makes them.
-        weights: parameters that hold the same arrays in many runs. The kernel may take them in
+        prepack: parameters that hold the same arrays in many runs. The kernel may take them in
             another order, into which ``pack`` and emitted files bring them, where that is faster.
         name: of the kernel; by default the function's.
         watch: called as ``watch(stage, text)`` after each stage with what it left.
@@ -224,7 +224,7 @@ def compile(
         time_limit=time_limit,
         seed=seed,
         constants=traced.constants,
-        weights=options.weights_of(traced, bound, weights),
+        weights=options.weights_of(traced, bound, prepack),
         constraints=constraints,
         watch=watch,
     )

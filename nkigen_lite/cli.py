@@ -174,7 +174,7 @@ def _function_options(parser: argparse.ArgumentParser) -> None:
     )
     _complete(decided, FilesCompleter(("json",)))
     parser.add_argument(
-        "--weight",
+        "--prepack",
         action="append",
         default=[],
         metavar="NAME",

@@ -16,14 +16,14 @@ from nkigen_lite.tensor_ir.passes.layout_solver import Constraint
 def weights_of(traced: Traced, bound: BoundArguments, weights: Any) -> set[str]:
     """The inputs that the given arrays, or parameters with arrays inside, are."""
     if not isinstance(weights, (list, tuple, set, frozenset)):
-        raise InvalidInput(f"compile: weights is {weights!r} but must be a list of parameters")
+        raise InvalidInput(f"compile: prepack is {weights!r} but must be a list of parameters")
     found: set[str] = set()
     for weight in weights:
         names = arguments.leaves_of(bound, weight) if weight in bound.arguments else [weight]
         mine = set(names) & set(traced.input_names)
         if not mine:
             known = ", ".join(traced.input_names)
-            raise InvalidInput(f"compile: weights has {weight!r} but the arrays are {known}")
+            raise InvalidInput(f"compile: prepack has {weight!r} but the arrays are {known}")
         found |= mine
     return found
 

@@ -30,7 +30,7 @@ SPECS = "128x512:bf16", {"up": "1024x512:bf16", "gate": "1024x512:bf16"}, "512x1
 
 @pytest.fixture(scope="module")
 def kernel() -> Compiled:
-    return nkigen_lite.compile(gated, *SPECS, weights=["w", "down"], time_limit=2.0)
+    return nkigen_lite.compile(gated, *SPECS, prepack=["w", "down"], time_limit=2.0)
 
 
 def arrays(kernel: Compiled, seed: int = 0) -> dict[str, np.ndarray]:
@@ -101,14 +101,14 @@ def test_the_emitted_file_packs_each_weight_once(kernel: Compiled) -> None:
             run(**{**given, "w_up": given["w_up"].T})
 
 
-@pytest.mark.parametrize("weights", [["y"], [0], "w", None, 3])
-def test_weights_that_are_none_are_refused(weights: Any) -> None:
-    with pytest.raises(InvalidInput, match="compile: weights "):
-        nkigen_lite.compile(gated, *SPECS, weights=weights)
+@pytest.mark.parametrize("names", [["y"], [0], "w", None, 3])
+def test_weights_that_are_none_are_refused(names: Any) -> None:
+    with pytest.raises(InvalidInput, match="compile: prepack "):
+        nkigen_lite.compile(gated, *SPECS, prepack=names)
 
 
 def test_what_gains_nothing_stays_as_it_is() -> None:
-    kernel = nkigen_lite.compile(lambda x: x + 1, "256x256", weights=["x"])
+    kernel = nkigen_lite.compile(lambda x: x + 1, "256x256", prepack=["x"])
     assert kernel.plan.packed == ()
     assert [v.name for v in kernel.nki.inputs] == ["x", "output_out"]
 
