@@ -45,22 +45,28 @@ def layout_at(place: Place, storage: Storage) -> Via:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What pricing a choice finds, without names: the candidate but for its ports, how it is run
-    (see ``Priced``), and per port the layout that it is moved in and the cost of that.
+    """What pricing a choice finds, without names.
 
-    ``busy``, its work shared among the engines, ``sbuf_bytes`` and per port ``plain`` are what it
-    costs before its steps are cut: by these it is compared with its rivals.
+    Attributes:
+        run: how its iterations are run.
+        busy: of its engines and the DMA queues (ns), without its ports; ``sbuf_bytes``,
+            ``psum_banks`` and ``instructions`` likewise.
+        wait_ns, fill_ns, drain_ns: see ``solver.Candidate``.
+        vias, costs: per port, the layout that it is moved in, and what that costs.
+        streamed_ns: what it takes alone with all ports streamed.
     """
 
-    candidate: solver.Candidate
     run: Arrangement
-    vias: tuple[Place | None, ...]
-    costs: tuple[solver.Transfer, ...]
-    plain: tuple[solver.Transfer, ...]
     busy: Mapping[str, int]
     sbuf_bytes: int
+    psum_banks: int
+    instructions: int
+    wait_ns: int
+    fill_ns: int
+    drain_ns: int
+    vias: tuple[Place | None, ...]
+    costs: tuple[solver.Transfer, ...]
     streamed_ns: float
-    kept_ns: float
 
 
 @dataclass
