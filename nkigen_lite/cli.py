@@ -173,6 +173,13 @@ def _function_options(parser: argparse.ArgumentParser) -> None:
         help="decisions for the solver to respect: where values live, roles, tiles, cuts, fusion",
     )
     _complete(decided, FilesCompleter(("json",)))
+    parser.add_argument(
+        "--prepack",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a parameter that the kernel may take in another order, made once; may be repeated",
+    )
 
 
 def _solver_options(parser: argparse.ArgumentParser, limit_help: str) -> None:

@@ -31,6 +31,7 @@ def sweep(
     time_limit: float = 10.0,
     seed: int = 0,
     constraints: Sequence[solver.Constraint] = (),
+    prepack: Sequence[str] = (),
     watch: Watch = lambda done, total, at: None,
     **named: Any,
 ) -> Sweep:
@@ -46,7 +47,7 @@ def sweep(
             replaced, or a name in the texts of arguments (``"M"``).
         target: the profile, unless that is varied.
         settings: fields of the profile that are replaced at every point.
-        time_limit, seed, constraints: as for ``compile``, for each point.
+        time_limit, seed, constraints, prepack: as for ``compile``, for each point.
         watch: called before each compilation with how many are done, how many there are, and the
             values that come next.
 
@@ -66,7 +67,8 @@ def sweep(
     _refuse_unused(label, bound.arguments, tuple(signature.parameters), varied)
     grid = _grid(varied)
     hardware = [_target(at, target, settings or {}) for at in grid]
-    options = {"time_limit": time_limit, "seed": seed, "constraints": constraints}
+    options: dict[str, Any] = {"time_limit": time_limit, "seed": seed}
+    options |= {"constraints": constraints, "prepack": prepack}
     points: list[Point] = []
     for at, profile in zip(grid, hardware, strict=True):
         watch(len(points), len(grid), at)

@@ -35,6 +35,7 @@ def sweep_command(args: argparse.Namespace) -> int:
             time_limit=args.time_limit,
             seed=args.seed,
             constraints=load_constraints(args.constraints) if args.constraints else (),
+            prepack=args.prepack,
             watch=watch,
             **named_arguments(args.arg, args.static),
         )
