@@ -171,9 +171,9 @@ def _first_loads(op: Op, trips: int, accesses: Accesses, filled: dict[Op, int]) 
     buffer = accesses.root(loaded).producer
     if buffer is None or loaded.type.memory is not MemorySpace.SBUF:
         return 0
-    elements = buffer.result.type.num_elements * buffer.attrs["num_buffers"]
+    elements: int = buffer.result.type.num_elements * buffer.attrs["num_buffers"]
     free = elements - filled.get(buffer, 0)
-    first = min(trips, free // loaded.type.num_elements)
+    first: int = min(trips, free // loaded.type.num_elements)
     filled[buffer] = filled.get(buffer, 0) + first * loaded.type.num_elements
     return first
 
