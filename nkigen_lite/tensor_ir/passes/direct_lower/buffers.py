@@ -343,12 +343,9 @@ def _view_dims(
     shape = buffer.value.type.shape
     strides = [math.prod(shape[at + 1 :]) for at in range(len(shape))]
     apart: dict[Axis | None, int] = {None: strides[1]} if buffer.has_tiles else {}
-    others = [
-        (axis, coord)
-        for axis, coord in zip(buffer.axes, coords, strict=True)
-        if axis != buffer.layout.partition
-    ]
-    for (_, coord), stride in zip(reversed(others), reversed(strides), strict=False):
+    at = dict(zip(buffer.axes, coords, strict=True))
+    for own, stride in zip(reversed(buffer.free), reversed(strides), strict=False):
+        coord = at[own]
         if coord.axis is not None:
             apart[coord.axis] = stride * coord.step
     sizes: dict[Axis | None, int] = {None: rows.tiles}

@@ -17,21 +17,13 @@ from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Schedule, 
 def lower_schedule(schedule: Schedule) -> Graph:
     """The kernel that a schedule describes.
 
-    Its inputs are the program's inputs and then one HBM buffer per output, named
-    ``<output>_out``; its outputs map each output's name to that buffer.
+    Its inputs are the program's inputs, of which weights may be packed, and then one HBM buffer per
+    output, named ``<output>_out``; its outputs map each output's name to that buffer.
     """
     program = schedule.program
     b = Builder(program.name)
     b.tracks_location = False
-    hbm = Hbm(b)
-    for storage in program.inputs:
-        hbm.buffers[storage] = b.add_input(storage.name, storage.shape, storage.dtype)
-    for storage in program.outputs:
-        name = f"{storage.name}_out"
-        hbm.buffers[storage] = b.add_input(name, storage.shape, storage.dtype)
-    for storage in program.storages:
-        if storage in schedule.stored and storage not in hbm.buffers:
-            hbm.allocate(storage)
+    hbm = _buffers(b, schedule)
     kept: dict[tuple[Storage, str], Buffer] = {}
     lowering = SegmentLowering(b, hbm, kept)
     for position, item in enumerate(schedule.items):
@@ -50,6 +42,26 @@ def lower_schedule(schedule: Schedule) -> Graph:
     b.set_outputs({s.name: hbm.buffers[s] for s in program.outputs})
     insert_deallocs(b.graph)
     return b.graph
+
+
+def _buffers(b: Builder, schedule: Schedule) -> Hbm:
+    """The buffers in HBM: what the kernel takes and returns, and what it stores in between."""
+    program = schedule.program
+    hbm = Hbm(b)
+    for argument in schedule.arguments():
+        storage = argument.storage
+        buffer = b.add_input(argument.name, argument.shape, storage.dtype)
+        if argument.packed:
+            hbm.packed_buffers[storage, argument.packed] = buffer
+        else:
+            hbm.buffers[storage] = buffer
+    for storage in program.outputs:
+        name = f"{storage.name}_out"
+        hbm.buffers[storage] = b.add_input(name, storage.shape, storage.dtype)
+    for storage in program.storages:
+        if storage in schedule.stored and storage not in hbm.buffers:
+            hbm.allocate(storage)
+    return hbm
 
 
 def keep(b: Builder, storage: Storage, layout: Layout, inner: Axis | None = None) -> Buffer:

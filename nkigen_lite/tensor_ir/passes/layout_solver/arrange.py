@@ -29,7 +29,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     write_layout,
 )
 
-_HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
+_HOPELESS = 1.3  # times what the best way takes: what the model may be wrong by
 TENSOR, SCALAR, GPSIMD = "tensor", "scalar", "gpsimd"
 _SAMPLED = 4  # blocks of an outermost loop from which on few of them are compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
@@ -99,16 +99,14 @@ class Arranger:
         segment: Segment,
         ports: Sequence[PortInfo],
         piece: Piece,
-        least_ns: float,
         enough_ns: float,
-    ) -> Piece | None:
+    ) -> Piece:
         """Cut the segment's steps into stages and share its work among the engines, where its
         simulated time is less for it; of many ways those are simulated that a model of engines in
         order finds best. ``piece`` is the segment as it is; the way it is run in the end is noted
         in the segment. Of a nest of loops, one block of the outermost is compared.
 
-        Left as it is if the model finds none below ``enough_ns``; None if it finds them all much
-        slower than ``least_ns``.
+        Left as it is if the model finds none below ``enough_ns``.
         """
         if len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED:
             segment.sampled = 2 if len(segment.loops) == 2 else 1
@@ -116,9 +114,6 @@ class Arranger:
         ways = [way for base in self._bases(segment, ports, sample) for way in base]
         promising = min(way.estimate_ns for way in ways)
         scale = piece.busy_ns / sample.busy_ns if sample.busy_ns else 1.0
-        if scale * promising > _HOPELESS * least_ns:
-            segment.sampled = 0
-            return None
         if scale * promising > enough_ns:
             segment.sampled = 0
             return piece

@@ -7,7 +7,7 @@ well as sums can.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
@@ -17,9 +17,6 @@ from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, warmth_ns
 
 _WORTH_DIVIDING = 0.01  # of a segment's time: how much waiting it takes to ask who waits
 _DMA_BOUND = 1.001  # times its DMA: what a segment takes at most that waits for nothing else
-
-Lower = Callable[[Collection[PortInfo]], Piece]
-"""Lowers a segment with some of the ports that may be kept streamed, and those that may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +41,16 @@ class Waits:
     ports: tuple[PortWaits, ...]
 
 
-def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
+def waits_of(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
     """The waits of a segment; ``piece`` is the segment with all its ports streamed."""
     free = [info for info in ports if info.keepable]
     forced = [info for info in ports if not info.keepable]
     if piece.line.time_ns - piece.busy_ns < _WORTH_DIVIDING * piece.line.time_ns:
         fill_ns = _fill_ns(piece)
         return Waits(0.0, fill_ns, piece.unhidden_ns - fill_ns, (PortWaits(),) * len(ports))
-    kept = lower(()) if free else piece
-    alone = {i.key: piece if free == [i] else lower((i,)) for i in free}
+    always = [info.key for info in forced]
+    kept = piece.streaming(always) if free else piece
+    alone = {i.key: piece if free == [i] else piece.streaming([*always, i.key]) for i in free}
     starts = _starts(kept, forced)
     for info in free:
         starts |= _starts(alone[info.key], [info])
