@@ -210,18 +210,28 @@ def _masked(
     def take_masked(acc: Value, rows: Rows, inner: Ranges) -> None:
         s.psum[made] = (acc, rows)
         _pointwise_part(s, masking, its, dst, coords, rows, [cols], inner, acc, reduced=False)
-        if reader is not None:
-            scores = tile_view(s.b, dst, coords, rows, [cols], inner)
-            into = s.reduced_into(reader, rows, inner)
-            op, negate = ALU[kind_of(reader)], s.is_negated(reader)
-            s.b.tensor_reduce_arith(into, scores, op=op, num_r_dim=1, negate=negate)
 
-    for take, start, size in ((take_plain, 0, plain_to), (take_masked, plain_to, rest)):
+    def reduce_masked(rows: Rows, inner: Ranges) -> None:
+        scores = tile_view(s.b, dst, coords, rows, [cols], inner)
+        into = s.reduced_into(reader, rows, inner)
+        op, negate = ALU[kind_of(reader)], s.is_negated(reader)
+        s.b.tensor_reduce_arith(into, scores, op=op, num_r_dim=1, negate=negate)
+
+    # What is masked comes first, so that its reduction does not wait for it.
+    for take, start, size in ((take_masked, plain_to, rest), (take_plain, 0, plain_to)):
         if size:
             s.part_base = start, -(-start // s.psum_width)
             here = {**ranges, cols: Range(Affine(start), size)}
             emit_matmul(s.b, step, impl, operands, here, take, banks=banks)
     s.psum.pop(made)
+    if rest and reader is not None:
+        s.part_base = plain_to, -(-plain_to // s.psum_width)
+        here = {**ranges, cols: Range(Affine(plain_to), rest)}
+        reduce_rows = partial(
+            for_instructions, s.b, order=[cols], ranges=here, body=reduce_masked, most=s.psum_width
+        )
+        for group in row_groups(impl.out, ranges, _rows(s, its)):
+            for_tiles(s.b, group, reduce_rows)
     s.part_base = 0, 0
 
 
