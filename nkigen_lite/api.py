@@ -114,6 +114,9 @@ class Compiled:
         Raises:
             InvalidInput: an array is missing, has another shape, or does not hold real numbers.
         """
+        if not isinstance(inputs, Mapping):
+            kind = type(inputs).__name__
+            raise InvalidInput(f"run: inputs is a {kind} but must map names to arrays")
         given = bind_inputs(self.graph, inputs)
         arrays = {value.name: given[id(value)] for value in self.graph.inputs}
         packed = {packing.argument: packing for packing in self.plan.packed}
@@ -276,6 +279,8 @@ def write_outputs(
     Raises:
         InvalidInput: the folder cannot be written.
     """
+    if not isinstance(folder, (str, os.PathLike)):
+        raise InvalidInput(f"write: folder is {folder!r} but must be a path")
     where = Path(folder)
     texts = {
         "kernel.py": compiled.emit("nki", direct_alloc=direct_alloc),

@@ -19,6 +19,8 @@ def weights_of(traced: Traced, bound: BoundArguments, weights: Any) -> set[str]:
         raise InvalidInput(f"compile: prepack is {weights!r} but must be a list of parameters")
     found: set[str] = set()
     for weight in weights:
+        if not isinstance(weight, str):
+            raise InvalidInput(f"compile: prepack has {weight!r} but must have parameters' names")
         names = arguments.leaves_of(bound, weight) if weight in bound.arguments else [weight]
         mine = set(names) & set(traced.input_names)
         if not mine:

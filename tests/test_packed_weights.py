@@ -101,7 +101,7 @@ def test_the_emitted_file_packs_each_weight_once(kernel: Compiled) -> None:
             run(**{**given, "w_up": given["w_up"].T})
 
 
-@pytest.mark.parametrize("names", [["y"], [0], "w", None, 3])
+@pytest.mark.parametrize("names", [["y"], [0], [["w"]], "w", None, 3])
 def test_weights_that_are_none_are_refused(names: Any) -> None:
     with pytest.raises(InvalidInput, match="compile: prepack "):
         nkigen_lite.compile(gated, *SPECS, prepack=names)

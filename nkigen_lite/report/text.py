@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cost_models import Target
+from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.report.data import AddressReport, CompileReport, GreedyReport
 from nkigen_lite.report.figures import bar, difference, micros, percent, ratio, size
@@ -42,6 +43,8 @@ def report_text(
     to see them. ``colour`` adds terminal
     colour codes. What ``encoding`` lacks is replaced by plainer characters.
     """
+    if not isinstance(width, int):
+        raise InvalidInput(f"report: width is {width!r} but must be a number of columns")
     columns = max(width, LEAST_WIDTH)
     limit = None if full else ROWS
     items = [

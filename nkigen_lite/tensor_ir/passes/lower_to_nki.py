@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from cost_models import Target
 from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph
+from nkigen_lite.errors import NoPlan
 from nkigen_lite.tensor_ir.passes.axes import Program, analyse
 from nkigen_lite.tensor_ir.passes.canonicalize import canonicalize
 from nkigen_lite.tensor_ir.passes.decompose import decompose
@@ -72,6 +73,7 @@ def lower(
     Raises:
         NoPlan, NotSupported, InvalidOp: see the stages.
     """
+    _require_room(graph, target)
     simplify(graph, watch)
     program = analyse(graph, constants)
     watch("axes", program.dump())
@@ -93,6 +95,20 @@ def lower(
     watch("plan", made.solved.plan.to_json())
     watch("nki", made.kernel.dump())
     return made
+
+
+def _require_room(graph: Graph, target: Target) -> None:
+    """Refuse a graph whose inputs and outputs do not fit the chip's memory."""
+    outside = list(dict.fromkeys([*graph.inputs, *graph.outputs.values()]))
+    sizes = {v: v.type.size_bytes for v in outside}
+    room, needed = target.chip.hbm_bytes, sum(sizes.values())
+    if needed > room:
+        largest = max(outside, key=sizes.__getitem__)
+        raise NoPlan(
+            f"@{graph.name}: its inputs and outputs have {needed:,} bytes, of which "
+            f"{sizes[largest]:,} are {largest.name} {largest.type}, but {target.name} has "
+            f"{room:,} bytes of HBM"
+        )
 
 
 def lower_to_nki(graph: Graph, target: Target = TRN2, *, time_limit: float = 10.0) -> Graph:

@@ -10,7 +10,7 @@ import solver
 from cost_models import Target
 from nkigen_lite.core.collecting import collecting_rarely
 from nkigen_lite.core.ir import Graph
-from nkigen_lite.errors import InvalidStage, NoPlan
+from nkigen_lite.errors import InvalidStage, NoPlan, NotSupported
 from nkigen_lite.nki_ir import overlaps
 from nkigen_lite.nki_ir.allocation import Allocation
 from nkigen_lite.nki_ir.limits import Limits
@@ -74,12 +74,13 @@ def solve_layout(
         NoPlan: nothing legal fits the target, or the constraints contradict each other or a limit;
             says which.
             Or no addresses were found for the buffers of any kernel that was tried.
+        NotSupported: it moves more bytes, or takes longer, than the solver counts.
         InvalidStage: the solver's answer does not pass the independent checker.
     """
     start = perf_counter()
     planner = Planner(program, target)
     with collecting_rarely():
-        problem = planner.problem(usable())
+        problem = _problem(planner)
     build_s, solve_s, lower_s = perf_counter() - start, 0.0, 0.0
     limits = Limits.of(target)
     for _ in range(_ATTEMPTS):
@@ -103,6 +104,15 @@ def solve_layout(
     overlaps.check(kernel, allocation, limits)
     plan = plan_of(schedule, report, target.name, allocation)
     return Solved(problem, report, schedule, plan, kernel, allocation, build_s, solve_s, lower_s)
+
+
+def _problem(planner: Planner) -> solver.Problem:
+    try:
+        return planner.problem(usable())
+    except solver.ProblemError as error:  # of quantities that are more than it counts
+        raise NotSupported(
+            f"layout_solver: @{planner.program.name} is too large to plan: {error}"
+        ) from None
 
 
 def _require(
