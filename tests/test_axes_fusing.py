@@ -191,3 +191,22 @@ def test_an_elementwise_step_comes_right_after_the_product_that_it_takes_over() 
 
     made = program(gated, "64x200", "200x96", "200x96")
     assert opcodes(made) == ["matmul", "exp", "matmul", "mul"]
+
+
+@pytest.mark.parametrize(
+    ("fn", "turned"),
+    [
+        (lambda x, a, b: np.exp(x @ a) @ b, 1),
+        (lambda x, a, b: (np.exp(x @ a) + x[:, :1]) @ b, 0),  # rows that are there as they are
+        (lambda x, a, b: np.exp(x @ a).T @ b[:64], 0),  # contracted over the first axis
+    ],
+)
+def test_what_only_products_contract_is_stored_the_way_they_read_it(
+    fn: Callable[..., Any], turned: int
+) -> None:
+    made = program(fn, "64x200", "200x96", "96x40")
+    rows, kept = made.inputs[0].axes[0], made.inputs[1].axes[1]
+    temps = [s.axes for s in made.storages if s.kind == "temp"]
+    assert temps.count((kept, rows)) == turned
+    if turned:
+        assert_lowers(fn, *arrays([(64, 200), (200, 96), (96, 40)]))
