@@ -24,7 +24,7 @@ from nkigen_lite.nki_ir.emit.host import HOST_USES, Host, Spec, host_text, impor
 from nkigen_lite.nki_ir.emit.literals import Literals
 from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
-from nkigen_lite.nki_ir.emit.units import Lines
+from nkigen_lite.nki_ir.emit.units import Lines, without_idle
 
 __all__ = ["Form", "emit_nki", "identifier"]
 
@@ -171,7 +171,7 @@ class _Module:
             body.buffer(value, "nl.shared_hbm")
         body.block(self.graph)
         results = [Expr(body.output(name, v)) for name, v in self.graph.outputs.items()]
-        return names, [*body.lines, *_return(results)]
+        return names, without_idle([*body.lines, *_return(results)])
 
     def docstring(self, inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> Iterator[str]:
         yield f'"""NKI kernel {self.function}.'
