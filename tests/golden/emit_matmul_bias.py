@@ -185,8 +185,8 @@ def main(options):
         if all([*map(agrees, RESULTS, made, reference(*given.values()))]):
             return 0
         print("numpy adds up narrow floats in their own type; of the same numbers as float64:")
-        narrow = [a.itemsize < 4 and "float" in a.dtype.name for a in given.values()]
-        wide = [a.astype("float64") if n else a for a, n in zip(given.values(), narrow)]
+        narrow = {n for n, a in given.items() if a.itemsize < 4 and "float" in a.dtype.name}
+        wide = [a.astype("float64") if n in narrow else a for n, a in given.items()]
         return 0 if all([*map(agrees, RESULTS, made, reference(*wide))]) else 1
 
 
