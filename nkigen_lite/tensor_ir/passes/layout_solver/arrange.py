@@ -242,13 +242,16 @@ class Arranger:
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
         plain, places = segment.run, 2 * len(segment.steps)
+        worth_ns = (1 - _WORTH) * _computing_ns(segment, piece)
+        others_ns = max((ns for r, ns in piece.busy.items() if r not in SHARING), default=0.0)
+        if others_ns >= worth_ns and not segment.hidden:
+            return []  # no engine that shares work is the busiest
         triggers = sum(stores.get(SCALAR, 0.0) for _, stores in piece.busy_of_places(places))
         moved, relieved = triggers > _WORTH * piece.busy_ns, piece
         if moved:
             segment.run = replace(plain, stores_by=GPSIMD)
             relieved = self.lower(segment, ports)
         sharing = shared(relieved, places)
-        worth_ns = (1 - _WORTH) * _computing_ns(segment, piece)
         relieves = moved or sharing.takes_turns or sharing.busy_ns < worth_ns
         if not ((moved or any(sharing.engines)) and relieves):
             segment.run = plain
