@@ -142,7 +142,12 @@ class Formulation:
             convert = self.model.variable()
             key = (conversion.value, conversion.source, conversion.target)
             self.convert[key] = convert
-            self.timing.add_load(conversion, convert, self.pick)
+            if conversion.source == HBM:
+                copy = (conversion.value, conversion.target)
+                readers = self._readers(copy)
+                self.timing.add_load(conversion, convert, readers, self._waiting(copy, readers))
+            else:
+                self.timing.add_conversion(conversion, convert)
             self._spend(self.traffic, convert, conversion.cost.hbm_bytes)
             self._spend(self.work, convert, conversion.cost.instructions)
             copy = (conversion.value, conversion.target)
@@ -155,6 +160,25 @@ class Formulation:
                 stored = self.stored(conversion.value)
                 first_read = self.index.consumed_at[conversion.value][0]
                 self._add_need(conversion.value, HBM, first_read, [(1, convert)], stored)
+
+    def _readers(self, copy: Copy) -> dict[int, list[Candidate]]:
+        """The candidates with a port that can read a copy, by where they begin."""
+        value, layout = copy
+        covering = {c.name: c for at in self.index.consumed_at[value] for c in self.covering[at]}
+        readers: dict[int, list[Candidate]] = defaultdict(list)
+        for name, candidate in covering.items():
+            if any((port.value, port.layout) == copy for port in candidate.reads):
+                readers[self.index.span[name][0]].append(candidate)
+        return dict(sorted(readers.items()))
+
+    def _waiting(self, copy: Copy, readers: Mapping[int, Sequence[Candidate]]) -> Expression:
+        """The terms that sum to 1 where the first segment reads a copy, and not from HBM."""
+        terms: Expression = []
+        for candidate in readers.get(0, ()):
+            move = self.move.get((candidate.name, "read", *copy))
+            streamed = [] if move is None else [(-1, move)]
+            terms += [(1, self.pick[candidate.name]), *streamed]
+        return terms
 
     def _add_hold(self, copy: Copy, convert: int) -> None:
         """A conversion's source is held at the producing segment, kept or not."""

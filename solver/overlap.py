@@ -6,7 +6,8 @@ the segment before it still runs, S the part of E that the other resources wait 
 loaded before it as steps of their own, all of which can be done then too (ns).  With e of E and l
 of L done early for it and f for its successor it takes `L - l + max(A + max(0, S - e), D - e + f)`.
 
-A segment may also leave some of its successor's work to those before it: that work passes it.
+A segment may also leave some of its successor's work to those before it: that work passes it,
+unless the segment itself loads what was computed before, which it waits for first.
 
 Doing as much as fits into the slack, first segment first and L before E, is the best choice.  Work
 beyond the slack lengthens the segment that does it by as much as it can shorten a later one, so
@@ -23,13 +24,14 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One segment's times in ns: D, A, E, L and S above."""
+    """One segment's times in ns: D, A, E, L and S above; and whether nothing passes it."""
 
     own_ns: int
     others_ns: int
     early_ns: int
     loads_ns: int = 0
     starts_ns: int = 0
+    blocks: bool = False
 
     def parts(self, done_ns: int) -> tuple[int, int]:
         """Of what is done early, what belongs to L and to E."""
@@ -59,7 +61,8 @@ def done_early(loads: Sequence[Load], passing_ns: int = 0) -> list[int]:
     for load in loads:
         wanted = load.loads_ns + min(load.early_ns, load.own_ns)
         done.append(min(wanted, time_ns))
-        time_ns = min(time_ns - done[-1], passing_ns) + load.slack_ns(done[-1])
+        passes_ns = 0 if load.blocks else min(time_ns - done[-1], passing_ns)
+        time_ns = passes_ns + load.slack_ns(done[-1])
     return done
 
 

@@ -37,7 +37,9 @@ class Transfer:
     `busy[problem.prefetch]` that may be done while the segment before still runs: of reads and
     conversions from HBM only, of values that no op produces.  Of a read, `start_ns` is the part of
     that which its segment waits for unless it is done early.  `fill_ns` is how long a plan waits
-    that begins with it; of all transfers that it begins with, the longest wait counts.
+    that begins with it; of all transfers that it begins with, the longest wait counts.  A read that
+    `blocks` has to be waited for itself, and what later segments load waits behind it: none of that
+    passes its segment.
     """
 
     busy: Mapping[str, int]
@@ -50,6 +52,7 @@ class Transfer:
     wait_ns: int = 0
     fill_ns: int = 0
     start_ns: int = 0
+    blocks: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,9 +87,9 @@ class Candidate:
     than one if it is needed in several layouts); `writes` has exactly one port for every value
     produced inside that is a graph output or has a consumer outside.  `busy` (ns per resource),
     `overhead_ns`, `sbuf_bytes` (per partition) and `instructions` leave the ports out.  `wait_ns`
-    is what it takes beyond its busiest resource while the prefetch resource goes on.  `fill_ns` is
-    added to a plan that begins with the candidate, besides what it waits for transfers, `drain_ns`
-    to one that ends with it.
+    is what it takes beyond its busiest resource while the prefetch resource goes on; `drain_ns` is
+    added to that in a plan that ends with the candidate.  `fill_ns` is added to a plan that begins
+    with it, besides what that waits for transfers.
     """
 
     name: str
@@ -125,8 +128,8 @@ class Conversion:
     """Makes a resident copy of `value` in layout `target`, as a small segment of its own.
 
     `source` is "hbm", or the layout in which the producing candidate writes the value.  A load
-    from HBM of a graph input may be done while the segment before runs: `cost.early_ns` of its
-    largest busy time.
+    from HBM runs before the segment that reads the copy first, and `cost.early_ns` of its largest
+    busy time while segments before that run, if it is of a graph input.
     """
 
     value: str

@@ -164,7 +164,8 @@ def _check_early_work(problem: Problem, values: Mapping[str, Value]) -> None:
                     loads = kind == "read" and port.value not in made
                     most = port.hbm.busy.get(problem.prefetch or "", 0)
                     what = f"its busy time of the prefetch resource ({problem.prefetch}), {most}"
-                    _check_early_load(who, port.hbm, loads, most, what)
+                    blocks = kind == "read" and port.value in made
+                    _check_early_load(who, port.hbm, loads, most, what, blocks=blocks)
     for item in problem.conversions:
         who = f"conversion {_conversion_name(item)!r}"
         loads = item.source == HBM and item.value not in made
@@ -173,7 +174,9 @@ def _check_early_work(problem: Problem, values: Mapping[str, Value]) -> None:
         _check_early_load(who, item.cost, loads, most, what)
 
 
-def _check_early_load(who: str, cost: Transfer, loads: bool, most: int, what: str) -> None:
+def _check_early_load(
+    who: str, cost: Transfer, loads: bool, most: int, what: str, *, blocks: bool = False
+) -> None:
     early = cost.early_ns
     if early and not loads:
         raise ProblemError(f"{who}: early_ns is {early}, must be 0 but for loads of graph inputs")
@@ -181,6 +184,8 @@ def _check_early_load(who: str, cost: Transfer, loads: bool, most: int, what: st
         raise ProblemError(f"{who}: early_ns is {early}, must be at most {what}")
     if cost.start_ns > early:
         raise ProblemError(f"{who}: start_ns is {cost.start_ns}, must be at most early_ns, {early}")
+    if cost.blocks and not blocks:
+        raise ProblemError(f"{who}: blocks, which only reads of values that an op produces can do")
 
 
 def _escapes(value: Value, inside: set[str]) -> bool:

@@ -271,8 +271,11 @@ class Pricer:
     # --- costs -----------------------------------------------------------------------------------
 
     def _transfer(self, info: PortInfo, cost: Cost) -> solver.Transfer:
-        early = info.side == "read" and info.storage.kind == "input"
-        return transfer_of(cost, 0, early_ns=math.floor(cost.early_ns) if early else 0)
+        if info.side == "write":
+            return transfer_of(cost, 0)
+        if info.storage.kind != "input":
+            return replace(transfer_of(cost, 0), blocks=True)
+        return transfer_of(cost, 0, early_ns=math.floor(cost.early_ns))
 
 
 def _candidate(

@@ -26,6 +26,7 @@ from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layou
 
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
 _PASSING_NS = 10_000  # of loads that are done before a segment for later ones: room is limited
+_HIDDEN = 0.5  # of the wait for such a load, on average; by comparing plans of small kernels
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
 _LARGE_SHARE = 0.1  # of SBUF: a value beyond it is worth never holding whole
 
@@ -72,7 +73,7 @@ class Planner:
             name=self.program.name,
             ops=tuple(u.name for u in self.units),
             values=tuple(values),
-            candidates=tuple(p.candidate for p in self.priced.values()),
+            candidates=tuple(self.apart(p.candidate) for p in self.priced.values()),
             conversions=tuple(self.priced_conversions(values)),
             sbuf_limit_bytes=self.limits.sbuf_bytes,
             psum_limit_banks=self.limits.psum_banks,
@@ -130,6 +131,25 @@ class Planner:
             self.is_large(s) and (self.leaves(s, chain) if s in made else self.reads(s, chain))
             for s in own
         )
+
+    def apart(self, candidate: solver.Candidate) -> solver.Candidate:
+        """A candidate with less to wait for where it loads what is not made just before it.
+
+        Segments are priced as if the one before had stored what they load. What was stored earlier
+        is loaded while that still runs, as far as loads ahead of it are not held up.
+        """
+        places = {unit.name: place for place, unit in enumerate(self.units)}
+        made = {unit.written.name: places[unit.name] for unit in self.units}
+        before, dma = places[candidate.ops[0]] - 1, self.target.dma
+
+        def read(port: solver.Port) -> solver.Port:
+            if port.hbm is None or made.get(port.value, before) >= before:
+                return port
+            trip_ns = port.hbm.busy.get(DMA, 0) + dma.first_byte_load_ns + dma.completion_ns
+            hidden_ns = int(_HIDDEN * min(port.hbm.wait_ns, trip_ns))
+            return replace(port, hbm=replace(port.hbm, wait_ns=port.hbm.wait_ns - hidden_ns))
+
+        return replace(candidate, reads=tuple(map(read, candidate.reads)))
 
     def leaves(self, storage: Storage, chain: tuple[Unit, ...]) -> bool:
         """Whether something outside a run needs what it makes."""

@@ -36,7 +36,7 @@ class PortWaits:
 @dataclass(frozen=True, slots=True)
 class Waits:
     """The segment's own wait and what it adds to the beginning of a plan, with all kept that may
-    be, and to the end of one (ns); and what its ports add."""
+    be, and to the wait of one that ends a plan (ns); and what its ports add."""
 
     own_ns: float
     fill_ns: float
@@ -49,8 +49,7 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
     free = [info for info in ports if info.keepable]
     forced = [info for info in ports if not info.keepable]
     if piece.line.time_ns - piece.busy_ns < _WORTH_DIVIDING * piece.line.time_ns:
-        fill_ns = _fill_ns(piece)
-        return Waits(0.0, fill_ns, piece.unhidden_ns - fill_ns, (PortWaits(),) * len(ports))
+        return Waits(0.0, _fill_ns(piece), piece.line.drain_ns, (PortWaits(),) * len(ports))
     kept = lower(()) if free else piece
     alone = {i.key: piece if free == [i] else lower((i,)) for i in free}
     starts = _starts(kept, forced)
@@ -64,10 +63,13 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
     lead_ns = kept.line.fill_ns - sum(starts.get(info.key, 0.0) for info in forced)
 
     def of_port(info: PortInfo) -> PortWaits:
-        start_ns, later_ns = starts.get(info.key, 0.0), 0.0
+        wait_ns, start_ns, later_ns = fitted.get(info.key, 0.0), starts.get(info.key, 0.0), 0.0
         if info.keepable and _is_early(info):
             later_ns = alone[info.key].line.fill_ns - kept.line.fill_ns - start_ns
-        return PortWaits(fitted.get(info.key, 0.0), max(0.0, later_ns), start_ns)
+            # What it waits for is loads, the first of which may be done early.
+            early_ns = min(wait_ns, max(0.0, piece.port(info.key).early_ns - start_ns))
+            wait_ns, start_ns = wait_ns - early_ns, start_ns + early_ns
+        return PortWaits(wait_ns, max(0.0, later_ns), start_ns)
 
     found = tuple(map(of_port, ports))
     begin_ns = lead_ns + max((w.fill_ns for w in found), default=0.0)
@@ -75,16 +77,22 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
     rest_ns = piece.line.time_ns - begin_ns - max(engines_ns, piece.busy.get(DMA, 0.0))
     rest_ns = max(0.0, rest_ns)
     cold_ns = min(warmth_ns(piece.line, piece.target), rest_ns)  # at first nothing has warmed it
-    drain_ns = min(piece.line.drain_ns, rest_ns - cold_ns)
+    stored = [alone[i.key] for i in free if i.storage.kind == "output" and i.side == "write"]
+    drain_ns = max(part.line.drain_ns for part in (kept, *stored))
     return Waits(own_ns, lead_ns + cold_ns, drain_ns, found)
 
 
 def undivided(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
-    """The waits of a segment, all of them its own."""
-    fill_ns = _fill_ns(piece)
-    begins_ns = fill_ns + warmth_ns(piece.line, piece.target)
-    drain_ns = piece.unhidden_ns - fill_ns
-    return Waits(_waiting_ns(piece, ports, {}), begins_ns, drain_ns, (PortWaits(),) * len(ports))
+    """The waits of a segment, shared out by DMA time; its own are those for what cannot be kept."""
+    begins_ns = _fill_ns(piece) + warmth_ns(piece.line, piece.target)
+    waits_ns = _waiting_ns(piece, ports, {})
+    moved_ns = [piece.port(info.key).busy.get(DMA, 0.0) for info in ports]
+    per_ns = waits_ns / sum(moved_ns) if any(moved_ns) else 0.0
+    waits = [
+        per_ns * ns if info.keepable else 0.0 for info, ns in zip(ports, moved_ns, strict=True)
+    ]
+    own_ns = waits_ns - sum(waits)
+    return Waits(own_ns, begins_ns, piece.line.drain_ns, tuple(map(PortWaits, waits)))
 
 
 def _is_early(info: PortInfo) -> bool:
