@@ -25,7 +25,7 @@ from .index import (
     ports_of,
 )
 from .linear import Expression, LinearModel, total
-from .problem import HBM, Candidate, Problem, Transfer
+from .problem import HBM, Candidate, Conversion, Problem, Transfer
 from .report import Solution
 from .timing import Timing
 
@@ -142,12 +142,7 @@ class Formulation:
             convert = self.model.variable()
             key = (conversion.value, conversion.source, conversion.target)
             self.convert[key] = convert
-            if conversion.source == HBM:
-                copy = (conversion.value, conversion.target)
-                readers = self._readers(copy)
-                self.timing.add_load(conversion, convert, readers, self._waiting(copy, readers))
-            else:
-                self.timing.add_conversion(conversion, convert)
+            self._add_time(conversion, convert)
             self._spend(self.traffic, convert, conversion.cost.hbm_bytes)
             self._spend(self.work, convert, conversion.cost.instructions)
             copy = (conversion.value, conversion.target)
@@ -161,10 +156,18 @@ class Formulation:
                 first_read = self.index.consumed_at[conversion.value][0]
                 self._add_need(conversion.value, HBM, first_read, [(1, convert)], stored)
 
+    def _add_time(self, conversion: Conversion, convert: int) -> None:
+        if conversion.source != HBM:
+            self.timing.add_conversion(conversion, convert)
+            return
+        copy = (conversion.value, conversion.target)
+        readers = self._readers(copy)
+        self.timing.add_load(conversion, convert, readers, self._waiting(copy, readers))
+
     def _readers(self, copy: Copy) -> dict[int, list[Candidate]]:
         """The candidates with a port that can read a copy, by where they begin."""
-        value, layout = copy
-        covering = {c.name: c for at in self.index.consumed_at[value] for c in self.covering[at]}
+        consumed = self.index.consumed_at[copy[0]]
+        covering = {c.name: c for at in consumed for c in self.covering[at]}
         readers: dict[int, list[Candidate]] = defaultdict(list)
         for name, candidate in covering.items():
             if any((port.value, port.layout) == copy for port in candidate.reads):

@@ -2,8 +2,9 @@
 
 It goes through the ops in order.  All that the rest of a plan can see of what came before is what
 is kept in SBUF and stored in HBM for later, which of the loaded copies nothing has read yet, and
-how much work the last segment had time to do ahead; so of plans of the first ops that agree in that, only the best are continued.  It shares
-nothing with the linear model, and no plan is left out but for these reasons:
+how much work the last segment had time to do ahead; so of plans of the first ops that agree in
+that, only the best are continued.  It shares nothing with the linear model, and no plan is left out
+but for these reasons:
 
 - another has the same things kept and stored, is no dearer, and has as much time ahead;
 - it is dearer than a known plan even if what is missing took no more than its candidates alone;

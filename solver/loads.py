@@ -138,9 +138,7 @@ class Loads:
                 if early:
                     values[load.early[starts[segment]]] = early
 
-    def _segment(
-        self, values: Sequence[int], conversion: Conversion, starts: Sequence[int]
-    ) -> int:
+    def _segment(self, values: Sequence[int], conversion: Conversion, starts: Sequence[int]) -> int:
         """The first segment that can read the copy; where none can, that which reads the value."""
         reading = self._reading[conversion.value, conversion.target]
         for segment, start in enumerate(starts):
