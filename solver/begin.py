@@ -62,10 +62,10 @@ class Begin:
             terms = [moves[nth] for moves in self._moves if nth < len(moves)]
             self._model.at_most([*terms, begin], 0)
         for load in self._loads:
-            terms: dict[int, int] = {}
+            total: dict[int, int] = {}
             for ns, variable in [*load, *((-ns, pick) for ns, pick in self._anyway)]:
-                terms[variable] = terms.get(variable, 0) + ns
-            self._model.at_most([*((ns, variable) for variable, ns in terms.items()), begin], 0)
+                total[variable] = total.get(variable, 0) + ns
+            self._model.at_most([*((ns, variable) for variable, ns in total.items()), begin], 0)
 
     def assign(self, values: list[int]) -> None:
         """Set the variable; those of picks, moves and loads must be set."""
