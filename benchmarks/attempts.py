@@ -49,7 +49,12 @@ def attempt(kernel: Kernel, target: str, time_limit: float, most_s: float = 0.0)
     try:
         with at_most(most_s):
             made = nkigen_lite.compile(
-                kernel.function, *kernel.specs, target=target, time_limit=time_limit, name="kernel"
+                kernel.function,
+                *kernel.specs,
+                target=target,
+                time_limit=time_limit,
+                prepack=kernel.weights,
+                name="kernel",
             )
     except Exception as error:
         report["error"] = f"{type(error).__name__}: {error}".strip()

@@ -152,9 +152,9 @@ def groups() -> list[Group]:
     return [*targeted, Group("others", None, others)]
 
 
-def _identity(kernel: Kernel) -> tuple[str, Any]:
+def _identity(kernel: Kernel) -> tuple[Any, ...]:
     """Equal for kernels that are the same under other names."""
-    return kernel.function.__name__, kernel.specs
+    return kernel.function.__name__, kernel.specs, kernel.weights
 
 
 def chosen(names: Sequence[str]) -> list[tuple[Group, Kernel]]:

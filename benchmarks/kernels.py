@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 from attention import attention
 from gelu_linear import gelu_linear
 from layernorm import layernorm
+from linear import linear
 from matmul import matmul
 from mlp_swiglu import mlp_swiglu
 from qwen3_layer import qwen3_layer, shapes_of
@@ -22,11 +23,13 @@ from softmax import softmax
 
 @dataclass(frozen=True, slots=True)
 class Kernel:
-    """A function over numpy arrays and what it is compiled for: shapes, and static arguments."""
+    """A function over numpy arrays and what it is compiled for: shapes, and static arguments, and
+    parameters that are weights."""
 
     name: str
     function: Callable[..., Any]
     specs: tuple[Any, ...]
+    weights: tuple[str, ...] = ()
 
 
 def _layer(dtype: str, seq: int) -> Kernel:
@@ -36,6 +39,14 @@ def _layer(dtype: str, seq: int) -> Kernel:
 
 def _matmul(m: int, k: int, n: int, dtype: str) -> Kernel:
     return Kernel(f"matmul {dtype} {m}x{k}x{n}", matmul, (f"{m}x{k}:{dtype}", f"{k}x{n}:{dtype}"))
+
+
+def _linear(rows: int, *, packed: bool) -> Kernel:
+    name = f"linear bf16 {rows}x4096x4096"
+    specs = f"{rows}x4096:bf16", "4096x4096:bf16"
+    if packed:
+        return Kernel(f"{name} weight packed", linear, specs, ("weight",))
+    return Kernel(name, linear, specs)
 
 
 def _rows(function: Callable[..., Any], shape: tuple[int, int], dtype: str, vectors: int) -> Kernel:
@@ -65,6 +76,7 @@ def kernels() -> list[Kernel]:
             mlp_swiglu,
             ("512x1024:bf16", "1024x3072:bf16", "1024x3072:bf16", "3072x1024:bf16"),
         ),
+        *(_linear(rows, packed=packed) for rows in (1, 512) for packed in (False, True)),
         _heads(rope, "1x16x128x128:f32", 1),
         _heads(attention, "1x8x512x64:bf16", 3),
         _heads(attention, "1x8x2048x128:bf16", 3),

@@ -35,6 +35,7 @@ from benchmarks.experts import MoeSizes, moe_layer
 from examples.attention import attention
 from examples.gelu_linear import gelu_linear
 from examples.layernorm import layernorm
+from examples.linear import linear
 from examples.llama3_layer import Sizes as LlamaSizes
 from examples.llama3_layer import llama3_layer
 from examples.matmul import matmul
@@ -55,11 +56,12 @@ QKV = ((2, 6, 150, 32), *((2, 2, 150, 32),) * 2)
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A function, the shapes of its arrays, and the static arguments after them."""
+    """A function, the shapes of its arrays, the static arguments after them, and its weights."""
 
     function: Callable[..., Any]
     shapes: Sequence[tuple[int, ...]]
     static: tuple[Any, ...] = ()
+    weights: tuple[str, ...] = ()
 
     @property
     def name(self) -> str:
@@ -83,6 +85,7 @@ CASES = (
     Case(rope, ((2, 3, 150, 32),)),
     Case(p.rotate, ((2, 3, 150, 32), *((2, 3, 150, 16),) * 2)),
     Case(matmul, ((150, 200), (200, 600))),
+    Case(linear, ((150, 200), (600, 200)), weights=("weight",)),
     Case(gelu_linear, ((150, 200), (200, 600), (600,))),
     Case(p.residual_product, ((150, 200), (200, 200))),
     Case(p.mlp, ((150, 200), (200, 600), (600, 200))),
@@ -131,7 +134,9 @@ def agreements(
 ) -> list[Agreement]:
     """How each output of the lowered kernel compares with numpy."""
     given = arguments(case, DTYPES[precision])
-    made = nkigen_lite.compile(case.function, *given, target=target, time_limit=5.0)
+    made = nkigen_lite.compile(
+        case.function, *given, target=target, time_limit=5.0, prepack=case.weights
+    )
     if checked:
         got = made.traced.unflatten(made.run_checked(made.traced.feed(*given)))
     else:

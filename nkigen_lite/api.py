@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,8 +12,9 @@ from typing import Any
 import numpy as np
 
 import solver
-from cost_models import Target, load_target
+from cost_models import Target
 from cost_models.simulate import Timeline
+from nkigen_lite import options
 from nkigen_lite.core.dtypes import Array, widen
 from nkigen_lite.core.interpret import bind_inputs
 from nkigen_lite.core.ir import Graph, clone
@@ -89,7 +89,7 @@ class Compiled:
 
     def run(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
         """Run the lowered kernel in the interpreter on inputs by name; outputs by name."""
-        buffers = self._buffers(inputs)
+        buffers = self.pack(inputs)
         for value in self.nki.outputs.values():
             buffers[value.name] = np.zeros(value.type.shape, value.type.dtype.np)
         return self._outputs(run_kernel(self.nki, buffers))
@@ -104,14 +104,28 @@ class Compiled:
         Raises:
             MemoryFault: it reads bytes that it has not written, or that another buffer has.
         """
-        buffers = self._buffers(inputs)
+        buffers = self.pack(inputs)
         return self._outputs(run_checked(self.nki, buffers, self.allocation, order))
 
-    def _buffers(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+    def pack(self, inputs: Mapping[str, Any]) -> dict[str, Array]:
+        """What the kernel ``nki`` takes, by name, of inputs by name: weights packed, if the plan
+        wants them so.
+
+        Raises:
+            InvalidInput: an array is missing, has another shape, or does not hold real numbers.
+        """
+        if not isinstance(inputs, Mapping):
+            kind = type(inputs).__name__
+            raise InvalidInput(f"run: inputs is a {kind} but must map names to arrays")
         given = bind_inputs(self.graph, inputs)
+        arrays = {value.name: given[id(value)] for value in self.graph.inputs}
+        packed = {packing.argument: packing for packing in self.plan.packed}
+        taken = [v for v in self.nki.inputs if v not in self.nki.outputs.values()]
         return {
-            value.name: np.ascontiguousarray(given[id(value)]).reshape(value.type.shape or (1,))
-            for value in self.graph.inputs
+            v.name: packed[v.name].pack(arrays[packed[v.name].value])
+            if v.name in packed
+            else np.ascontiguousarray(arrays[v.name]).reshape(v.type.shape)
+            for v in taken
         }
 
     def _outputs(self, results: Mapping[str, Array]) -> dict[str, Array]:
@@ -167,6 +181,7 @@ def compile(
     time_limit: float = 10.0,
     seed: int = 0,
     constraints: Sequence[solver.Constraint] = (),
+    prepack: Sequence[str] = (),
     name: str | None = None,
     watch: Watch = lambda stage, text: None,
     **named: Any,
@@ -183,6 +198,8 @@ def compile(
         time_limit: seconds for the solver; a legal plan comes back however short it is.
         seed: of the solver; the same input and seed give the same plan.
         constraints: decisions that the solver has to respect; ``constrain`` makes them.
+        prepack: parameters that hold the same arrays in many runs. The kernel may take them in
+            another order, into which ``pack`` and emitted files bring them, where that is faster.
         name: of the kernel; by default the function's.
         watch: called as ``watch(stage, text)`` after each stage with what it left.
 
@@ -195,8 +212,8 @@ def compile(
         NoPlan: nothing legal fits the target.
     """
     start = perf_counter()
-    _check_options(time_limit, seed, constraints)
-    hardware = target if isinstance(target, Target) else load_target(_profile(target))
+    options.check(time_limit, seed, constraints, name, watch)
+    hardware = options.target_of(target)
     function = fn.function if isinstance(fn, Kernel) else fn
     label = name or arguments.name_of(fn)
     bound = arguments.bind(label, arguments.signature_of(function), specs, named)
@@ -210,12 +227,12 @@ def compile(
         time_limit=time_limit,
         seed=seed,
         constants=traced.constants,
+        weights=options.weights_of(traced, bound, prepack),
         constraints=constraints,
         watch=watch,
     )
     report = make_report(lowered, hardware, trace_s)
-    plan = lowered.solved.plan
-    form = form_of(traced, graph, plan, report.header(), function, bound)
+    form = form_of(traced, graph, lowered.solved.plan, report, function, bound)
     return _compiled(traced, lowered, hardware, report, form, tuple(constraints))
 
 
@@ -244,29 +261,6 @@ def _compiled(
     )
 
 
-def _check_options(time_limit: Any, seed: Any, constraints: Any) -> None:
-    number = isinstance(time_limit, (int, float)) and not isinstance(time_limit, bool)
-    if not number or not 0 < time_limit < math.inf:
-        raise InvalidInput(
-            f"compile: time_limit is {time_limit!r} but must be a finite number of seconds above 0"
-        )
-    if not isinstance(seed, int) or isinstance(seed, bool) or not 0 <= seed < 2**31:
-        raise InvalidInput(f"compile: seed is {seed!r} but must be an int from 0 below 2**31")
-    some = constraints if isinstance(constraints, (list, tuple)) else [None]
-    if not all(isinstance(item, (solver.Pin, solver.Cut, solver.Fuse)) for item in some):
-        raise InvalidInput(
-            f"compile: constraints is {constraints!r} but must be a list of what constrain makes"
-        )
-
-
-def _profile(target: Any) -> str | os.PathLike[str]:
-    if not isinstance(target, (str, os.PathLike)):
-        raise InvalidInput(
-            f"compile: target is {target!r} but must be a profile's name or path, or a Target"
-        )
-    return target
-
-
 def write_outputs(
     compiled: Compiled, folder: str | os.PathLike[str], *, direct_alloc: bool = False
 ) -> list[Path]:
@@ -285,6 +279,8 @@ def write_outputs(
     Raises:
         InvalidInput: the folder cannot be written.
     """
+    if not isinstance(folder, (str, os.PathLike)):
+        raise InvalidInput(f"write: folder is {folder!r} but must be a path")
     where = Path(folder)
     texts = {
         "kernel.py": compiled.emit("nki", direct_alloc=direct_alloc),

@@ -1,5 +1,5 @@
 # PYTHON_ARGCOMPLETE_OK
-"""The command line: ``nkigen-lite compile|show|run|simulate|memory|why|plan|check|targets``.
+"""The command line: ``nkigen-lite compile|show|run|simulate|memory|sweep|why|plan|check|targets``.
 
 Exit codes: 0 all went well; 1 the user's input is wrong or a check failed (one message on stderr);
 2 the arguments are wrong; 130 interrupted; 141 whoever read the output went away.
@@ -29,6 +29,7 @@ from nkigen_lite.commands.mapping import memory_command
 from nkigen_lite.commands.running import run_command
 from nkigen_lite.commands.simulating import simulate_command
 from nkigen_lite.commands.stages import ALL, STAGES
+from nkigen_lite.commands.sweeping import sweep_command
 from nkigen_lite.errors import InvalidStage, NkigenError
 from nkigen_lite.report.timeline_lanes import DRAWN
 from nkigen_lite.source_check import checked_targets
@@ -49,6 +50,8 @@ examples:
   nkigen-lite simulate examples/softmax.py:softmax --arg x=4096x4096 --svg softmax.svg
   nkigen-lite memory examples/attention.py:attention --arg q=1x2x256x64 --arg k=1x2x256x64 \\
       --arg v=1x2x256x64 --svg memory.svg
+  nkigen-lite sweep examples/softmax.py:softmax --arg x=Mx1024:T --vary M=128,1024,4096 \\
+      --vary T=f32,bf16 --svg sweep.svg
   nkigen-lite check out/kernel.py --target trn2
   nkigen-lite why out/ v9
   nkigen-lite plan diff before/ after/
@@ -170,6 +173,13 @@ def _function_options(parser: argparse.ArgumentParser) -> None:
         help="decisions for the solver to respect: where values live, roles, tiles, cuts, fusion",
     )
     _complete(decided, FilesCompleter(("json",)))
+    parser.add_argument(
+        "--prepack",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="a parameter that the kernel may take in another order, made once; may be repeated",
+    )
 
 
 def _solver_options(parser: argparse.ArgumentParser, limit_help: str) -> None:
@@ -276,6 +286,23 @@ def _memory_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the addresses as JSON")
 
 
+def _sweep_options(parser: argparse.ArgumentParser) -> None:
+    _function_options(parser)
+    parser.add_argument(
+        "--vary",
+        action="append",
+        required=True,
+        type=pair,
+        metavar="NAME=V1,V2",
+        help="values for `target`, for a field of the profile (dma.queues=8,16), a parameter, or a "
+        "name in --arg, as M in x=Mx1024; all combinations are compiled",
+    )
+    for option, what in (("svg", "draw a chart into this file"), ("csv", "write the points")):
+        file = parser.add_argument(f"--{option}", metavar="FILE", help=what)
+        _complete(file, FilesCompleter((option,)))
+    parser.add_argument("--json", action="store_true", help="print JSON instead of text")
+
+
 def _check_options(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument(
         "files", nargs="+", metavar="FILE", help="kernel source that compile wrote"
@@ -352,6 +379,11 @@ _COMMANDS: dict[
         memory_command,
         "compile a function and show where its buffers lie in SBUF and PSUM",
         _memory_options,
+    ),
+    "sweep": (
+        sweep_command,
+        "compile a function for many shapes, targets or numbers of a profile",
+        _sweep_options,
     ),
     "check": (
         check_command,

@@ -5,7 +5,9 @@ from __future__ import annotations
 import inspect
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,10 @@ from nkigen_lite.frontend.reference import NotSelfContained, reference_lines
 from nkigen_lite.frontend.variables import variable_names
 from nkigen_lite.nki_ir.emit.host import Host, Spec
 from nkigen_lite.nki_ir.emit.names import readable
+from nkigen_lite.nki_ir.emit.text import LINE_LENGTH
 from nkigen_lite.nki_ir.emit_nki import Form
 from nkigen_lite.report.agreement import dtypes_of, tolerance
+from nkigen_lite.report.data import CompileReport
 from nkigen_lite.tensor_ir.passes.layout_solver import Plan
 from nkigen_lite.tensor_ir.passes.layout_solver.plan import SegmentPlan, StepPlan
 
@@ -27,7 +31,7 @@ def form_of(
     traced: Traced,
     simplified: Graph,
     plan: Plan,
-    header: Sequence[str],
+    report: CompileReport,
     function: Callable[..., Any],
     bound: inspect.BoundArguments,
 ) -> Form:
@@ -37,7 +41,7 @@ def form_of(
         traced: the function's trace; its graph is as it was traced.
         simplified: the graph that was lowered, which names the values of the kernel.
         plan: the plan of that kernel.
-        header: lines for the top of the file.
+        report: of its compilation.
         function: the traced function.
         bound: its specs by parameter.
     """
@@ -46,11 +50,25 @@ def form_of(
         op.result.name: f"{op.attrs['value']}" for op in simplified.ops if op.opcode == "constant"
     }
     return Form(
-        header=header,
+        header=[*report.header(), *_weights_line(plan, report)],
         names=names,
         parts=tuple(part_line(segment, {**names, **constants}) for segment in plan.segments),
-        host=host_of(traced, function, bound),
+        host=replace(
+            host_of(traced, function, bound),
+            packings={p.argument: (p.value, p.cut, p.order) for p in plan.packed},
+        ),
     )
+
+
+def _weights_line(plan: Plan, report: CompileReport) -> Iterator[str]:
+    """A line about the weights that the kernel takes packed."""
+    if plan.packed and report.unpacked_us is not None:
+        told = ", ".join(dict.fromkeys(p.value for p in plan.packed))
+        yield from wrap(
+            f"Weights that run_{plan.kernel} puts into another order, once: {told}; as they are, "
+            f"predicted {report.unpacked_us:.1f} us.",
+            LINE_LENGTH,
+        )
 
 
 def part_line(segment: SegmentPlan, names: Mapping[str, str]) -> str:

@@ -29,7 +29,7 @@ class Pin:
     With `axis`: the role or the tile (or both) of that axis of `value`, as chosen by the candidate
     that produces it (a graph input: by its first reader).  With `location`: "hbm", the value is in
     HBM and no copy is kept in SBUF between segments; "sbuf", no segment streams it from HBM, and
-    it is stored there only if it is a graph output.
+    it is stored there only if it is a graph output; inside one candidate it may be in PSUM.
     """
 
     value: str

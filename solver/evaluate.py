@@ -177,7 +177,7 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
         moved = view.transfers(index)
         busy = total_busy([candidate.busy, *(cost.busy for cost in moved)])
         own = busy.pop(problem.prefetch, 0)
-        others = max(busy.values(), default=0) + _waits_ns(problem, candidate, moved)
+        others = max(busy.values(), default=0) + _waits_ns(candidate, moved)
         early = sum(cost.early_ns for cost in moved)
         before = sum(item.cost.early_ns for item in view.loads(index))
         blocks = any(cost.blocks for cost in moved)
@@ -185,10 +185,8 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
     return done_early(loads, problem.passing_ns)
 
 
-def _waits_ns(problem: Problem, candidate: Candidate, transfers: Iterable[Transfer]) -> int:
-    """What a segment waits; at the end of a plan for what it stores, too."""
-    drain = candidate.drain_ns if candidate.ops[-1] == problem.ops[-1] else 0
-    return candidate.wait_ns + drain + sum(cost.wait_ns for cost in transfers)
+def _waits_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:
+    return candidate.wait_ns + sum(cost.wait_ns for cost in transfers)
 
 
 def _starts_ns(transfers: Iterable[Transfer]) -> int:
@@ -213,13 +211,14 @@ def _segment_step(
     begin_ns: int,
 ) -> Step:
     overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers) + begin_ns
+    overhead += candidate.drain_ns if candidate.ops[-1] == problem.ops[-1] else 0
     busy = total_busy([candidate.busy, *(cost.busy for cost in transfers)])
     left = {**busy}
     if early_ns:
         left[problem.prefetch or ""] -= early_ns
     own = left.pop(problem.prefetch, 0) if problem.prefetch else 0
     others = max(left.values(), default=0)
-    waits = _waits_ns(problem, candidate, transfers)
+    waits = _waits_ns(candidate, transfers)
     if problem.prefetch:
         waits += max(0, _starts_ns(transfers) - early_ns)
     ns = overhead + max(own, others + waits)

@@ -273,12 +273,12 @@ class _Search:
         """What the segment takes, what it has time to do ahead, and what of its work is done early
         if there are `slack_ns` for it (ns)."""
         overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers) + begin_ns
+        overhead += candidate.drain_ns if candidate.ops[-1] == self.problem.ops[-1] else 0
         busy = dict(candidate.busy)
         for cost in transfers:
             for resource, ns in cost.busy.items():
                 busy[resource] = busy.get(resource, 0) + ns
         waits = candidate.wait_ns + sum(cost.wait_ns for cost in transfers)
-        waits += candidate.drain_ns if candidate.ops[-1] == self.problem.ops[-1] else 0
         if self.problem.prefetch is None:
             return overhead + waits + max(busy.values(), default=0), 0, 0
         own = busy.pop(self.problem.prefetch, 0)

@@ -71,31 +71,27 @@ class Index:
         return consumers[-1] if consumers else (self.produced_at[value] or 0)
 
     def overhead_ns(self, candidate: Candidate, transfers: Sequence[Transfer]) -> int:
-        """The overhead of a segment with the given transfers inside it; with filling where it has
-        to run first, which its ops decide."""
-        first, _ = self.span[candidate.name]
+        """The overhead of a segment with the given transfers inside it; with filling or draining
+        where it has to run first or last, which its ops decide."""
+        first, last = self.span[candidate.name]
         fill = candidate.fill_ns + begin_ns(transfers) if first == 0 else 0
-        return candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers) + fill
-
-    def waits_ns(self, candidate: Candidate, transfers: Sequence[Transfer]) -> int:
-        """What a segment waits with the given transfers inside it; with draining where it has to
-        run last, which its ops decide."""
-        _, last = self.span[candidate.name]
         drain = candidate.drain_ns if last == len(self.problem.ops) - 1 else 0
-        return candidate.wait_ns + sum(cost.wait_ns for cost in transfers) + drain
+        overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers)
+        return overhead + fill + drain
 
     def load_of(self, candidate: Candidate, transfers: Sequence[Transfer]) -> Load:
         """What keeps a segment busy with the given transfers inside it."""
         busy = dict(candidate.busy)
-        early, starts = 0, 0
+        early, starts, waits = 0, 0, candidate.wait_ns
         for cost in transfers:
             early += cost.early_ns
             starts += cost.start_ns
+            waits += cost.wait_ns
             for resource, ns in cost.busy.items():
                 busy[resource] = busy.get(resource, 0) + ns
         own = busy.pop(self.problem.prefetch, 0) if self.problem.prefetch else 0
         runs_first = self.span[candidate.name][0] == 0
-        others = self.waits_ns(candidate, transfers) + max(busy.values(), default=0)
+        others = waits + max(busy.values(), default=0)
         starts = starts if self.problem.prefetch else 0
         blocks = any(cost.blocks for cost in transfers)
         return Load(own, others, 0 if runs_first else early, starts_ns=starts, blocks=blocks)

@@ -87,9 +87,9 @@ class Candidate:
     than one if it is needed in several layouts); `writes` has exactly one port for every value
     produced inside that is a graph output or has a consumer outside.  `busy` (ns per resource),
     `overhead_ns`, `sbuf_bytes` (per partition) and `instructions` leave the ports out.  `wait_ns`
-    is what it takes beyond its busiest resource while the prefetch resource goes on; `drain_ns` is
-    added to that in a plan that ends with the candidate.  `fill_ns` is added to a plan that begins
-    with it, besides what that waits for transfers.
+    is what it takes beyond its busiest resource while the prefetch resource goes on.  `fill_ns` is
+    added to a plan that begins with the candidate, besides what it waits for transfers, `drain_ns`
+    to one that ends with it.
     """
 
     name: str

@@ -108,7 +108,7 @@ class Timing:
             self._spend(move, cost.overhead_ns)
         self._begin.add_candidate(candidate, pick, forced, moves)
         base = _total([candidate.busy, *(c.busy for c in forced)])
-        waits = self._index.waits_ns(candidate, forced)
+        waits = candidate.wait_ns + sum(cost.wait_ns for cost in forced)
         if self._prefetch is None:
             moves = [(move, replace(cost, start_ns=0)) for move, cost in moves]
         work = Work(candidate, pick, base, waits, load.starts_ns, floor, moves)
@@ -129,7 +129,7 @@ class Timing:
         extra = self._extra[candidate.name] = self._variable(most - floor, pick)
         self._spend(extra, 1)
         for resource in sorted(reach):
-            if resource == self._prefetch:
+            if resource == self._prefetch and (early is not None or ahead is not None):
                 self._add_overlap_rows(work, load.early_ns, extra, early, ahead)
             else:
                 self._add_rows(work, resource, extra, early)
@@ -188,12 +188,13 @@ class Timing:
 
     def _add_rows(self, work: Work, resource: str, extra: int, early: int | None) -> None:
         """`extra` is at least what any set of moves adds to a resource beyond the floor; with what
-        it waits for at the start, less what is done early."""
+        it waits for at the start, less what is done early.  What is waited for is done by the
+        prefetch resource, which itself does not wait."""
         loads = work.loads(resource, self._prefetch)
         base = work.fixed(resource, self._prefetch)
         self._add_cuts(work, base, loads, [(-1, extra)])
         starts = [cost.start_ns for _, cost in work.moves]
-        if work.starts or any(starts):
+        if resource != self._prefetch and (work.starts or any(starts)):
             done: Expression = [] if early is None else [(-1, early)]
             later = [(ns + start, move) for (ns, move), start in zip(loads, starts, strict=True)]
             self._add_cuts(work, base + work.starts, later, [*done, (-1, extra)])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before numpy loads: test workers share the cores, and products here are small.
@@ -13,6 +13,8 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 import pytest
 from command_line import Run, runner, write_kernels
 from hypothesis import settings
+
+from nkigen_lite.tensor_ir.passes.layout_solver import solve
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -31,6 +33,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the slow tests last: one run shows the quick verdicts first and counts them all."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is not None)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_process() -> Iterator[None]:
+    """Kernels are priced in the process of the test: tests share the cores, and look at calls."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(solve, "usable", lambda: 1)
+        yield
 
 
 @pytest.fixture

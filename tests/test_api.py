@@ -270,6 +270,39 @@ def test_constraints_that_are_none_are_refused(constraints: Any) -> None:
         nkigen_lite.compile(lambda x: x, "4x8:f32", constraints=constraints)
 
 
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [({"name": 3}, "name is 3 but"), ({"watch": None}, "watch is None but must be a function")],
+)
+def test_a_name_and_a_watch_that_are_none_are_refused(option: Any, said: str) -> None:
+    with pytest.raises(InvalidInput, match=f"compile: {said}"):
+        nkigen_lite.compile(lambda x: x, "4x8", **option)
+
+
+@pytest.mark.parametrize("inputs", [None, [1.0]])
+def test_inputs_that_are_not_by_name_are_refused(
+    compiled: nkigen_lite.Compiled, inputs: Any
+) -> None:
+    with pytest.raises(InvalidInput, match="must map names to arrays"):
+        compiled.run(inputs)
+
+
+@pytest.mark.parametrize("order", [None, "other", -1, 1.5, [1]])
+def test_an_order_that_is_none_is_refused(compiled: nkigen_lite.Compiled, order: Any) -> None:
+    given = {v.name: np.ones(v.type.shape, np.float32) for v in compiled.graph.inputs}
+    with pytest.raises(InvalidInput, match=r"order is .* but must be 'program' or a seed"):
+        compiled.run_checked(given, order)
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [("1000000000x100", "are x <1000000000x100xf32>"), ("4611686018427387904x4", "no array has")],
+)
+def test_arrays_that_no_memory_holds_are_refused(spec: str, said: str) -> None:
+    with pytest.raises((NoPlan, InvalidInput), match=said):
+        nkigen_lite.compile(lambda x: x + 1, spec)
+
+
 def test_complex_and_text_arrays_are_refused(compiled: nkigen_lite.Compiled) -> None:
     x, w = _arrays()
     for wrong in (x.astype(np.complex64), x.astype(str)):

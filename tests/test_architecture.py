@@ -44,6 +44,7 @@ MAY_IMPORT_SOLVER = (
     "nkigen_lite.tensor_ir.passes.layout_solver*",
     "nkigen_lite.report*",
     "nkigen_lite.api",
+    "nkigen_lite.sweeping",
     "nkigen_lite.cli",
 )
 ORTOOLS_HOMES = ("solver.search", "solver.packing.exact")

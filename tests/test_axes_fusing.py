@@ -182,3 +182,12 @@ def test_a_value_that_two_ops_read_is_not_fused_away() -> None:
 
 def test_integers_are_not_fused() -> None:
     assert not any("+" in code for code in opcodes(program(lambda x: x * 2 + 1, "64x96:i32")))
+
+
+def test_an_elementwise_step_comes_right_after_the_product_that_it_takes_over() -> None:
+    def gated(x: Any, gate: Any, up: Any) -> Any:
+        a, b = x @ gate, x @ up
+        return np.exp(a) * b
+
+    made = program(gated, "64x200", "200x96", "200x96")
+    assert opcodes(made) == ["matmul", "exp", "matmul", "mul"]

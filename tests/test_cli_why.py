@@ -26,7 +26,7 @@ def kernels(tmp_path: Path) -> str:
 def out(run: Run, kernels: str, tmp_path: Path) -> str:
     """The folder of a compiled softmax."""
     folder = str(tmp_path / "out")
-    words = ("compile", f"{kernels}:softmax", "--arg", "x=256x512", "--quiet", "-o", folder)
+    words = ("compile", f"{kernels}:softmax", "--arg", "x=128x512", "--quiet", "-o", folder)
     assert run(*words) == (0, "", "")
     return folder
 
@@ -106,7 +106,7 @@ def test_constraints_of_a_file_hold_and_are_kept_for_why(
     file = tmp_path / "constraints.json"
     file.write_text(json.dumps([{"value": value, "location": "hbm"}]))
     other = str(tmp_path / "other")
-    words = ("compile", f"{kernels}:softmax", "--arg", "x=256x512", "--quiet", "-o", other)
+    words = ("compile", f"{kernels}:softmax", "--arg", "x=128x512", "--quiet", "-o", other)
     assert run(*words, "--constraints", str(file))[0] == 0
     assert load_plan(other).value(value).location == "hbm"
     assert len(load_saved(other).constraints) == 1

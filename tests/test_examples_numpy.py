@@ -112,6 +112,7 @@ CASES = (
     Case("rmsnorm", ((37, 50), (50,)), _rms_rows),
     Case("layernorm", ((37, 50), (50,), (50,)), _layernorm_rows),
     Case("matmul", ((37, 50), (50, 29)), lambda a, b: np.tensordot(a, b, axes=1)),
+    Case("linear", ((37, 50), (29, 50)), lambda x, weight: np.einsum("rk,nk->rn", x, weight)),
     Case(
         "gelu_linear",
         ((37, 50), (50, 29), (29,)),

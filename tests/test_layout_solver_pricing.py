@@ -17,14 +17,13 @@ from nkigen_lite.tensor_ir.passes.layout_solver.arrange import Arranger
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.engines import shared
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo
-from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced
+from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
 from nkigen_lite.tensor_ir.passes.schedule import Segment
 
 
-def rotated(x: Any, cos: Any, sin: Any) -> Any:
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
-    return np.concatenate([a * cos - b * sin, b * cos + a * sin], axis=-1)
+def softmax(x: Any) -> Any:
+    e = np.exp(x - x.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
 
 
 def linear(x: Any, weight: Any) -> Any:
@@ -37,7 +36,7 @@ def plan_of(fn: Any, specs: Sequence[str], arranged: list[str]) -> str:
     whole = Arranger.arrange
     with pytest.MonkeyPatch.context() as patch:
 
-        def noted(self: Arranger, segment: Segment, *args: Any) -> Piece | None:
+        def noted(self: Arranger, segment: Segment, *args: Any) -> Piece:
             arranged.append(segment.name)
             return whole(self, segment, *args)
 
@@ -46,13 +45,12 @@ def plan_of(fn: Any, specs: Sequence[str], arranged: list[str]) -> str:
 
 
 def test_a_candidate_that_is_left_as_it_is_would_not_have_won() -> None:
-    specs = "4x256x64", "256x32", "256x32"
     some: list[str] = []
     every: list[str] = []
-    found = plan_of(rotated, specs, some)
+    found = plan_of(softmax, ["512x16384"], some)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Priced, "anywhere_ns", math.inf)
-        assert plan_of(rotated, specs, every) == found
+        patch.setattr(Planner, "enough_ns", lambda *_: math.inf)
+        assert plan_of(softmax, ["512x16384"], every) == found
     assert len(some) < len(every)
 
 

@@ -158,6 +158,12 @@ def test_hidden_blocks_of_scores_are_not_computed() -> None:
     assert kernel.report.bound_us < 0.6 * 4 * 512 * 512 / 128 / 1.2e3 + 1
 
 
+def test_blocks_of_masked_rows_do_not_wait_for_banks_of_each_other() -> None:
+    kernel = compiled(masked(causal(512)), *("4x512x32:bf16",) * 3)
+    apart = kernel.simulate().time_ns
+    assert kernel.simulate(addresses=True).time_ns <= 1.02 * apart
+
+
 def test_masked_attention_runs_at_its_addresses_in_any_order() -> None:
     q, k, v = arrays([(1, 640, 32)] * 3, seed=5)
     kernel = compiled(masked(causal(640)), q, k, v)

@@ -123,3 +123,19 @@ def test_many_pieces_of_one_output_take_no_longer_than_that_many_to_list() -> No
 
     assert_lowers(pieces, *arrays([(210, 77)]))
     assert_lowers(lambda x: x[250:3:-7], *arrays([(301, 77)]))
+
+
+@pytest.mark.parametrize(
+    ("fn", "shape", "dtype"),
+    [
+        (lambda x: np.max(x, axis=1), (4, 100003), BF16),
+        (lambda x: x.sum(axis=2), (2, 3, 70001), BF16),
+        (lambda x: x.max(axis=2), (2, 3, 70001), np.uint8),
+        (lambda x: np.maximum(x[:, :-1], x[:, 1:]), (3, 70001), np.uint8),
+    ],
+)
+def test_rows_longer_than_an_access_pattern_holds(
+    fn: Any, shape: tuple[int, ...], dtype: Any
+) -> None:
+    """The verifier refuses a DMA or an instruction over 65,536 elements in a row."""
+    assert_lowers(fn, *arrays([shape], dtype))

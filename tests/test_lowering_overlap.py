@@ -12,6 +12,7 @@ from lowering import BF16, arrays, assert_lowers, compiled
 
 import solver
 from cost_models import load_target
+from nkigen_lite.core.ir import Graph
 from nkigen_lite.frontend import trace
 from nkigen_lite.nki_ir.interpret import run as run_kernel
 from nkigen_lite.nki_ir.limits import Limits
@@ -23,7 +24,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Range, Ranges
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import Blocks, Pipeline, Slot
 from nkigen_lite.tensor_ir.passes.layout_solver.planning import schedule_of
 from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
-from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
+from nkigen_lite.tensor_ir.passes.layout_solver.runs import Runs
 from nkigen_lite.tensor_ir.passes.lower_to_nki import simplify
 from nkigen_lite.tensor_ir.passes.schedule import Loop
 
@@ -167,18 +168,14 @@ CASES: dict[str, tuple[Callable[..., Any], tuple[str, ...]]] = {
 }
 
 
-class Fusing(Planner):
-    """A planner that fuses small values, too."""
-
-    def pays(self, chain: tuple[Unit, ...]) -> bool:
-        return True
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
-def test_segments_that_overlap_iterations_or_share_work_compute_the_function(name: str) -> None:
+def test_segments_that_overlap_iterations_or_share_work_compute_the_function(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     fn, specs = CASES[name]
-    planner = Fusing(program(fn, *specs), TRN2)
+    monkeypatch.setattr(Runs, "pays", lambda *_: True)  # small values are fused, too
+    planner = Planner(program(fn, *specs), TRN2)
     problem = planner.problem()
     shapes = [tuple(map(int, s.split(":")[0].split("x"))) for s in specs]
     given = arrays(shapes, BF16 if "bf16" in specs[0] else np.float32)
@@ -197,9 +194,26 @@ def test_segments_that_overlap_iterations_or_share_work_compute_the_function(nam
     assert tried
 
 
+def test_a_large_operand_of_a_product_may_come_in_pieces() -> None:
+    planner = Planner(program(lambda a, b: a @ b, "130x640", "640x1500"), TRN2)
+    problem = replace(planner.problem(), conversions=())  # all is loaded where it is used
+    given = arrays([(130, 640), (640, 1500)])
+    wanted = given[0] @ given[1]
+    whole = [c for c in problem.candidates if not planner.priced[c.name].choice.shape.loops]
+    assert {planner.priced[c.name].choice.impls[0].stationary for c in whole} == {0, 1}
+    for candidate in whole:
+        priced = planner.priced[candidate.name]
+        priced.run = replace(priced.run, load_pieces=True)
+        kernel = _kernel_with(planner, problem, candidate)
+        assert kernel is not None
+        loads = [op for op in kernel.walk() if op.opcode == "dma_copy"]
+        assert len([op for op in loads if op.inputs[0].type.shape[:2] == (128, 5)]) > 1
+        assert np.abs(_result_of(kernel, given) - wanted).max() <= 1e-5 * np.abs(wanted).max()
+
+
 def test_a_tile_without_copies_is_loaded_again_once_all_stages_are_done_with_it() -> None:
     target = load_target("trn2", {"memory.sbuf_usable_bytes_per_partition": 24576})
-    planner = Fusing(program(lambda a, b: a @ b, "512x256:bf16", "256x1024:bf16"), target)
+    planner = Planner(program(lambda a, b: a @ b, "512x256:bf16", "256x1024:bf16"), target)
     problem = planner.problem()
     given = arrays([(512, 256), (256, 1024)], BF16)
     wanted = (given[0] @ given[1]).astype(np.float32)
@@ -220,6 +234,13 @@ def _run_with(
 ) -> Any:
     """What the kernel of the best plan that uses a candidate, and else ops alone, computes; None
     if there is no such plan."""
+    kernel = _kernel_with(planner, problem, candidate)
+    return None if kernel is None else _result_of(kernel, given)
+
+
+def _kernel_with(
+    planner: Planner, problem: solver.Problem, candidate: solver.Candidate
+) -> Graph | None:
     others = [c for c in problem.candidates if len(c.ops) == 1 and c.ops[0] not in candidate.ops]
     forced = replace(problem, candidates=(candidate, *others))
     report = solver.solve(forced)
@@ -227,6 +248,10 @@ def _run_with(
         return None
     kernel = lower_schedule(schedule_of(planner, report.solution))
     check(kernel, Limits.of(TRN2))
+    return kernel
+
+
+def _result_of(kernel: Graph, given: list[Any]) -> Any:
     inputs = {v.name: np.ascontiguousarray(a) for v, a in zip(kernel.inputs, given, strict=False)}
     for value in kernel.outputs.values():
         inputs[value.name] = np.zeros(value.type.shape, value.type.dtype.np)

@@ -201,6 +201,27 @@ def test_free_dimensions_that_lie_side_by_side_count_once() -> None:
     assert found(lambda b: b.memset(tile(b, 2, 2, 3, 2, 2, 2, 2), value=0.0)) == []
 
 
+@pytest.mark.parametrize(
+    ("shape", "window", "dim"),
+    [((2, 65536), 65536, "65536 elements 1 apart"), ((2, 2, 32768), 9, "2 elements 32768 apart")],
+)
+@pytest.mark.parametrize("opcode", ["memset", "dma_copy"])
+def test_what_no_access_pattern_holds_is_found(
+    opcode: str, shape: tuple[int, ...], window: int, dim: str
+) -> None:
+    def write(b: Builder) -> None:
+        whole = tile(b, *shape, dtype=DType.U8)
+        part = b.slice(whole, [*(ds(0, n) for n in shape[:-1]), ds(0, window)])
+        if opcode == "memset":
+            b.memset(part, value=0)
+        else:
+            b.dma_copy(part, b.add_input("x", part.type.shape, DType.U8))
+
+    limits = Limits(partitions=128, sbuf_bytes=2**20, psum_banks=8, psum_bank_bytes=2048)
+    first, *_ = found(write, limits)
+    assert f"{opcode}: the access of %t has a dimension of {dim} but at most" in first
+
+
 def test_too_many_elements_in_one_instruction_are_found() -> None:
     def write(b: Builder) -> None:
         t = b.broadcast(tile(b, 2, 1, 4), (2, 20000, 4))

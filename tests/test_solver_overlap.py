@@ -160,6 +160,29 @@ def test_a_segment_waits_for_what_is_not_loaded_early_of_its_start() -> None:
     assert second.overhead_ns == 5 + 7 + 20
 
 
+def test_a_plan_of_one_segment_does_not_wait_twice_for_what_it_loads_first() -> None:
+    load = Transfer({"dma": 100}, 0, 64, 0, 1, 1, early_ns=100, start_ns=40)
+    store = Transfer({"dma": 90}, 0, 64, 0, 1, 1)
+    reads, writes = (Port("x", "rows", load),), (Port("y", "rows", store),)
+    only = Candidate("ab", ("a", "b"), reads, writes, {"vector": 120}, 0, 0, 0, 1, ())
+    problem = Problem(
+        "whole",
+        ("a", "b"),
+        (Value("x", None, ("a",), False, {"rows": 8}), Value("y", "b", (), True, {})),
+        (only,),
+        (Conversion("x", "hbm", "rows", load),),
+        sbuf_limit_bytes=64,
+        psum_limit_banks=8,
+        prefetch="dma",
+    )
+    report = solve(problem)
+    # All DMA takes 190; the vector engine begins after 40 of them and takes 120.
+    assert (report.objective_ns, report.best_bound_ns) == (190, 190)
+    form, plan = Formulation(problem), report.solution
+    assert plan is not None
+    assert form.model.broken_rows(form.assignment(plan)) == []
+
+
 def test_a_copy_that_is_loaded_costs_what_nothing_before_has_time_for() -> None:
     loaded = Transfer({"dma": 100, "sync": 6}, 0, 4096, 0, 1, 1, early_ns=100, fill_ns=9)
     problem = two_layers()

@@ -111,10 +111,28 @@ def request(
     for name, text in statics:
         if name in found:
             raise InvalidInput(f"--static {name}: {name!r} is given as an array, too")
-        found[name] = _static(text)
+        found[name] = literal(text)
     _refuse_untyped(found)
     signature = arguments.signature_of(function)
     return Request(function, arguments.bind(where, signature, (), found, partial=True))
+
+
+def named_arguments(specs: list[Pair], statics: list[Pair]) -> dict[str, Any]:
+    """What ``--arg`` and ``--static`` say, for ``sweep``: specs stay text, as they may have names
+    for extents and element types.
+
+    Raises:
+        InvalidInput: a file cannot be read, or a parameter is given in both ways.
+    """
+    found: dict[str, Any] = {}
+    for name, text in specs:
+        typed = text if ":" in text else f"{text}:f32"
+        found[name] = _spec(name, text) if text.startswith("@") else typed
+    for name, text in statics:
+        if name in found:
+            raise InvalidInput(f"--static {name}: {name!r} is given as an array, too")
+        found[name] = literal(text)
+    return found
 
 
 def target_of(name: str, settings: list[Pair]) -> Target:
@@ -123,7 +141,7 @@ def target_of(name: str, settings: list[Pair]) -> Target:
     Raises:
         ProfileError: there is no such profile or field, or a value is not one for its field.
     """
-    return load_target(name, {field: _number(text) for field, text in settings})
+    return load_target(name, {field: number(text) for field, text in settings})
 
 
 def load_arrays(path: str) -> dict[str, Array]:
@@ -210,7 +228,7 @@ def _load(path: str) -> Array | dict[str, Array]:
         raise InvalidInput(f"{path}: is not an .npy or .npz file of plain arrays") from None
 
 
-def _static(text: str) -> Any:
+def literal(text: str) -> Any:
     """A Python literal, or else the text itself."""
     try:
         return ast.literal_eval(text)
@@ -218,7 +236,7 @@ def _static(text: str) -> Any:
         return text
 
 
-def _number(text: str) -> object:
+def number(text: str) -> object:
     """A number, ``true`` or ``false``; anything else is left for the profile to refuse."""
     try:
         return json.loads(text)

@@ -26,6 +26,7 @@ def compiled(args: argparse.Namespace, wanted: Request, target: Target, watch: W
         time_limit=args.time_limit,
         seed=args.seed,
         constraints=load_constraints(args.constraints) if args.constraints else (),
+        prepack=args.prepack,
         watch=watch,
     )
 

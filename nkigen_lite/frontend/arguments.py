@@ -135,6 +135,13 @@ def leaves(bound: inspect.BoundArguments) -> dict[str, Any]:
     return found
 
 
+def leaves_of(bound: inspect.BoundArguments, parameter: str) -> list[str]:
+    """The names of the leaves in a parameter."""
+    found: list[str] = []
+    map_tree(parameter, bound.arguments[parameter], lambda name, _: found.append(name))
+    return found
+
+
 def map_tree(
     name: str,
     tree: Any,

@@ -25,6 +25,8 @@ def load_function(target: str) -> Callable[..., Any]:
         InvalidInput: ``target`` has no colon, the file is missing or raises, it has no such name
             (near names are listed), or what has the name cannot be called.
     """
+    if not isinstance(target, str):
+        raise InvalidInput(f"load: {target!r} is not text; write path/file.py:function")
     file, colon, name = target.rpartition(":")
     if not colon or not file or not name:
         raise InvalidInput(f"load: {target!r} names no function; write path/file.py:function")

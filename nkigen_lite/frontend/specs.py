@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -15,6 +16,7 @@ from nkigen_lite.tensor_ir.types import TensorType
 
 _FORM = '"4x8:bf16", "128", ":f32" or "scalar:f32"'
 _EXTENT = re.compile(r"[0-9]+\Z")
+_MOST_ELEMENTS = 2**60 - 1  # numpy counts bytes in 64 bits with a sign, 8 for an element at most
 
 
 def parse_spec(spec: Any) -> TensorType:
@@ -25,8 +27,8 @@ def parse_spec(spec: Any) -> TensorType:
     ``shape`` and ``dtype``, or a pair ``(shape, dtype)``.
 
     Raises:
-        InvalidInput: it is none of these, an extent is not a positive integer, or the element type
-            is unknown.
+        InvalidInput: it is none of these, an extent is not a positive integer, they are too large,
+            or the element type is unknown.
     """
     if isinstance(spec, TensorType):
         return TensorType(_checked(str(spec), spec.shape), spec.dtype)
@@ -102,6 +104,8 @@ def _checked(shown: str, shape: Sequence[Any]) -> tuple[int, ...]:
                 f"spec: {shown}: extent {extent!r} must be a positive integer; "
                 "arrays without elements are not supported"
             )
+    if math.prod(map(int, shape)) > _MOST_ELEMENTS:
+        raise InvalidInput(f"spec: {shown}: no array has more than {_MOST_ELEMENTS:,} elements")
     return tuple(int(n) for n in shape)
 
 

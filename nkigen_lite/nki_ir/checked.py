@@ -59,6 +59,10 @@ def run_checked(
             output is not written in full; names the op, its line, the buffer and the bytes.
         InvalidInput: an array does not fit, or the allocation is that of another kernel.
     """
+    if order != "program" and (not isinstance(order, (int, np.integer)) or order < 0):
+        raise InvalidInput(
+            f"run_checked: order is {order!r} but must be 'program' or a seed, an int from 0"
+        )
     run = _Run(kernel, allocation, inputs)
     # Poison takes part in nothing that counts, and tiles are small: one thread is enough.
     with np.errstate(all="ignore"), threadpool_limits(limits=1, user_api="blas"):
@@ -68,7 +72,7 @@ def run_checked(
                     instruction.execute()
         else:
             for first, stream, issued in run.stretches():
-                for number in random_order(issued, order + first):
+                for number in random_order(issued, int(order) + first):
                     stream[number].execute()
     return run.outputs()
 

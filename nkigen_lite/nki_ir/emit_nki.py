@@ -34,7 +34,7 @@ _MODULE_NAMES = frozenset(
         *("nki", "ncc", "nisa", "nl", "np", "sys", "zlib", "base64", "ml_dtypes", "Path"),
         *("SimpleNamespace", "range", "float", "INF", "NAN"),
         *("agrees", "bound_constants", "constants", "finished", "main", "missing", "of_kind"),
-        *("prepared", "random_array", "reference"),
+        *("in_order", "prepared", "random_array", "reference", "IN_ORDER", "REORDERED"),
         *("ARGUMENTS", "BOUND", "INPUTS", "OUTPUTS", "PACKED", "RESULTS", "STORED", "TOLERANCES"),
     }
 )
@@ -124,7 +124,10 @@ class _Module:
         inputs = {names.of[id(v)]: _spec(v) for v in self.parameters}
         outputs = {identifier(name): _spec(v) for name, v in self.graph.outputs.items()}
         called = {v.name: names.of[id(v)] for v in self.parameters}
-        host = (self.form.host or _plain_host(inputs, outputs)).renamed(called)
+        host = self.form.host or _plain_host(inputs, outputs)
+        taken = {self.function, *_MODULE_NAMES, *HOST_USES}
+        called = {**{name: identifier(name, taken) for name in host.arguments}, **called}
+        host = host.renamed(called)
         blocks = [
             "\n".join([*self.docstring(inputs, outputs)]),
             "from __future__ import annotations",
@@ -177,8 +180,11 @@ class _Module:
             yield from ("", *[_plain(line) for line in header])
         bools = {id(v) for v in self.parameters if v.type.dtype is DType.BOOL}
         yield from ("", "Inputs, in HBM:")
+        packings = self.form.host.packings if self.form.host else {}
         for value, (name, spec) in zip(self.parameters, inputs.items(), strict=True):
-            yield _declared(name, spec, is_bool=id(value) in bools)
+            of, *_ = packings.get(value.name, ("",))
+            order = f" ({of} in another order)" if of else ""
+            yield _declared(name, spec, is_bool=id(value) in bools) + order
         yield from ("", "Outputs, in HBM:")
         for value, (name, spec) in zip(self.graph.outputs.values(), outputs.items(), strict=True):
             yield _declared(name, spec, is_bool=value.type.dtype is DType.BOOL)

@@ -10,6 +10,18 @@ from nkigen_lite.errors import NotSupported
 TILE_ROWS = 128
 """Partitions of a full tile; every generation has at least as many."""
 
+# What describes an operand on chip to an engine or a DMA: the partitions and up to four free
+# dimensions, a pair of a 16-bit stride with a sign and a 16-bit extent without one for each
+# (aws-neuron-sdk, NkiTensor reference of ``ap``; trainium2_arch.rst).
+MAX_FREE_DIMS = 4
+MAX_EXTENT = 2**16 - 1
+MAX_STRIDE = 2**15 - 1
+
+
+def fits_pattern(extent: int, stride: int) -> bool:
+    """Whether an access pattern can hold a dimension, its stride in elements."""
+    return extent == 1 or (extent <= MAX_EXTENT and -MAX_STRIDE - 1 <= stride <= MAX_STRIDE)
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:

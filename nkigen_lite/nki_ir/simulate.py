@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from cost_models import Bounds, Target
@@ -80,7 +80,8 @@ class Translation:
     """One pass notes how buffers are used, the next writes the stream.
 
     ``grids`` are the cells of buffers, by their roots; ``loops`` are found by their indices.
-    ``hazards`` are those onto a buffer, by its name, and ``roots`` the buffers by theirs.
+    ``hazards`` are those onto a buffer, by its name, and ``roots`` the buffers by theirs. ``made``
+    are the steps of ops that are in the stream already: it may be written several times.
     """
 
     graph: Graph
@@ -91,6 +92,7 @@ class Translation:
     places: Mapping[Value, Place] = field(default_factory=dict)
     roots: dict[str, Value] = field(default_factory=dict)
     hazards: dict[str, list[Hazard]] = field(default_factory=dict)
+    made: dict[Op, Step] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.loops.update(_loops(self.graph))
@@ -118,20 +120,27 @@ class Translation:
                 name = root.name
                 self.grids[root] = grid(name, root, copies.get(root, 1), mine, self.loops)
 
-    def items(self, graph: Graph) -> list[Item]:
-        """The ops of a graph or loop body."""
+    def items(self, graph: Graph, without: Collection[Op] = ()) -> list[Item]:
+        """The ops of a graph or loop body, but for some."""
         made: list[Item] = []
         for op in graph.ops:
+            if op in without:
+                continue
             for region, trips in regions_of(op):
                 loop = self.loops.get(region.inputs[0]) if region.inputs else None
                 index = loop.index if loop else Index(region.name)
-                made.append(Loop(index, trips, self.items(region)))
+                body = self.items(region, without)
+                if body:
+                    made.append(Loop(index, trips, body))
             if op.opcode in ("alloc", "rotate"):
                 fresh = self.fresh(op.result if op.opcode == "alloc" else op.inputs[0])
                 if fresh is not None:
                     made.append(fresh)
             elif NKI[op.opcode].engines:
-                made.append(self.step(op))
+                step = self.made.get(op)
+                if step is None:
+                    step = self.made[op] = self.step(op)
+                made.append(step)
         return made
 
     def fresh(self, buffer: Value) -> Fresh | None:

@@ -1,7 +1,8 @@
 """Legality of a whole kernel on a target, beyond what each op's row says about itself.
 
-Checked here: slices stay in bounds for every loop iteration; compute operands start at a legal
-partition and need at most four free dimensions; nothing is used after its dealloc; reshapes read
+Checked here: slices stay in bounds for every loop iteration; operands on chip need at most four
+free dimensions, whose extents and strides an access pattern holds; compute operands start at a
+legal partition; nothing is used after its dealloc; reshapes read
 one contiguous run; nothing is written through a broadcast; a matmul's destination stays inside one
 PSUM bank; all buffers live at once fit SBUF and PSUM; sums that go on from one instruction to
 the next are those in the engine's registers. Sources of the rules: aws-neuron-sdk
@@ -10,6 +11,7 @@ trainium2_arch.rst and the nki.isa reference.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -18,12 +20,17 @@ from nkigen_lite.core.verify import neighbourhood
 from nkigen_lite.core.verify import problems as structural_problems
 from nkigen_lite.errors import InvalidOp
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
-from nkigen_lite.nki_ir.limits import Limits
+from nkigen_lite.nki_ir.limits import (
+    MAX_EXTENT,
+    MAX_FREE_DIMS,
+    MAX_STRIDE,
+    Limits,
+    fits_pattern,
+)
 from nkigen_lite.nki_ir.rows import NKI, written_operands
 from nkigen_lite.nki_ir.rows.table import COLLECTIVE
 from nkigen_lite.nki_ir.types import INDEX, ON_CHIP, Affine, MemorySpace
 
-MAX_FREE_DIMS = 4
 MAX_FREE_ELEMENTS = 65535
 
 
@@ -132,11 +139,13 @@ class _Walk:
             if any(extent > 1 and stride == 0 for extent, stride in written.dims):
                 yield f"{op.opcode}: the destination is a broadcast view of %{written.root.name}"
         yield from self.accumulator(op)
-        if row.engine in ("dma", COLLECTIVE):
+        if row.engine == COLLECTIVE:
             return
         for operand in op.inputs:
             if operand.type.memory in ON_CHIP:
-                yield from self.operand(op, self.accesses.of(operand))
+                yield from self.pattern(op, self.accesses.of(operand))
+                if row.engine != "dma":
+                    yield from self.operand(op, self.accesses.of(operand))
         if op.opcode == "matmul":
             yield from self.bank(self.accesses.of(op.inputs[0]))
 
@@ -225,20 +234,28 @@ class _Walk:
                 f"{op.opcode}: {count} partitions of %{name} start at {where} "
                 f"but must start at one of {list(allowed)}"
             )
-        dims = access.free_dims()
-        if len(dims) > MAX_FREE_DIMS:
-            yield (
-                f"{op.opcode}: the access of %{name} has {len(dims)} free dimensions but at most "
-                f"{MAX_FREE_DIMS}"
-            )
-        elements = 1
-        for extent, _ in dims:
-            elements *= extent
+        elements = math.prod(extent for extent, _ in access.dims[1:])
         if elements > MAX_FREE_ELEMENTS:
             yield (
                 f"{op.opcode}: {elements} elements per partition of %{name} but at most "
                 f"{MAX_FREE_ELEMENTS} in one instruction"
             )
+
+    def pattern(self, op: Op, access: Access) -> Iterator[str]:
+        """The free dimensions of what an engine or a DMA reads or writes on chip."""
+        name = access.root.name
+        count = len(access.free_dims())
+        if count > MAX_FREE_DIMS:
+            yield (
+                f"{op.opcode}: the access of %{name} has {count} free dimensions but at most "
+                f"{MAX_FREE_DIMS}"
+            )
+        for extent, stride in access.dims[1:]:
+            if not fits_pattern(extent, stride):
+                yield (
+                    f"{op.opcode}: the access of %{name} has a dimension of {extent} elements "
+                    f"{stride} apart but at most {MAX_EXTENT} elements, {MAX_STRIDE} apart"
+                )
 
     def bank(self, access: Access) -> Iterator[str]:
         item = access.root.type.dtype.itemsize

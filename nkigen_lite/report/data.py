@@ -82,6 +82,7 @@ class CompileReport:
         seed, deterministic_s, variables, constraints, candidates: of the solver's run.
         greedy: the baseline's figures.
         timeline: of the simulation.
+        unpacked_us: predicted time of the best plan without packed weights, if it has some.
     """
 
     kernel: str
@@ -116,6 +117,7 @@ class CompileReport:
     candidates: int
     greedy: GreedyReport | None
     timeline: TimelineReport
+    unpacked_us: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -179,6 +181,7 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
         candidates=len(solved.problem.candidates),
         greedy=greedy,
         timeline=simulated,
+        unpacked_us=None if lowered.unpacked_ns is None else lowered.unpacked_ns / 1000,
     )
 
 

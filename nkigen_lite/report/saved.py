@@ -65,7 +65,13 @@ def load_plan(path: str | os.PathLike[str]) -> Plan:
 
 
 def folder_of(path: str | os.PathLike[str]) -> Path:
-    """The folder that ``path`` is or lies in."""
+    """The folder that ``path`` is or lies in.
+
+    Raises:
+        InvalidInput: there is nothing at ``path``.
+    """
+    if not Path(path).exists():
+        raise InvalidInput(f"{path}: there is no such file or folder; `compile -o` writes one")
     return Path(path) if Path(path).is_dir() else Path(path).parent
 
 

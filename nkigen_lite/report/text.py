@@ -9,6 +9,7 @@ from rich.console import RenderableType
 from rich.text import Text
 
 from cost_models import Target
+from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.limits import Limits
 from nkigen_lite.report.data import AddressReport, CompileReport, GreedyReport
 from nkigen_lite.report.figures import bar, difference, micros, percent, ratio, size
@@ -42,6 +43,8 @@ def report_text(
     to see them. ``colour`` adds terminal
     colour codes. What ``encoding`` lacks is replaced by plainer characters.
     """
+    if not isinstance(width, int):
+        raise InvalidInput(f"report: width is {width!r} but must be a number of columns")
     columns = max(width, LEAST_WIDTH)
     limit = None if full else ROWS
     items = [
@@ -53,6 +56,7 @@ def report_text(
         *_simulated(report),
         *_segments(plan, columns, limit, hint),
         *_values(plan, columns, limit, hint),
+        *_packed(report, plan, columns),
         *_effort(report),
     ]
     return render(items, columns, colour=colour, encoding=encoding)
@@ -91,6 +95,8 @@ def _times(report: CompileReport, width: int) -> Iterator[RenderableType]:
         ("simulated", report.simulated_us),
         ("simulated, and the launch", report.timeline.host_us),
     ]
+    if report.unpacked_us is not None:
+        known.append(("weights as given, predicted", report.unpacked_us))
     if report.greedy_us is not None:
         known.append(("greedy, predicted", report.greedy_us))
     longest = max(us for _, us in known) or 1.0
@@ -283,6 +289,30 @@ def _values(plan: Plan, width: int, limit: int | None, hint: str) -> Iterator[Re
         total = size(sum(v.bytes for v in left))
         yield _more(f"and {len(left)} more of {len(plan.values)}, {total} together; {hint}")
     yield Text("P on partitions, F along the free dimension, I one at a time", style="dim")
+
+
+def _packed(report: CompileReport, plan: Plan, width: int) -> Iterator[RenderableType]:
+    """The weights that the kernel takes in another order, and what that gains."""
+    if not plan.packed or report.unpacked_us is None:
+        return
+    yield from section("Weights that the host packs, once")
+    columns = (
+        Column("weight", least=8),
+        Column("argument", least=8),
+        Column("of shape", least=8),
+        Column("made by reshape", least=8, drop=2),
+        Column("and transpose", least=8, drop=1),
+    )
+    rows = [
+        (p.value, p.argument, *("x".join(map(str, n)) for n in (p.shape, p.cut)), f"{p.order}")
+        for p in plan.packed
+    ]
+    yield table(columns, rows, width)
+    gain = report.unpacked_us - report.predicted_us
+    yield Text(
+        f"predicted to save {micros(gain)} us of the {micros(report.unpacked_us)} us without",
+        style="dim",
+    )
 
 
 def _value_row(value: ValuePlan) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ from solver.constraints import hint
 from solver.difference import INSIDE, locations
 
 MORE_SBUF = 32 * 1024  # bytes per partition
-FASTER_DMA = 0.8  # of the busy time; what passes of a transfer besides stays, and so do waits for it
+FASTER_DMA = (
+    0.8  # of the busy time; what passes of a transfer besides stays, and so do waits for it
+)
 _ROLE_WORDS = {"I": "iterated over", "P": "on partitions", "F": "along the free dimension"}
 
 

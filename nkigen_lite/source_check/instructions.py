@@ -72,6 +72,10 @@ class Instruction:
     checks: tuple[Check, ...] = ()
     generation: int = 2
 
+    @property
+    def is_dma(self) -> bool:
+        return self.engines[:1] == ("dma",)
+
 
 def _only(*names: str, place: str = SBUF) -> dict[str, tuple[str, ...]]:
     return dict.fromkeys(names, (place,))

@@ -11,7 +11,7 @@ from nkigen_lite.source_check.facts import Dtype, Limits, Member, Region
 from nkigen_lite.source_check.findings import Illegal, Problem, require
 from nkigen_lite.source_check.instructions import ANYWHERE, CHIP, INSTRUCTIONS, Instruction
 from nkigen_lite.source_check.movement import engine_of
-from nkigen_lite.source_check.operands import on_chip_operand
+from nkigen_lite.source_check.operands import compute_operand, on_chip_pattern
 from nkigen_lite.source_check.tensors import SUM_READ, SUMMED, UNWRITTEN, WRITTEN, Buffer, View
 
 PROBLEMS_MAX = 50
@@ -207,7 +207,9 @@ class Machine:
             f"{name}: {what} is in psum, which gpsimd cannot reach",
         )
         if view.region.on_chip:
-            on_chip_operand(name, what, view, self.limits)
+            on_chip_pattern(name, what, view)
+            if not row.is_dma:
+                compute_operand(name, what, view, self.limits)
 
     def _read(self, name: str, views: Mapping[str, View]) -> None:
         for what, view in views.items():

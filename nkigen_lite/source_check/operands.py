@@ -19,9 +19,10 @@ Check = Callable[[str, Args, Limits], None]
 MAX_FREE_DIMS = 4
 STRIDE_LIMITS = (-(2**15), 2**15 - 1)  # a 16-bit signed number
 COUNT_MAX = 2**16 - 1  # a 16-bit number
+FREE_SIZE_MAX = 2**16  # elements per partition ({trainium2,trainium3}_arch.rst)
 
 
-def on_chip_operand(name: str, what: str, view: View, limits: Limits) -> None:
+def compute_operand(name: str, what: str, view: View, limits: Limits) -> None:
     """The rules for every tile that a compute instruction touches."""
     count, start = view.partitions, view.start_partition
     if view.base.address:
@@ -40,6 +41,15 @@ def on_chip_operand(name: str, what: str, view: View, limits: Limits) -> None:
         start + count <= limits.partitions,
         f"{name}: {what} ends at partition {start + count} of {limits.partitions}",
     )
+    require(
+        view.free_size <= FREE_SIZE_MAX,
+        f"{name}: {what} has {view.free_size} elements in each partition but at most "
+        f"{FREE_SIZE_MAX} in one instruction",
+    )
+
+
+def on_chip_pattern(name: str, what: str, view: View) -> None:
+    """The rules for every tile that a compute instruction or a DMA touches."""
     require(
         view.free_dims() <= MAX_FREE_DIMS,
         f"{name}: {what} needs {view.free_dims()} free dimensions but at most {MAX_FREE_DIMS}",

@@ -15,6 +15,7 @@ from nkigen_lite.nki_ir.emit import host_templates as templates
 from nkigen_lite.nki_ir.emit.text import Expr, call, shape_text, wrapped
 
 Spec = tuple[tuple[int, ...], str]
+Packing = tuple[str, tuple[int, ...], tuple[int, ...]]
 
 EMBEDDED_MAX = 32 * 1024
 """Bytes of compressed constants that a file carries itself; larger ones stay in constants.npz."""
@@ -42,6 +43,8 @@ class Host:
         tolerances: by result, how far it may be from the reference: of the largest magnitude, or
             absolute for integers.
         parameters: of the reference: what it calls the arguments, in their order.
+        packings: of kernel inputs that are arguments in another order: which, and what to reshape
+            it to before the axes are permuted, and how.
     """
 
     arguments: Mapping[str, Spec]
@@ -51,6 +54,7 @@ class Host:
     no_reference: str = "no numpy function is known"
     tolerances: Mapping[str, float] = field(default_factory=dict)
     parameters: tuple[str, ...] = ()
+    packings: Mapping[str, Packing] = field(default_factory=dict)
 
     def renamed(self, names: Mapping[str, str]) -> Host:
         """The same with arguments and constants by other names; the reference keeps its own."""
@@ -59,6 +63,10 @@ class Host:
             arguments={names.get(n, n): spec for n, spec in self.arguments.items()},
             constants={names.get(n, n): array for n, array in self.constants.items()},
             parameters=tuple(self.arguments),
+            packings={
+                names.get(n, n): (names.get(weight, weight), cut, order)
+                for n, (weight, cut, order) in self.packings.items()
+            },
         )
 
     def packed(self) -> dict[str, bytes] | None:
@@ -105,7 +113,11 @@ def _parts(kernel: str, host: Host) -> Iterator[str]:
     yield "".join(_data(host))
     yield _run(kernel, host)
     yield templates.MISSING
-    yield templates.CHECKS
+    if host.packings:  # of which the kernel knows no weight by its name
+        yield templates.CHECKS.replace("INPUTS[name][0]", "INPUTS.get(name, (shape,))[0]")
+        yield templates.IN_ORDER
+    else:
+        yield templates.CHECKS
     if host.constants:
         yield templates.STORED_CONSTANTS if host.packed() is None else templates.CONSTANTS
         yield templates.BOUND
@@ -126,6 +138,13 @@ def _data(host: Host) -> Iterator[str]:
         yield "# How far from numpy results may be: of the largest magnitude; integers, absolute.\n"
         entries = [f'    "{name}": {allowed!r},\n' for name, allowed in host.tolerances.items()]
         yield "".join(["TOLERANCES = {\n", *entries, "}\n"])
+    if host.packings:
+        yield "# Weights in another order: the kernel's argument, the weight, how it is made.\n"
+        entries = [
+            f'    "{name}": ("{weight}", {shape_text(cut)}, {shape_text(order)}),\n'
+            for name, (weight, cut, order) in host.packings.items()
+        ]
+        yield "".join(["REORDERED = {\n", *entries, "}\n"])
     if host.constants:
         yield from _constants(host)
 
@@ -153,10 +172,12 @@ def _run(kernel: str, host: Host) -> str:
     given = specs = [f'        "{name}": {name},' for name in host.arguments]
     body = ["    given = {", *given, "    }"] if specs else ["    given = {}"]
     body.append("    arrays = {name: prepared(name, array) for name, array in given.items()}")
-    constants = templates.RUN_CONSTANTS if host.constants else ""
-    return "\n".join(
-        ["\n".join(head), templates.RUN_BEGINNING + "\n".join(body), constants + templates.RUN_END]
-    )
+    more = templates.RUN_WEIGHTS if host.packings else ""
+    more += templates.RUN_CONSTANTS if host.constants else ""
+    begin = templates.RUN_BEGINNING
+    if host.packings:
+        begin = begin.replace('    """\n', templates.RUN_REMEMBERS + '    """\n')
+    return "\n".join(["\n".join(head), begin + "\n".join(body), more + templates.RUN_END])
 
 
 def _reference(host: Host) -> str:

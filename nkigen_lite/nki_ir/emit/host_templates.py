@@ -20,6 +20,16 @@ RUN_BEGINNING = '''\
         raise ModuleNotFoundError(missing())
 '''
 
+RUN_REMEMBERS = """\
+
+    Weights are put into the kernel's order when an array is given for the first time. After writing
+    to one, call IN_ORDER.clear().
+"""
+
+RUN_WEIGHTS = """\
+    arrays |= {n: in_order(n, given[w], arrays[w]) for n, (w, *_) in REORDERED.items()}
+"""
+
 RUN_CONSTANTS = """\
     arrays |= bound_constants(next(iter(arrays.values()), None))
 """
@@ -55,6 +65,22 @@ def finished(name, array):
     if dtype == "bool":
         array = array.bool() if hasattr(array, "byte") else array.astype("bool")
     return array.reshape(shape)
+'''
+
+IN_ORDER = '''\
+IN_ORDER = {}
+
+
+def in_order(name, weight, array):
+    """A weight, checked as ``array``, in the order in which the kernel takes it; made once."""
+    if name not in IN_ORDER or IN_ORDER[name][0] is not weight:
+        _, cut, order = REORDERED[name]
+        if isinstance(array, np.ndarray):
+            made = np.ascontiguousarray(array.reshape(cut).transpose(order))
+        else:
+            made = array.reshape(cut).permute(order).contiguous()
+        IN_ORDER[name] = weight, made
+    return IN_ORDER[name][1]
 '''
 
 CONSTANTS = '''\

@@ -6,11 +6,14 @@ lowering carries it out and decides nothing.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count
 from typing import Literal
 
 from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS, partition_tile
+from nkigen_lite.tensor_ir.passes.packed import Packed, Packing, packing_of
 
 HBM = "hbm"
 
@@ -47,9 +50,9 @@ ROW = Layout(None, 1)
 ALL = Layout(None, PARTITIONS)
 
 BY_DMA: Literal["dma"] = "dma"
-Via = Layout | Literal["dma"]
+Via = Layout | Literal["dma"] | Packed
 """How a storage comes into a layout that HBM's order does not suit: loaded in another layout and
-transposed on chip, or transposed by the DMA that loads it."""
+transposed on chip, transposed by the DMA that loads it, or, of a weight, laid out by the host."""
 
 
 def free_elements(axes: tuple[Axis, ...], layout: Layout, sizes: dict[Axis, int]) -> int:
@@ -128,6 +131,8 @@ class Arrangement:
         turns_by_dma: whether a DMA, not the PE array, transposes what is made in the segment and
             read there in another layout.
         load_copies: of each tile that is loaded in one.
+        load_pieces: whether large operands of products are loaded in pieces, so that the first of
+            them can be used before the last is there.
         stores_by: who triggers the stores: "dma" leaves it to the engine that usually does.
     """
 
@@ -138,6 +143,7 @@ class Arrangement:
     psum_banks: int = 1
     turns_by_dma: bool = False
     load_copies: int = 2
+    load_pieces: bool = False
     stores_by: str = "dma"
 
 
@@ -201,6 +207,49 @@ class Schedule:
     items: list[Segment | Conversion]
     kept: dict[Storage, tuple[str, ...]] = field(default_factory=dict)
     stored: frozenset[Storage] = frozenset()
+
+    def arguments(self) -> list[Argument]:
+        """What the kernel takes: each input as it is or, if it is a weight and so read, packed."""
+        ways: dict[Storage, dict[Packed | None, None]] = {s: {} for s in self.program.inputs}
+        for item in self.items:
+            for storage, via in _loads(item):
+                if storage in ways:
+                    ways[storage].setdefault(via if isinstance(via, Packed) else None)
+        taken = {s.name for s in self.program.storages}
+        made = []
+        for storage, found in ways.items():
+            for packed in found or (None,):
+                name = f"{storage.name}_packed" if packed else storage.name
+                if packed and name in taken:
+                    name = next(n for k in count(2) if (n := f"{name}{k}") not in taken)
+                taken.add(name)
+                made.append(Argument(name, storage, packed))
+        return made
+
+
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """What a kernel takes: an input, as it is or packed."""
+
+    name: str
+    storage: Storage
+    packed: Packed | None
+
+    @property
+    def packing(self) -> Packing | None:
+        return packing_of(self.storage, self.packed, self.name) if self.packed else None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.packing.shape if self.packing else self.storage.shape
+
+
+def _loads(item: Segment | Conversion) -> Iterator[tuple[Storage, Via | None]]:
+    """What an item reads from HBM, and how that comes."""
+    if isinstance(item, Segment):
+        yield from ((storage, p.via) for (storage, _), p in item.reads.items() if p.streamed)
+    elif item.source is None:
+        yield item.storage, item.via
 
 
 def moves_in_hbm(step: Step, impl: Impl) -> bool:

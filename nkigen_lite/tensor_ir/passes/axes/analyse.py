@@ -11,13 +11,14 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.tensor_ir.passes.axes.casts import fold_casts
 from nkigen_lite.tensor_ir.passes.axes.defer import defer_division
+from nkigen_lite.tensor_ir.passes.axes.follow import follow_products
 from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.hidden import note_hidden
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
 from nkigen_lite.tensor_ir.passes.axes.moments import merge_moments
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.refine import Link, Node, Refinement, refine
-from nkigen_lite.tensor_ir.passes.axes.split import split_long_rows
+from nkigen_lite.tensor_ir.passes.axes.split import split_rows
 
 _CONTRACTING = ("reduce", "matmul")
 
@@ -35,7 +36,7 @@ def analyse(graph: Graph, constants: Mapping[str, Array] | None = None) -> Progr
         builder.visit(op)
     program = builder.finish()
     program = merge_moments(defer_division(fold_casts(merge_axes(program))))
-    program = fuse_pairs(split_long_rows(program))
+    program = follow_products(fuse_pairs(split_rows(program)))
     return note_hidden(program, constants or {})
 
 

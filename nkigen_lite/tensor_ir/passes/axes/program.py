@@ -49,6 +49,7 @@ class Storage:
         axes: row-major, outermost first; what one HBM buffer of it is laid out by.
         kind: "input", "output", "temp" or "constant" (then ``fill`` is its one value).
         shape: the shape of its HBM buffer.
+        is_weight: of an input, whether the host may lay it out otherwise before the kernel runs.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Storage:
     kind: str
     shape: tuple[int, ...] = ()
     fill: float | int | bool | None = None
+    is_weight: bool = False
 
     @property
     def elements(self) -> int:

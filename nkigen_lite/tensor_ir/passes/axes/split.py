@@ -1,8 +1,12 @@
-"""Long rows over all partitions: an axis that is reduced, in two.
+"""Long or few rows over all partitions: an axis that is reduced, in two.
 
 A row that does not fit a partition twice would go through HBM once per op. Cut into as many pieces
 as there are partitions it fits many times over, and a reduction has one part along the free
 dimension and one over partitions.
+
+Rows that are too few to fill the partitions, as the scores of a single query are, lie along them:
+there a piece is what one partition holds, so that a DMA moves all of a piece in one run, of keys
+and values dozens of rows instead of one.
 """
 
 from __future__ import annotations
@@ -12,17 +16,19 @@ import math
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 
+_FEW_ROWS = PARTITIONS // 2
 ROW_BYTES = 96 << 10
 """Of a row, from which on two of them and their results do not fit a partition (192 KiB, trn2)."""
 
 
-def split_long_rows(program: Program) -> Program:
-    """Cut in place every axis whose rows are too long where they are reduced, in pieces of which
-    there are as many as partitions or no less than half of that."""
+def split_rows(program: Program) -> Program:
+    """Cut in place every axis whose rows are too long, or too few, where they are reduced, in
+    pieces of which there are as many as partitions or no less than half of that."""
     reduced = {a: None for s in program.steps if s.kind == "reduce" for a in s.reduced}
     for axis in reduced:
         pieces = _pieces(axis)
-        if pieces and _is_long(axis, program) and all(_allows(s, axis) for s in program.steps):
+        wanted = pieces and (_is_long(axis, program) or _has_few_rows(axis, program))
+        if wanted and all(_allows(s, axis) for s in program.steps):
             _split(program, axis, pieces)
     return program
 
@@ -43,6 +49,25 @@ def _is_long(axis: Axis, program: Program) -> bool:
     return any(axis.extent * s.dtype.itemsize > ROW_BYTES for s in storages)
 
 
+def _has_few_rows(axis: Axis, program: Program) -> bool:
+    """Whether every product that makes or reads such rows has few of them per batch index."""
+    rows = [_rows(s, axis) for s in program.steps if s.kind == "matmul" and axis in s.axes]
+    return axis.extent > PARTITIONS and 0 < max(rows, default=0) < _FEW_ROWS
+
+
+def _rows(product: Step, axis: Axis) -> int:
+    """The rows of one batch index over an axis that a product makes, or of those that it
+    multiplies along the axis the fewer."""
+    left, right = (set(view.axes) for view in product.reads)
+    own = [
+        math.prod(a.extent for a in mine - other - {axis})
+        for mine, other in ((left, right), (right, left))
+    ]
+    if axis in left & right:
+        return min(own)
+    return own[axis in left]
+
+
 def _allows(step: Step, axis: Axis) -> bool:
     """Whether a step does not mind in how many axes its operands come, or has nothing of this."""
     views = (*step.reads, step.write)
@@ -51,7 +76,7 @@ def _allows(step: Step, axis: Axis) -> bool:
         return True
     pairs = (p for v in touched for p in zip(v.storage.axes, v.coords, strict=True))
     whole = all(c.is_identity(a) for a, c in pairs if axis in (a, c.axis))
-    return whole and step.kind in ("pointwise", "reduce", "copy", "fill")
+    return whole and step.kind in ("pointwise", "reduce", "copy", "fill", "ramp", "matmul")
 
 
 def _split(program: Program, axis: Axis, pieces: int) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
+from nkigen_lite.nki_ir.access import merge_dims
 from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.limits import MAX_EXTENT, MAX_FREE_DIMS, fits_pattern
 from nkigen_lite.nki_ir.types import Affine, DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord
 from nkigen_lite.tensor_ir.passes.schedule import Layout
@@ -58,11 +62,12 @@ def row_groups(axis: Axis | None, ranges: Ranges, layout_rows: int) -> Iterator[
 class Buffer:
     """A tile in SBUF or PSUM that holds a block of a storage or of a view of one.
 
-    Its shape is [rows, tiles of the partition axis if more than one, *other axes in order]; a tile
-    without free dimensions has one of extent 1.
+    Its shape is [rows, tiles of the partition axis if more than one, *free axes]; a tile without
+    free dimensions has one of extent 1.
 
     Attributes:
         axes: what it runs over, storage axes or, for a streamed block of a view, iteration axes.
+        free: those along the free dimension, outermost first.
         origin: per axis, the element at which the block starts.
         sizes: per axis, the extent of the block.
     """
@@ -70,6 +75,7 @@ class Buffer:
     value: Value
     axes: tuple[Axis, ...]
     layout: Layout
+    free: tuple[Axis, ...]
     origin: dict[Axis, Affine] = field(default_factory=dict)
     sizes: dict[Axis, int] = field(default_factory=dict)
 
@@ -94,19 +100,22 @@ def new_buffer(
     *,
     memory: MemorySpace = MemorySpace.SBUF,
     copies: int = 1,
+    inner: Axis | None = None,
 ) -> Buffer:
-    """Allocate a buffer for the present block of ``axes`` (whole axes where no range is given)."""
+    """Allocate a buffer for the present block of ``axes`` (whole axes where no range is given), its
+    elements along ``inner`` side by side if that is one of them."""
     block = {a: ranges.get(a, full(a)) for a in axes}
     sizes = {a: r.size for a, r in block.items()}
     axis = layout.partition
     shape = [min(layout.rows, sizes[axis]) if axis else layout.rows]
     if axis and sizes[axis] > layout.rows:
         shape.append(-(-sizes[axis] // layout.rows))
-    shape += [sizes[a] for a in axes if a != axis]
+    free = tuple(sorted((a for a in axes if a != axis), key=lambda a: a == inner))
+    shape += [sizes[a] for a in free]
     if len(shape) == 1:
         shape.append(1)
     value = b.alloc(tuple(shape), dtype, memory, copies, name=name)
-    return Buffer(value, axes, layout, {a: r.start for a, r in block.items()}, sizes)
+    return Buffer(value, axes, layout, free, {a: r.start for a, r in block.items()}, sizes)
 
 
 def tile_view(
@@ -125,19 +134,17 @@ def tile_view(
     """
     parts = [DimSlice(0, rows.rows)]
     names: list[Axis | str] = ["rows"]
-    free = [
-        (a, c) for a, c in zip(buffer.axes, coords, strict=True) if a != buffer.layout.partition
-    ]
+    at = dict(zip(buffer.axes, coords, strict=True))
     axis = buffer.layout.partition
     if axis is not None and buffer.has_tiles:
-        own = coords[buffer.axes.index(axis)]
+        own = at[axis]
         start = rows.start * own.step + own.start + buffer.origin[axis] * -1
         tile = start.divided_by(buffer.layout.rows)
         parts.append(DimSlice(tile, rows.tiles if rows.tiles > 1 else None))
         if rows.tiles > 1:
             names.append("tiles")
-    for free_axis, coord in free:
-        part, name = _free_part(free_axis, coord, buffer, ranges)
+    for free_axis in buffer.free:
+        part, name = _free_part(free_axis, at[free_axis], buffer, ranges)
         parts.append(part)
         if part.size is not None:
             names.append(name)
@@ -262,7 +269,6 @@ def for_tile_groups(
 
 PSUM_COPIES = 2
 """Of a PSUM tile, so that one is taken out while the next is made; a segment may have more."""
-MAX_FREE_DIMS = 4  # access patterns on chip: a partition and up to four free dimensions
 MAX_ELEMENTS = 32768  # elements per partition in one instruction, half of the documented 64 Ki
 
 
@@ -303,3 +309,49 @@ def for_instructions(
                 b, rows, order, inner, body, most=most, max_dims=max_dims
             ),
         )
+
+
+def for_patterns(
+    b: Builder,
+    buffer: Buffer,
+    coords: Sequence[Coord],
+    rows: Rows,
+    order: Sequence[Axis],
+    ranges: Ranges,
+    body: Callable[[Rows, Ranges], object],
+) -> None:
+    """Run ``body`` over parts of a group whose ``tile_view`` an access pattern holds: all of it if
+    possible, else equal parts of the outermost dimension that is too long or whose elements are
+    too far apart, or, of too many dimensions, each index of the outermost."""
+    again = partial(for_patterns, b, buffer, coords, order=order, body=body)
+    dims = _view_dims(buffer, coords, rows, order, ranges)
+    crowded = len(merge_dims([dim for _, dim in dims])) > MAX_FREE_DIMS
+    for axis, (extent, stride) in dims:
+        if extent == 1 or (fits_pattern(extent, stride) and not crowded):
+            continue
+        parts = -(-extent // MAX_EXTENT) if fits_pattern(2, stride) and not crowded else extent
+        block = -(-extent // parts)
+        if axis is None:
+            for_tile_groups(b, rows, block, lambda part: again(rows=part, ranges=ranges))
+        else:
+            for_blocks(b, axis, ranges, block, lambda inner: again(rows=rows, ranges=inner))
+        return
+    body(rows, ranges)
+
+
+def _view_dims(
+    buffer: Buffer, coords: Sequence[Coord], rows: Rows, order: Sequence[Axis], ranges: Ranges
+) -> list[tuple[Axis | None, tuple[int, int]]]:
+    """(extent, stride in elements) of the free dimensions of a ``tile_view``: first of the tiles,
+    whose axis is None here, then of ``order``."""
+    shape = buffer.value.type.shape
+    strides = [math.prod(shape[at + 1 :]) for at in range(len(shape))]
+    apart: dict[Axis | None, int] = {None: strides[1]} if buffer.has_tiles else {}
+    at = dict(zip(buffer.axes, coords, strict=True))
+    for own, stride in zip(reversed(buffer.free), reversed(strides), strict=False):
+        coord = at[own]
+        if coord.axis is not None:
+            apart[coord.axis] = stride * coord.step
+    sizes: dict[Axis | None, int] = {None: rows.tiles}
+    sizes |= {axis: ranges.get(axis, full(axis)).size for axis in order}
+    return [(axis, (size, apart.get(axis, 0))) for axis, size in sizes.items()]

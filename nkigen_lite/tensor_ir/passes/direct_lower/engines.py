@@ -43,6 +43,15 @@ def rotate_in_psum(copies: int, ops: Iterable[Op]) -> None:
             op.attrs["num_buffers"] = copies
 
 
+def once_in_psum(texts: Iterable[Op]) -> None:
+    """Of iterations that are written out: what one of them makes once has one copy, as the next has
+    a tile of its own."""
+    for op in texts:
+        is_psum = op.opcode == "alloc" and op.result.type.memory is MemorySpace.PSUM
+        if is_psum and all(use.opcode not in ("rotate", "previous") for use in op.result.uses):
+            op.attrs["num_buffers"] = 1
+
+
 def _walked(ops: Iterable[Op]) -> Iterator[Op]:
     for op in ops:
         yield op

@@ -179,8 +179,9 @@ def matmul(
     if s.segment.stream and step is s.streaming_step():
         _streamed_matmul(s, step, impl, ranges, drain)
     else:
-        banks = s.segment.run.psum_banks
-        emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, drain, banks=banks)
+        banks, apart = s.segment.run.psum_banks, s.reader_of_rows(s.segment.steps[writer])
+        operands = _operands(s, step, impl)
+        emit_matmul(s.b, step, impl, operands, ranges, drain, banks=banks, together=apart is None)
 
 
 def _masked(
@@ -238,15 +239,16 @@ def _drain(
     coords: Sequence[Coord],
     epilogue: int | None,
 ) -> Callable[[Value, Rows, Ranges], None]:
-    moving = roles(step, impl).moving
+    r = roles(step, impl)
+    order = [*r.outer, *r.moving]
 
     def drain(acc: Value, rows: Rows, ranges: Ranges) -> None:
         if epilogue is None:
-            s.b.tensor_copy(tile_view(s.b, dst, coords, rows, moving, ranges), acc)
+            s.b.tensor_copy(tile_view(s.b, dst, coords, rows, order, ranges), acc)
             return
         after = s.segment.steps[epilogue]
         s.psum[step.write.storage] = (acc, rows)
-        _pointwise_part(s, after, s.segment.impls[epilogue], dst, coords, rows, moving, ranges, acc)
+        _pointwise_part(s, after, s.segment.impls[epilogue], dst, coords, rows, order, ranges, acc)
         del s.psum[step.write.storage]
 
     return drain

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
@@ -27,6 +29,10 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 from nkigen_lite.tensor_ir.passes.schedule import Impl
 
 MOVING_MAX = 512  # moving free size, and f32 elements of one PSUM bank
+_PIECE_BYTES = 1 << 20  # of an operand that is loaded in pieces: what takes longer than DMAs wait
+_FEW_COLUMNS = 64
+"""Of a result, up to which an instruction that takes them out of PSUM costs more than its elements
+(VectorE 60 cycles, ScalarE 50: aws-neuron-sdk ISA reference, see the profile of trn2)."""
 
 
 @dataclass(eq=False, slots=True)
@@ -70,6 +76,16 @@ def roles(step: Step, impl: Impl) -> Roles:
     )
 
 
+def piece_of(r: Roles, operand: Buffer) -> tuple[Axis, int]:
+    """The axis along which a product uses up an operand, that of its outermost loop, and how much
+    of it is worth a DMA of its own."""
+    assert r.depth is not None
+    own = [a for a in (r.rows, *r.moving) if a in operand.axes and operand.sizes[a] > MOVING_MAX]
+    axis, unit = (own[0], MOVING_MAX) if own else (r.depth, partition_tile(r.depth.extent))
+    size_bytes = operand.value.type.size_bytes * unit // operand.sizes[axis]
+    return axis, unit * max(1, -(-_PIECE_BYTES // size_bytes))
+
+
 @dataclass(eq=False)
 class Accumulation:
     """Which matmul of a PSUM group overwrites: the very first one that runs.
@@ -104,29 +120,33 @@ def emit_matmul(
     *,
     into: tuple[Buffer, Sequence[Coord]] | None = None,
     banks: int = 1,
+    together: bool = False,
 ) -> None:
     """All PSUM tiles of the present block, of up to ``banks`` banks: ``drain(psum, rows, ranges)``
-    takes each one out, or they are parts of a buffer in PSUM with its coords."""
+    takes each one out, or they are parts of a buffer in PSUM with its coords. With ``together``,
+    results of few columns share a tile, whatever their rows and outer indices."""
     r = roles(step, impl)
     tile = partition_tile(r.rows.extent) if r.rows else 1
+    most = MOVING_MAX * (1 if into else banks)
+    columns = math.prod(ranges.get(a, full(a)).size for a in r.moving)
+    together = together and columns <= _FEW_COLUMNS
+    shared = list(r.outer) if together else []
+
+    def part(rows: Rows, inner: Ranges) -> None:
+        _one(b, r, operands, rows, inner, drain, into)
 
     def each(inner: Ranges) -> None:
         for group in row_groups(r.rows, inner, tile):
-            for_tiles(
-                b,
-                group,
-                lambda rows: for_instructions(
-                    b,
-                    rows,
-                    r.moving,
-                    inner,
-                    lambda rows, part: _one(b, r, operands, rows, part, drain, into),
-                    most=MOVING_MAX * (1 if into else banks),
-                    max_dims=3,
-                ),
+            order = [*shared, *r.moving]
+            fill = partial(
+                for_instructions, b, order=order, ranges=inner, body=part, most=most, max_dims=3
             )
+            if together:
+                fill(group)
+            else:
+                for_tiles(b, group, fill)
 
-    for_each(b, r.outer, ranges, each)
+    for_each(b, [a for a in r.outer if a not in shared], ranges, each)
 
 
 def _one(
@@ -138,34 +158,52 @@ def _one(
     drain: Drain | None,
     into: tuple[Buffer, Sequence[Coord]] | None,
 ) -> None:
+    """One PSUM tile, a contraction per index of the outer axes and tile of rows in it."""
     acc = tile_view(b, *into, rows, r.moving, ranges) if into else new_psum(b, r, rows, ranges)
 
-    def bank(rows: Rows, part: Ranges) -> None:
-        here = _part_of(b, r, acc, ranges, part)
-        contract(b, r, operands, here, rows, part, Accumulation())
+    def bank(one: Rows, part: Ranges) -> None:
+        here = _part_of(b, r, acc, (rows, ranges), (one, part))
+        contract(b, r, operands, here, one, part, Accumulation())
 
-    for_instructions(b, rows, r.moving, ranges, bank, most=MOVING_MAX, max_dims=3)
+    def each(inner: Ranges) -> None:
+        for_tiles(
+            b,
+            rows,
+            lambda one: for_instructions(
+                b, one, r.moving, inner, bank, most=MOVING_MAX, max_dims=3
+            ),
+        )
+
+    for_each(b, r.outer, ranges, each)
     if drain is not None:
         drain(acc, rows, ranges)
 
 
 def new_psum(b: Builder, r: Roles, rows: Rows, ranges: Ranges) -> Value:
-    """A PSUM tile for the result of ``rows`` and the present part of the moving axes."""
-    sizes = [ranges.get(a, full(a)).size for a in r.moving]
+    """A PSUM tile for the results of ``rows`` and the present part of the outer and moving axes:
+    [rows, tiles if more than one, *sizes above 1]."""
+    sizes = [rows.tiles, *(ranges.get(a, full(a)).size for a in (*r.outer, *r.moving))]
     shape = (rows.rows, *([s for s in sizes if s > 1] or [1]))
     return b.alloc(shape, DType.F32, MemorySpace.PSUM, PSUM_COPIES, name="acc")
 
 
-def _part_of(b: Builder, r: Roles, acc: Value, whole: Ranges, part: Ranges) -> Value:
-    """The part of a PSUM tile that one instruction fills."""
-    if part is whole:
-        return acc
-    cuts = [DimSlice(0, acc.type.shape[0])]
-    for axis in r.moving:
-        all_of, here = whole.get(axis, full(axis)), part.get(axis, full(axis))
+def _part_of(
+    b: Builder, r: Roles, acc: Value, whole: tuple[Rows, Ranges], part: tuple[Rows, Ranges]
+) -> Value:
+    """The part of a PSUM tile that one contraction fills: [rows, *sizes of its moving axes]."""
+    (rows, ranges), (one, inner) = whole, part
+    cuts = [DimSlice(0, rows.rows)]
+    if rows.tiles > 1:
+        cuts.append(DimSlice((one.start + rows.start * -1).divided_by(rows.rows), None))
+    for axis in (*r.outer, *r.moving):
+        all_of, here = ranges.get(axis, full(axis)), inner.get(axis, full(axis))
         if all_of.size > 1:
             size = here.size if here.size > 1 else None
             cuts.append(DimSlice(here.start + all_of.start * -1, size))
+    if [cut.size for cut in cuts] == list(acc.type.shape) or len(cuts) == 1:
+        return acc
+    if all(cut.size is None for cut in cuts[1:]):  # a tile on chip keeps two dimensions
+        cuts[-1] = DimSlice(cuts[-1].offset, 1)
     return b.slice(acc, cuts)
 
 
@@ -257,5 +295,6 @@ __all__ = [
     "contract",
     "emit_matmul",
     "new_psum",
+    "piece_of",
     "roles",
 ]

@@ -18,11 +18,13 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     for_blocks,
     for_each,
     for_instructions,
+    for_patterns,
     for_tiles,
     full,
     row_groups,
     tile_view,
 )
+from nkigen_lite.tensor_ir.passes.packed import Packed, packing_of
 
 
 @dataclass(eq=False)
@@ -30,6 +32,7 @@ class Hbm:
     """The HBM buffers of a kernel, by storage.
 
     Attributes:
+        packed_buffers: of weights that the host has packed.
         prologue: where buffers and reshaped views of them are made, once each; the kernel starts
             with it, so that every loop body sees them.
     """
@@ -37,6 +40,7 @@ class Hbm:
     b: Builder
     buffers: dict[Storage, Value] = field(default_factory=dict)
     prologue: Graph = field(init=False)
+    packed_buffers: dict[tuple[Storage, Packed], Value] = field(default_factory=dict)
     _views: dict[tuple[Storage, tuple[int, ...]], Value] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -51,6 +55,16 @@ class Hbm:
                 found = self.b.reshape(self.buffers[storage], shape)
             self._views[storage, shape] = found
         return found
+
+    def packed(self, storage: Storage, packed: Packed) -> Value:
+        """The buffer of a packed weight; if there is none yet, a new one."""
+        key = storage, packed
+        if key not in self.packed_buffers:
+            with self.in_prologue():
+                self.packed_buffers[key] = self.b.alloc(
+                    packing_of(*key).shape, storage.dtype, MemorySpace.HBM
+                )
+        return self.packed_buffers[key]
 
     def allocate(self, storage: Storage) -> None:
         """Make an HBM buffer for an intermediate."""
@@ -96,7 +110,7 @@ class Hbm:
                 names.append(coord.axis)
         base = self.shaped(storage, tuple(shape) or (1,))
         view = self.b.slice(base, parts) if parts else base
-        return self._arrange(view, names if parts else ["one"], rows, order, ranges)
+        return self.arrange(view, names if parts else ["one"], rows, order, ranges)
 
     def _row_parts(
         self,
@@ -118,7 +132,7 @@ class Hbm:
             parts.append(DimSlice(start, rows.rows, coord.step))
             names.append("rows")
 
-    def _arrange(
+    def arrange(
         self,
         view: Value,
         names: list[Axis | str],
@@ -126,6 +140,7 @@ class Hbm:
         order: Sequence[Axis],
         ranges: Ranges,
     ) -> Value:
+        """A window with dimensions ``names``, as a tile view over ``rows`` and ``order``."""
         wanted: list[Axis | str] = ["rows"]
         sizes = [rows.rows]
         if rows.tiles > 1:
@@ -192,10 +207,13 @@ def _transfer(
     order = [a for a in view.axes if a != axis]
     copies = 1 if store else layout.rows
 
-    def one(rows: Rows) -> None:
-        outside = hbm.view(view.storage, view.coords, rows, layout.rows, order, ranges)
-        inside = tile_view(b, buffer, coords, rows, order, ranges)
+    def part(rows: Rows, inner: Ranges) -> None:
+        outside = hbm.view(view.storage, view.coords, rows, layout.rows, order, inner)
+        inside = tile_view(b, buffer, coords, rows, order, inner)
         b.dma_copy(*((outside, inside) if store else (inside, outside)), engine=engine)
+
+    def one(rows: Rows) -> None:
+        for_patterns(b, buffer, coords, rows, order, ranges, part)
 
     for rows in row_groups(axis, ranges, layout.rows if axis else copies):
         aligned = rows.start.is_multiple_of(layout.rows)

@@ -15,13 +15,13 @@ What passes from stage to stage is in buffers with more copies, which rotate.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import Affine
-from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden
+from nkigen_lite.tensor_ir.passes.axes import Hidden
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
@@ -31,7 +31,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     full,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import reducing_step
-from nkigen_lite.tensor_ir.passes.schedule import Layout, Loop, Segment, drained_matmul
+from nkigen_lite.tensor_ir.passes.schedule import Loop, Segment, drained_matmul
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,26 +39,26 @@ class Ring:
     """A buffer whose copies are those of several iterations.
 
     Attributes:
-        root: the buffer, allocated before the loop.
-        axes, layout: what it holds.
+        made: the buffer, allocated before the loop, of the size of the largest block.
         block: from the ranges of an iteration, those of the block that it holds then.
-        sizes: per axis, the extent of the largest block.
         first, last: the stage that fills it, and the last one that reads it.
     """
 
-    root: Value
-    axes: tuple[Axis, ...]
-    layout: Layout
+    made: Buffer
     block: Callable[[Ranges], Ranges]
-    sizes: dict[Axis, int]
     first: int
     last: int
+
+    @property
+    def root(self) -> Value:
+        """All of its copies."""
+        return self.made.value
 
     def at(self, b: Builder, ranges: Ranges, lag: int) -> Buffer:
         """The copy that was filled ``lag`` iterations before the present one."""
         here = self.block(ranges)
-        origin = {a: here.get(a, full(a)).start for a in self.axes}
-        return Buffer(b.previous(self.root, lag), self.axes, self.layout, origin, self.sizes)
+        origin = {a: here.get(a, full(a)).start for a in self.made.axes}
+        return replace(self.made, value=b.previous(self.root, lag), origin=origin)
 
 
 class Sweep(Protocol):

@@ -11,13 +11,13 @@ import numpy as np
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.limits import MAX_EXTENT, MAX_FREE_DIMS
 from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
 from nkigen_lite.nki_ir.types import Affine, DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     MAX_ELEMENTS,
-    MAX_FREE_DIMS,
     PSUM_COPIES,
     Buffer,
     Range,
@@ -81,6 +81,10 @@ def combine(b: Builder, step: Step, into: Buffer, part: Buffer) -> None:
 
 def _present(axes: Sequence[Axis], ranges: Ranges) -> list[Axis]:
     return [a for a in axes if ranges.get(a, full(a)).size > 1]
+
+
+def _elements(axes: Sequence[Axis], ranges: Ranges) -> int:
+    return math.prod(ranges.get(a, full(a)).size for a in axes)
 
 
 def _free(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
@@ -150,14 +154,14 @@ def _free_group(
         dst = tile_view(b, sides.dst, sides.dst_coords, rows, kept, inner)
         _reduce_view(b, step, sides, rows, kept, reduced, inner, dst, negate=sides.negate)
 
-    elements = math.prod(ranges.get(a, full(a)).size for a in reduced)
+    elements = _elements(reduced, ranges)
     for_instructions(
         b,
         group,
         kept,
         ranges,
         part,
-        most=max(1, MAX_ELEMENTS // max(1, elements)),
+        most=max(1, MAX_ELEMENTS // elements),
         max_dims=max(1, 4 - len(_present(reduced, ranges))),
     )
 
@@ -185,7 +189,28 @@ def _reduce_view(
     kind = kind_of(step)
     if kind in ("max", "min"):
         src = _halved(b, src, ALU[kind])
-    b.tensor_reduce_arith(dst, src, op=ALU[kind], num_r_dim=count, negate=negate)
+    _reduce_last(b, dst, src, op=ALU[kind], count=count, negate=negate)
+
+
+def _reduce_last(
+    b: Builder, dst: Value, src: Value, *, op: str, count: int, negate: bool = False
+) -> None:
+    """Reduce the last ``count`` dimensions into one element for each of the others, of which there
+    is one if an instruction does not take them all: then in parts, whose results are reduced."""
+    shape = src.type.shape
+    parts = -(-math.prod(shape[-count:]) // MAX_EXTENT)
+    if parts > 1:
+        longest = max(range(-count, 0), key=shape.__getitem__) + len(shape)
+        block = -(-shape[longest] // parts)
+        starts = range(0, shape[longest], block)
+        made = b.alloc((shape[0], len(starts)), DType.F32, MemorySpace.SBUF, name="parts")
+        for at, start in enumerate(starts):
+            cut = [DimSlice(0, extent) for extent in shape]
+            cut[longest] = DimSlice(start, min(block, shape[longest] - start))
+            one = b.slice(made, [DimSlice(0, shape[0]), DimSlice(at, 1)])
+            _reduce_last(b, one, b.slice(src, cut), op=op, count=count)
+        src, count = made, 1
+    b.tensor_reduce_arith(dst, src, op=op, num_r_dim=count, negate=negate)
 
 
 _NARROW = (DType.BF16, DType.F16)
@@ -235,17 +260,16 @@ def _of_tiles(
     kind = kind_of(step)
     if rows.tiles == 1 and kind in ("max", "min"):
         src = _halved(b, src, ALU[kind])
-    b.tensor_reduce_arith(partial, src, op=ALU[kind], num_r_dim=count)
+    _reduce_last(b, partial, src, op=ALU[kind], count=count)
     return partial
 
 
 def _tiles_together(groups: Sequence[Rows], long: Sequence[Axis], ranges: Ranges) -> int:
     """Elements per result and partition if all tiles of a group are reduced at once along with the
-    axes ``long``; 0 if that has too many dimensions for one access."""
-    if len(long) + 2 > MAX_FREE_DIMS:
-        return 0
+    axes ``long``; 0 if that has too many dimensions or elements for one access."""
     tiles = max(group.tiles for group in groups)
-    return tiles * math.prod(ranges.get(a, full(a)).size for a in long)
+    elements = tiles * _elements(long, ranges)
+    return elements if len(long) + 2 <= MAX_FREE_DIMS and elements <= MAX_EXTENT else 0
 
 
 def _ones(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> None:
@@ -289,7 +313,7 @@ def _ones(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> N
         else:
             b.tensor_copy(dst, acc)
 
-    most = min(_PSUM_ELEMENTS, max(1, MAX_ELEMENTS // max(1, together)))
+    most = min(_PSUM_ELEMENTS, max(1, MAX_ELEMENTS // (together or _elements(long, ranges))))
     dims = min(_PSUM_DIMS, max(1, MAX_FREE_DIMS - len(long) - bool(together)))
     for whole in row_groups(None, ranges, PARTITIONS):
         for_instructions(b, whole, kept, ranges, part, most=most, max_dims=dims)
@@ -321,7 +345,7 @@ def _lanes(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> 
                 for_tiles(b, group, one)
         b.tensor_copy(dst, running)
 
-    most = max(1, MAX_ELEMENTS // max(1, together))
+    most = max(1, MAX_ELEMENTS // (together or _elements(long, ranges)))
     dims = max(1, MAX_FREE_DIMS - len(long) - bool(together))
     for whole in row_groups(None, ranges, 1):
         for_instructions(b, whole, kept, ranges, part, most=most, max_dims=dims)

@@ -13,13 +13,15 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Range,
     Ranges,
+    for_blocks,
     full,
     new_buffer,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.constants import hoist_constants
-from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
+from nkigen_lite.tensor_ir.passes.direct_lower.engines import once_in_psum, rotate_in_psum
 from nkigen_lite.tensor_ir.passes.direct_lower.in_place import taken_over, taken_over_loads
 from nkigen_lite.tensor_ir.passes.direct_lower.kinds import EMIT
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import piece_of, roles
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import copy_within_hbm, store
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import steps_told
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import Key
@@ -74,6 +76,7 @@ class SegmentLowering(SegmentStages):
         last, told = steps_told(segment)
         with self.b.grouped(f"{last}_segment", f"{told}."):
             self._nest(0, {})
+        once_in_psum(self.texts)
         rotate_in_psum(segment.run.psum_copies, self.b.graph.ops[start:])
         hoist_constants(self.b.graph, start)
 
@@ -138,22 +141,28 @@ class SegmentLowering(SegmentStages):
         if key not in self.blocks:
             ranges = self.masked_ranges(at, ranges) if at is not None else ranges
             with self._charge(self.charged, (view.storage, wanted.name, "read")):
-                self.blocks[key] = self._loaded(view, key, layout, port.via, ranges)
+                self.blocks[key] = buffer = self._empty(view, key, layout, port.via, ranges)
+                into = partial(load_via, self.b, self.hbm, view, buffer, port.via)
+                if self.segment.run.load_pieces and impl.out and impl.partition and not port.via:
+                    axis, size = piece_of(roles(step, impl), buffer)
+                    for_blocks(self.b, axis, ranges, size, into)
+                else:
+                    into(ranges)
 
-    def _loaded(
+    def _empty(
         self, view: View, key: Key, layout: Layout, via: Via | None, ranges: Ranges
     ) -> Buffer:
-        """The present block of a view, loaded."""
+        """Where the present block of a view is loaded."""
         copies = self._copies_of(view)
+        inner = in_view_axes(view, via).partition if isinstance(via, Layout) else None
         held = [view, *self._readings(self._successors(key))]
         last = self._last_stage(held) if self.load_depth(view) == self._innermost else 0
         if self.load_depth(view) == self.held_at:
-            buffer = self._held(view, key, layout, ranges, copies)
+            buffer = self._held(view, key, layout, ranges, copies, inner)
         elif self.stage is not None and last > self.stage:
-            buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r)
+            buffer = self._ring(key, view, layout, ranges, last, copies, lambda r: r, inner)
         else:
-            buffer = self._block(view, layout, ranges, copies)
-        load_via(self.b, self.hbm, view, buffer, via, ranges)
+            buffer = self._block(view, layout, ranges, copies, inner=inner)
         return buffer
 
     def _steps(self, depth: int, ranges: Ranges) -> None:

@@ -186,6 +186,7 @@ class SegmentBuffers:
         last: int,
         copies: int,
         block: Callable[[Ranges], Ranges],
+        inner: Axis | None = None,
     ) -> Buffer:
         """A block that stages up to ``last`` use in later iterations, in a buffer made before the
         loop with ``copies`` for its own stage and one for each later one."""
@@ -194,22 +195,27 @@ class SegmentBuffers:
             suffix = "turned" if isinstance(key, tuple) and len(key) == 2 else "tile"
             count = copies + last - self.stage
             largest = block({**ranges, **self.largest})
-            made = self._block(view, layout, largest, count, suffix)
-            self.rings[key] = Ring(
-                made.value, view.axes, layout, block, made.sizes, self.stage, last
-            )
+            made = self._block(view, layout, largest, count, suffix, inner)
+            self.rings[key] = Ring(made, block, self.stage, last)
         return self.rings[key].at(self.b, ranges, 0)
 
     def _block(
-        self, view: View, layout: Layout, ranges: Ranges, copies: int, suffix: str = "tile"
+        self,
+        view: View,
+        layout: Layout,
+        ranges: Ranges,
+        copies: int,
+        suffix: str = "tile",
+        inner: Axis | None = None,
     ) -> Buffer:
-        """A buffer for the present block of a view: in SBUF, but for results that stay in PSUM."""
+        """A buffer for the present block of a view: in SBUF, but for results that stay in PSUM;
+        ``inner`` is the axis along which it is filled."""
         storage = view.storage
         name, kind, memory = f"{storage.name}_{suffix}", storage.dtype, MemorySpace.SBUF
         if storage in self.in_psum:
             kind, memory = DType.F32, MemorySpace.PSUM
         return new_buffer(
-            self.b, name, view.axes, layout, kind, ranges, memory=memory, copies=copies
+            self.b, name, view.axes, layout, kind, ranges, memory=memory, copies=copies, inner=inner
         )
 
     def _target(self, position: int, ranges: Ranges) -> tuple[Buffer, Sequence[Coord]]:

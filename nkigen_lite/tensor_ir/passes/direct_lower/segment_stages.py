@@ -269,16 +269,24 @@ class SegmentStages(SegmentBuffers):
         self.stage = None
         self.blocks, self.local, self.turned = before
 
-    def _held(self, view: View, key: Key, layout: Layout, ranges: Ranges, copies: int) -> Buffer:
+    def _held(
+        self,
+        view: View,
+        key: Key,
+        layout: Layout,
+        ranges: Ranges,
+        copies: int,
+        inner: Axis | None = None,
+    ) -> Buffer:
         """Where the next block of something is loaded that the whole inner loop reads: stages that
         are still in the iteration before read the block before."""
         ring = self.held.get(key)
         if ring is None:
             at = [n for n, step in enumerate(self.segment.steps) if view in step.reads]
             first, last = (self._stage_of(2 * n + 1) for n in (min(at), max(at)))
-            made = self._block(view, layout, ranges, copies + (last > first))
+            made = self._block(view, layout, ranges, copies + (last > first), inner=inner)
             own = partial(self._around, self.segment.loops[-1].axis)
-            ring = Ring(made.value, view.axes, layout, own, made.sizes, first, last)
+            ring = Ring(made, own, first, last)
             self.held[key] = ring
         elif copies > 1 or ring.last > ring.first:
             self.b.rotate(ring.root)

@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 
 from nkigen_lite.nki_ir.builder import Builder
+from nkigen_lite.nki_ir.types import Affine, DimSlice
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, View
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
     Ranges,
+    Rows,
     for_blocks,
+    for_patterns,
+    for_tile_groups,
     full,
     new_buffer,
+    row_groups,
+    tile_view,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.memory import Hbm, load, load_transposed
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import convert
+from nkigen_lite.tensor_ir.passes.packed import Packed
 from nkigen_lite.tensor_ir.passes.schedule import (
     BY_DMA,
     Layout,
@@ -80,6 +88,9 @@ def load_via(
     if via == BY_DMA:
         _by_dma(b, hbm, view, target, ranges)
         return
+    if isinstance(via, Packed):
+        _load_packed(b, hbm, view, target, via, ranges)
+        return
     layout = in_view_axes(view, via)
     whole = {a: ranges.get(a, full(a)).size for a in view.axes}
 
@@ -106,6 +117,45 @@ def load_via(
         piece(ranges)
     else:
         _for_stages(b, view, layout, ranges, pieces)
+
+
+def _load_packed(
+    b: Builder, hbm: Hbm, view: View, target: Buffer, packed: Packed, ranges: Ranges
+) -> None:
+    """The present block of a weight, which is one of those that it is packed in, or a part of one
+    along axes that are not cut; in pieces, so that what uses the first need not wait for the last.
+    """
+    axis = view.storage.axes[packed.position]
+    others = [a for a in view.axes if a != axis]
+    base = hbm.packed(view.storage, packed)
+    block = {a: ranges.get(a, full(a)) for a in view.axes}
+    cut = {a for at, a in enumerate(view.axes) if packed.cuts(at, a)}
+    size = dict(zip(view.axes, packed.blocks, strict=True))
+    starts = {a: block[a].start if a in cut else Affine() for a in view.axes}
+    outer = [DimSlice(starts[a].divided_by(size[a]), None) for a in view.axes if a in cut]
+
+    def one(rows: Rows, inner: Ranges) -> None:
+        parts = [*outer, DimSlice(0, rows.rows)]
+        names: list[Axis | str] = ["rows"]
+        if size[axis] > packed.rows:
+            first = (rows.start + starts[axis] * -1).divided_by(packed.rows)
+            parts.append(DimSlice(first, rows.tiles if rows.tiles > 1 else None))
+            names += ["tiles"] if rows.tiles > 1 else []
+        for other in others:
+            here = inner.get(other, full(other))
+            start = here.start + starts[other] * -1
+            parts.append(DimSlice(start, here.size if here.size > 1 else None))
+            names += [other] if here.size > 1 else []
+        outside = hbm.arrange(b.slice(base, parts), names, rows, others, inner)
+        b.dma_copy(tile_view(b, target, coords, rows, others, inner), outside)
+
+    def piece(rows: Rows) -> None:
+        for_patterns(b, target, coords, rows, others, ranges, one)
+
+    coords = [Coord(a) for a in target.axes]
+    tile_bytes = view.storage.dtype.itemsize * math.prod(block[a].size for a in others)
+    for rows in row_groups(axis, ranges, packed.rows):
+        for_tile_groups(b, rows, max(1, STAGE_BYTES // tile_bytes), piece)
 
 
 def _by_dma(b: Builder, hbm: Hbm, view: View, target: Buffer, ranges: Ranges) -> None:

@@ -7,10 +7,10 @@ from collections.abc import Collection, Sequence
 from dataclasses import replace
 
 from nkigen_lite.core.dtypes import DType
+from nkigen_lite.nki_ir.limits import MAX_FREE_DIMS
 from nkigen_lite.nki_ir.rows.activation import SUMMED_FREE_MAX
 from nkigen_lite.tensor_ir.passes.axes import Axis, Stage, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.hidden import plain_step
-from nkigen_lite.tensor_ir.passes.direct_lower.buffers import MAX_FREE_DIMS
 from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import (
     ARITHMETIC,
     NATIVE,

@@ -10,7 +10,7 @@ from cost_models import dma_transposes
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
+from nkigen_lite.nki_ir.types import Affine, DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
@@ -63,14 +63,14 @@ def convert(
         _transpose(b, source, middle, ranges)
         _replicate(b, middle, target, ranges)
     elif source.layout.partition is None and target.layout.partition is None:
-        first = b.slice(source.value, _first_row(source.value))
-        b.tensor_copy(target.value, first)
+        first = Rows(None, Affine(), 1, 1)
+        views = (
+            tile_view(b, buffer, _identity(buffer), first, source.axes, ranges)
+            for buffer in (target, source)
+        )
+        b.tensor_copy(*views)
     else:
         _transpose(b, source, target, ranges, in_turn)
-
-
-def _first_row(value: Value) -> list[DimSlice]:
-    return [DimSlice(0, 1), *(DimSlice(0, n) for n in value.type.shape[1:])]
 
 
 def _row_like(b: Builder, source: Buffer, layout: Layout, ranges: Ranges) -> Buffer:

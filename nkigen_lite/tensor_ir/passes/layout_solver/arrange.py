@@ -29,7 +29,7 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     write_layout,
 )
 
-_HOPELESS = 1.3  # times what a rival takes: what the model may be wrong by
+_HOPELESS = 1.3  # times what the best way takes: what the model may be wrong by
 TENSOR, SCALAR, GPSIMD = "tensor", "scalar", "gpsimd"
 _SAMPLED = 4  # blocks of an outermost loop from which on few of them are compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
@@ -98,16 +98,14 @@ class Arranger:
         segment: Segment,
         ports: Sequence[PortInfo],
         piece: Piece,
-        least_ns: float,
         enough_ns: float,
-    ) -> Piece | None:
+    ) -> Piece:
         """Cut the segment's steps into stages and share its work among the engines, where its
         simulated time is less for it; of many ways those are simulated that a model of engines in
         order finds best. ``piece`` is the segment as it is; the way it is run in the end is noted
         in the segment. Of a nest of loops, one block of the outermost is compared.
 
-        Left as it is if the model finds none below ``enough_ns``; None if it finds them all much
-        slower than ``least_ns``.
+        Left as it is if the model finds none below ``enough_ns``.
         """
         if len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED:
             segment.sampled = 2 if len(segment.loops) == 2 else 1
@@ -115,9 +113,6 @@ class Arranger:
         ways = [way for base in self._bases(segment, ports, sample) for way in base]
         promising = min(way.estimate_ns for way in ways)
         scale = piece.busy_ns / sample.busy_ns if sample.busy_ns else 1.0
-        if scale * promising > _HOPELESS * least_ns:
-            segment.sampled = 0
-            return None
         if scale * promising > enough_ns:
             segment.sampled = 0
             return piece
@@ -132,7 +127,7 @@ class Arranger:
                 best = arranged
             else:
                 segment.run = plain
-        return self._with_copies(segment, ports, best)
+        return self._in_pieces(segment, ports, self._with_copies(segment, ports, best))
 
     def _best_of(
         self, segment: Segment, ports: Sequence[PortInfo], plain: Piece, ways: Sequence[_Way]
@@ -175,6 +170,17 @@ class Arranger:
             best, found = segment.run, tried
         segment.run = best
         return found
+
+    def _in_pieces(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> Piece:
+        """The segment with large operands of products in pieces, where it waits for the first."""
+        plain = segment.run
+        if piece.line.fill_ns < _WORTH * piece.line.time_ns or not _multiplies(segment):
+            return piece
+        tried = self._tried(segment, ports, replace(plain, load_pieces=True), None)
+        if tried is not None and tried.line.time_ns < (1 - _WORTH_COPY) * piece.line.time_ns:
+            return tried
+        segment.run = plain
+        return piece
 
     def _bases(
         self, segment: Segment, ports: Sequence[PortInfo], piece: Piece
@@ -299,6 +305,11 @@ def _computing_ns(segment: Segment, piece: Piece) -> float:
     part as long as these do not overlap."""
     busy = piece.busy
     return max(busy.get(e, 0.0) for e in SHARING) if segment.hidden else piece.busy_ns
+
+
+def _multiplies(segment: Segment) -> bool:
+    steps = zip(segment.steps, segment.impls, strict=True)
+    return any(step.kind == "matmul" and impl.partition for step, impl in steps)
 
 
 def _per_trip(busy: Mapping[str, float], trips: int) -> dict[str, float]:

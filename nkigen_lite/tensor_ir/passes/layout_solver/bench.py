@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from cost_models import Target, Transfer, dma_price, dma_transposes
-from cost_models.simulate import Timeline
+from cost_models.simulate import Timeline, simulate
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir.access import Accesses
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.deallocs import insert_deallocs
 from nkigen_lite.nki_ir.limits import Limits
-from nkigen_lite.nki_ir.simulate import simulate_kernel
+from nkigen_lite.nki_ir.simulate import Translation
 from nkigen_lite.tensor_ir.passes.axes import Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import Buffer
 from nkigen_lite.tensor_ir.passes.direct_lower.engines import rotate_in_psum
@@ -39,17 +39,20 @@ from nkigen_lite.tensor_ir.passes.schedule import Conversion, Layout, Segment
 class Piece:
     """A lowered segment: its cost without its streamed ports, and what each of these costs.
 
-    ``steps`` tells the place of the step that an op belongs to, ``texts`` which ops belong to
-    different iterations of a loop that is written out; ``accesses`` are the graph's.
+    ``charged`` tells which ops move what passes a port, ``steps`` the place of the step that an op
+    belongs to, ``texts`` which ops belong to different iterations of a loop that is written out;
+    ``accesses`` are the graph's, and ``translation`` its ops as the simulator sees them.
     """
 
     graph: Graph
     target: Target
     own: Cost
-    moved: dict[PortKey, Cost]
+    moved: Mapping[PortKey, Cost]
+    charged: Mapping[Op, PortKey]
     steps: dict[Op, int]
     texts: dict[Op, int]
     accesses: Accesses
+    translation: Translation | None = None
 
     def port(self, key: PortKey) -> Cost:
         """The cost of a port; nothing, if nothing moves."""
@@ -57,8 +60,17 @@ class Piece:
 
     @cached_property
     def line(self) -> Timeline:
-        """The simulated time line of all of it."""
-        return simulate_kernel(self.graph, self.target, accesses=self.accesses)
+        """The simulated time line of all of it: without what moves nothing."""
+        if self.translation is None:
+            self.translation = Translation(self.graph, accesses=self.accesses)
+        left_out = {op for op, key in self.charged.items() if key not in self.moved}
+        return simulate(self.target, self.translation.items(self.graph, left_out))
+
+    def streaming(self, keys: Collection[PortKey]) -> Piece:
+        """The segment with some of its streamed ports only: what the others load is there from the
+        start, and what they store stays where it is made."""
+        moved = {key: cost for key, cost in self.moved.items() if key in keys}
+        return replace(self, moved=moved)
 
     @property
     def busy(self) -> dict[str, float]:
@@ -163,7 +175,16 @@ class Bench:
         costs = costs_by_owner(piece, self.target, owners, None, accesses)
         own = costs.pop(None)
         moved = {key: cost for key, cost in costs.items() if key is not None}
-        return Piece(piece, self.target, own, moved, lowering.steps, lowering.texts, accesses)
+        return Piece(
+            piece,
+            self.target,
+            own,
+            moved,
+            lowering.charged,
+            lowering.steps,
+            lowering.texts,
+            accesses,
+        )
 
     def conversion(self, item: Conversion) -> Cost:
         """The cost of making a kept copy, without the copy itself; simulated too."""

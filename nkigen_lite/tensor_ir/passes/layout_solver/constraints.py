@@ -23,9 +23,10 @@ def constrain(
     """A decision that the solver has to respect, for ``compile(..., constraints=[...])``.
 
     Values, ops and axes have the names of the plan; an op has the name of the value that it writes.
-    One of three forms:
+    What is in "sbuf" is not streamed from HBM: it is kept whole or, inside one segment, in tiles of
+    SBUF or PSUM. One of three forms:
 
-        constrain("x", location="sbuf")                        # or "hbm"
+        constrain("x", location="sbuf")                        # not in HBM in between; or "hbm"
         constrain("v5", axis="a0", role="P", tile=128)         # a role, a tile, or both
         constrain(cut_before="v5")                             # a segment begins with this op
         constrain(fuse=("v3", "v5"))                           # both in one segment
@@ -69,6 +70,8 @@ def load_constraints(path: str | os.PathLike[str]) -> tuple[solver.Constraint, .
     Raises:
         InvalidInput: it cannot be read, or an entry is wrong; names the entry and the field.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise InvalidInput(f"constraints: {path!r} is not a path")
     try:
         return solver.constraints_from_json(Path(path).read_text(encoding="utf-8"))
     except OSError as error:

@@ -58,13 +58,6 @@ def shared(piece: Piece, places: int) -> Sharing:
     return Sharing(engines, max(busy.values(), default=0.0))
 
 
-def relieved(piece: Piece, places: int) -> dict[str, int]:
-    """The segment's own busy times, with its work shared as ``shared`` says; ns, rounded up."""
-    options = _options(piece, places)
-    busy = _moved(piece.own.busy, options, _best(piece, options))
-    return {name: math.ceil(ns) for name, ns in sorted(busy.items()) if ns > 0}
-
-
 def _moved(
     busy: Busy, options: list[list[Option]], chosen: Sequence[Option | None]
 ) -> dict[str, float]:

@@ -265,11 +265,13 @@ def _matmul_shapes(
         yield Shape()
     wide = max(r.moving, key=lambda a: a.extent, default=None)
     found: dict[Shape, int] = {}
+    both = [a for a in r.outer if a in step.reads[0].axes and a in step.reads[1].axes]
+    outers = {tuple(Loop(a, 1) for a in axes if a.extent > 1): None for axes in ((), both, r.outer)}
     for rows, moving in itertools.product(
         _blocks(r.rows, _ROW_BLOCKS), _blocks(wide, _MOVING_BLOCKS)
     ):
         for order in ((rows, moving), (moving, rows)):
-            for outer in ((), tuple(Loop(a, 1) for a in r.outer if a.extent > 1)):
+            for outer in outers:
                 loops = (*outer, *(loop for loop in order if loop))
                 for shape in (Shape(loops), Shape(loops, outer_copies=1)):
                     if loops and tile_bytes(steps, impls, shape, 2) <= budget:

@@ -17,13 +17,14 @@ from cost_models import Target
 from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import Cost
+from nkigen_lite.tensor_ir.passes.packed import Packed
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, Arrangement, Conversion, Layout, Via
 
 MOST = 1 << 15  # prices remembered of each kind
 
-Place = tuple[int, int] | Literal["dma"]
+Place = tuple[int, int] | Literal["dma"] | Packed
 """A layout of some storage: the position of its partition axis among the storage's, or -1, and the
-rows; or ``BY_DMA``."""
+rows; or another way in, which has no names."""
 
 
 def place_of(layout: Via, storage: Storage) -> Place:
@@ -36,7 +37,7 @@ def place_of(layout: Via, storage: Storage) -> Place:
 
 def layout_at(place: Place, storage: Storage) -> Via:
     """The layout of a storage at a place."""
-    if place == BY_DMA:
+    if place == BY_DMA or isinstance(place, Packed):
         return place
     position, rows = place
     return Layout(None if position < 0 else storage.axes[position], rows)
@@ -44,22 +45,30 @@ def layout_at(place: Place, storage: Storage) -> Via:
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """What pricing a choice finds, without names: the candidate but for its ports, how it is run
-    (see ``Priced``), and per port the layout that it is moved in and the cost of that.
+    """What pricing a choice finds, without names.
 
-    ``busy``, its work shared among the engines, ``sbuf_bytes`` and per port ``plain`` are what it
-    costs before its steps are cut: by these it is compared with its rivals.
+    Attributes:
+        run: how its iterations are run.
+        busy: of its engines and the DMA queues (ns), without its ports; ``sbuf_bytes``,
+            ``psum_banks`` and ``instructions`` likewise.
+        wait_ns, fill_ns, drain_ns: see ``solver.Candidate``.
+        store_ns: what is added to ``wait_ns`` at the end of a plan.
+        vias, costs: per port, the layout that it is moved in, and what that costs.
+        streamed_ns: what it takes alone with all ports streamed.
     """
 
-    candidate: solver.Candidate
     run: Arrangement
-    vias: tuple[Place | None, ...]
-    costs: tuple[solver.Transfer, ...]
-    plain: tuple[solver.Transfer, ...]
     busy: Mapping[str, int]
     sbuf_bytes: int
+    psum_banks: int
+    instructions: int
+    wait_ns: int
+    fill_ns: int
+    drain_ns: int
+    store_ns: int
+    vias: tuple[Place | None, ...]
+    costs: tuple[solver.Transfer, ...]
     streamed_ns: float
-    kept_ns: float
 
 
 @dataclass
@@ -139,7 +148,7 @@ class _Numbering:
 
     def described(self, storage: Storage) -> object:
         axes = tuple(self.axis(a) for a in storage.axes)
-        return storage.dtype, storage.kind, axes, storage.shape, storage.fill
+        return storage.dtype, storage.kind, axes, storage.shape, storage.fill, storage.is_weight
 
 
 def _plain(attrs: Any) -> object:

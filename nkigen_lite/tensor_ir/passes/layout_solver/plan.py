@@ -10,11 +10,12 @@ import solver
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.nki_ir.allocation import Allocation, Place
 from nkigen_lite.tensor_ir.passes.axes import Step, Storage
+from nkigen_lite.tensor_ir.passes.packed import Packed, Packing
 from nkigen_lite.tensor_ir.passes.schedule import (
-    BY_DMA,
     HBM,
     Conversion,
     Impl,
+    Layout,
     Schedule,
     Segment,
     drained_matmul,
@@ -114,13 +115,14 @@ class SegmentPlan:
 @dataclass(frozen=True, slots=True)
 class Plan:
     """The whole choice for a kernel on a target; ``buffers`` are its tiles on chip with their
-    addresses."""
+    addresses, ``packed`` its weights in another order."""
 
     kernel: str
     target: str
     segments: tuple[SegmentPlan, ...]
     values: tuple[ValuePlan, ...]
     buffers: tuple[Place, ...]
+    packed: tuple[Packing, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data for JSON."""
@@ -166,7 +168,14 @@ def plan_of(schedule: Schedule, report: solver.Report, target: str, allocation: 
     values = [
         _value(s, schedule, report) for s in schedule.program.storages if s.kind != "constant"
     ]
-    return Plan(schedule.program.name, target, tuple(segments), tuple(values), allocation.places)
+    return Plan(
+        schedule.program.name,
+        target,
+        tuple(segments),
+        tuple(values),
+        allocation.places,
+        tuple(a.packing for a in schedule.arguments() if a.packing is not None),
+    )
 
 
 def _names(step: str, item: Conversion) -> bool:
@@ -242,8 +251,8 @@ def _how(step: Step, impl: Impl) -> str:
 
 def _conversion(item: Conversion, term: solver.Step) -> SegmentPlan:
     source = item.source.name if item.source else HBM
-    by = item.via if item.via in (None, BY_DMA) else item.via.name
-    via = f" via {by}" if by else ""
+    by = item.via.name if isinstance(item.via, Layout) else item.via
+    via = ", packed" if isinstance(by, Packed) else f" via {by}" if by else ""
     step = StepPlan(item.storage.name, "convert", (item.storage.name,),
                     f"{source} to {item.target.name}{via}", None)  # fmt: skip
     return SegmentPlan(

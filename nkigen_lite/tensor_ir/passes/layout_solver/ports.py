@@ -50,11 +50,6 @@ def solver_ports(
     return reads, writes
 
 
-def signature(ports: Sequence[PortInfo]) -> frozenset[object]:
-    """What two choices must have in common to be alike for the rest of a plan."""
-    return frozenset((i.key, i.keepable) for i in ports)
-
-
 def resident_bytes(storage: Storage, layout: Layout) -> int:
     """Bytes per partition of a storage kept whole."""
     return max(1, free_elements(storage.axes, layout, {})) * storage.dtype.itemsize

@@ -1,13 +1,15 @@
-"""Choices with their prices, and which of them are not worth keeping."""
+"""Choices with their prices."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import solver
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice
-from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo, signature
+from nkigen_lite.tensor_ir.passes.layout_solver.memory import Figures, layout_at
+from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo, solver_ports
+from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
 from nkigen_lite.tensor_ir.passes.schedule import Arrangement
 
 
@@ -15,15 +17,41 @@ from nkigen_lite.tensor_ir.passes.schedule import Arrangement
 class Priced:
     """A choice with its ports and its solver candidate, and how its iterations are run.
 
-    ``streamed_ns`` is what it takes alone with all ports streamed, ``kept_ns`` with all kept.
+    ``streamed_ns`` is what it takes alone with all ports streamed, ``store_ns`` what it waits for
+    its stores at the end of a plan.
     """
 
     choice: Choice
-    ports: list[PortInfo]
+    ports: Sequence[PortInfo]
     candidate: solver.Candidate
     run: Arrangement
     streamed_ns: float
-    kept_ns: float
+    store_ns: int
+
+    @classmethod
+    def of(cls, choice: Choice, name: str, ports: Sequence[PortInfo], figures: Figures) -> Priced:
+        """A choice with the figures of its structure; its ports are told theirs."""
+        for info, via, cost in zip(ports, figures.vias, figures.costs, strict=True):
+            info.via = layout_at(via, info.storage) if via else None
+            info.cost = cost
+        reads, writes = solver_ports(ports)
+        candidate = solver.Candidate(
+            name=name,
+            ops=tuple(u.name for u in choice.units),
+            reads=reads,
+            writes=writes,
+            busy=figures.busy,
+            overhead_ns=0,
+            sbuf_bytes=figures.sbuf_bytes,
+            psum_banks=figures.psum_banks,
+            instructions=figures.instructions,
+            dims=tuple(roles_of(choice)),
+            fill_ns=figures.fill_ns,
+            drain_ns=figures.drain_ns,
+            wait_ns=figures.wait_ns,
+        )
+        times = figures.streamed_ns, figures.store_ns
+        return cls(choice, ports, candidate, figures.run, *times)
 
     @property
     def reads(self) -> list[PortInfo]:
@@ -32,34 +60,3 @@ class Priced:
     @property
     def writes(self) -> list[PortInfo]:
         return [p for p in self.ports if p.side == "write"]
-
-    @property
-    def anywhere_ns(self) -> float:
-        """What it takes with all ports streamed and its neighbours moving what crosses them, too:
-        no plan has to take longer for what it does."""
-        return self.streamed_ns + sum(
-            max(info.cost.busy.values(), default=0) + info.cost.overhead_ns for info in self.ports
-        )
-
-
-def beaten(
-    busy: Mapping[str, int], sbuf_bytes: int, ports: Sequence[PortInfo], rivals: Sequence[Priced]
-) -> bool:
-    """Whether a rival with the same ports is faster than a choice can be, with all of them streamed
-    and with all kept, in no more SBUF; ``busy`` and ``sbuf_bytes`` are the choice's own."""
-    total = dict(busy)
-    for info in ports:
-        for resource, ns in info.cost.busy.items():
-            total[resource] = total.get(resource, 0) + ns
-    streamed_ns, kept_ns = max(total.values(), default=0), max(busy.values(), default=0)
-    alike = signature(ports)
-    return any(
-        rival.streamed_ns <= streamed_ns
-        and rival.kept_ns <= kept_ns
-        and rival.candidate.sbuf_bytes <= sbuf_bytes
-        and all(
-            r.cost.sbuf_bytes <= p.cost.sbuf_bytes for r, p in zip(rival.ports, ports, strict=True)
-        )
-        for rival in rivals
-        if signature(rival.ports) == alike
-    )

@@ -9,17 +9,15 @@ from dataclasses import dataclass, field, replace
 import solver
 from cost_models import Target, dma_transposes
 from nkigen_lite.nki_ir.limits import Limits
-from nkigen_lite.tensor_ir.passes.axes import Storage
+from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.arrange import Arranger
 from nkigen_lite.tensor_ir.passes.layout_solver.bench import Piece
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import Choice, can_be_kept
-from nkigen_lite.tensor_ir.passes.layout_solver.engines import relieved
 from nkigen_lite.tensor_ir.passes.layout_solver.memory import (
     Figures,
     Memory,
-    layout_at,
     memory_of,
     place_of,
     structure_of,
@@ -28,16 +26,14 @@ from nkigen_lite.tensor_ir.passes.layout_solver.memory import (
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import (
     PortInfo,
     resident_bytes,
-    signature,
-    solver_ports,
     transfer_of,
 )
-from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced, beaten
+from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
-from nkigen_lite.tensor_ir.passes.layout_solver.roles import roles_of
 from nkigen_lite.tensor_ir.passes.layout_solver.rows import rows_copied
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
-from nkigen_lite.tensor_ir.passes.layout_solver.waits import Waits, undivided, waits_of
+from nkigen_lite.tensor_ir.passes.layout_solver.waits import PortWaits, undivided, waits_of
+from nkigen_lite.tensor_ir.passes.packed import Packed
 from nkigen_lite.tensor_ir.passes.schedule import (
     ALL,
     BY_DMA,
@@ -51,6 +47,9 @@ from nkigen_lite.tensor_ir.passes.schedule import (
     read_layout,
     write_layout,
 )
+
+PACKING_GAIN = 0.02
+"""Of its time, what a segment or a load has to gain for its weights to be packed."""
 
 
 @dataclass
@@ -73,93 +72,52 @@ class Pricer:
         self.arranger = Arranger(self.target)
         self.limits = self.arranger.limits
 
-    def price(
-        self, choice: Choice, name: str, rivals: Sequence[Priced], enough_ns: float = math.inf
-    ) -> Priced | None:
-        """The choice as a candidate; None if it does not fit the hardware, or if one of its rivals,
-        other ways to run the same units, is better whatever the rest of the plan.
+    def price(self, choice: Choice, name: str, enough_ns: float = math.inf) -> Priced | None:
+        """The choice as a candidate; None if it does not fit the hardware.
 
-        One that takes longer than ``enough_ns``, what a longer run or a rival and its neighbours
-        take with all ports streamed, is priced as it is: no better way to run it is looked for.
+        One that takes longer than ``enough_ns``, what a longer run takes with all ports streamed,
+        is priced as it is: no better way to run it is looked for.
         """
-        ports = self.ports(choice)
-        structure = structure_of(
-            choice, [self.crosses(s.write.storage, choice) for s in choice.steps]
-        )
-        key = structure, enough_ns  # what is enough decides whether it is arranged
-        if key in self.memory.choices:
-            return _recalled(self.memory.choices[key], choice, name, ports, rivals)
-        segment = choice.segment(name)
+        known, key = self.memory.choices, self.key(choice, enough_ns)
+        if key not in known:
+            known[key] = self.figures(choice, enough_ns)
+        figures = known[key]
+        return Priced.of(choice, name, self.ports(choice), figures) if figures else None
+
+    def key(self, choice: Choice, enough_ns: float) -> object:
+        """What its figures depend on."""
+        crossing = [self.crosses(s.write.storage, choice) for s in choice.steps]
+        return structure_of(choice, crossing), enough_ns
+
+    def figures(self, choice: Choice, enough_ns: float) -> Figures | None:
+        """The figures of a choice, worked out; None if it does not fit the hardware."""
+        ports, segment = self.ports(choice), choice.segment("priced")
         for info in ports:
             info.via = self.best_via(choice, info)
-        piece = self._lowered(segment, ports)
+        piece = self._packed(segment, ports, self._lowered(segment, ports))
         if piece is None:
-            self.memory.choices[key] = None
             return None
-        for info in ports:
-            info.cost = self._transfer(info, piece.port(info.key))
-        busy_ns = relieved(piece, 2 * len(segment.steps))
-        if beaten(busy_ns, piece.own.sbuf_bytes, ports, rivals):
-            return None
-        plain = tuple(info.cost for info in ports)
-        own = piece.own
-        arranged: Piece | None = piece
         can_win = self._least_ns(piece, ports) <= enough_ns
         if can_win:
-            arranged = self._arranged(segment, ports, piece, rivals, enough_ns)
-        if arranged is None:
-            return None
-        priced = self._priced(choice, name, ports, segment, arranged, divided=can_win)
-        self.memory.choices[key] = _figures(priced, plain, busy_ns, own.sbuf_bytes)
-        return priced
-
-    def _priced(
-        self,
-        choice: Choice,
-        name: str,
-        ports: list[PortInfo],
-        segment: Segment,
-        piece: Piece,
-        *,
-        divided: bool,
-    ) -> Priced:
-        """The choice as its segment is run; ``divided`` tells whether to find out what of its time
-        is due to its ports."""
+            piece = self.arranger.arrange(segment, ports, piece, enough_ns)
         for info in ports:
             info.cost = self._transfer(info, piece.port(info.key))
-        if divided:
-            waits = waits_of(piece, ports, lambda some: self.arranger.lower(segment, ports, some))
-        else:
-            waits = undivided(piece, ports)
-        for info, more in zip(ports, waits.ports, strict=True):
-            info.cost = replace(
-                info.cost,
-                wait_ns=math.floor(more.wait_ns),
-                fill_ns=math.ceil(more.fill_ns),
-                start_ns=min(math.floor(more.start_ns), info.cost.early_ns),
-            )
-        return Priced(
-            choice,
-            ports,
-            _candidate(choice, name, ports, piece, waits),
-            segment.run,
+        waits = waits_of(piece, ports) if can_win else undivided(piece, ports)
+        own = piece.own
+        return Figures(
+            run=segment.run,
+            busy=own.busy_ns,
+            sbuf_bytes=own.sbuf_bytes,
+            psum_banks=own.psum_banks,
+            instructions=own.instructions,
+            wait_ns=math.ceil(waits.own_ns),
+            fill_ns=math.ceil(waits.fill_ns),
+            drain_ns=math.ceil(waits.drain_ns),
+            store_ns=math.ceil(waits.store_ns),
+            vias=tuple(place_of(i.via, i.storage) if i.via else None for i in ports),
+            costs=tuple(_waited(i.cost, w) for i, w in zip(ports, waits.ports, strict=True)),
             streamed_ns=piece.line.time_ns,
-            kept_ns=waits.own_ns + max(piece.own.busy.values(), default=0.0),
         )
-
-    def _arranged(
-        self,
-        segment: Segment,
-        ports: Sequence[PortInfo],
-        piece: Piece,
-        rivals: Sequence[Priced],
-        enough_ns: float,
-    ) -> Piece | None:
-        """The segment in the best way to run it; None if a rival is much faster than any."""
-        alike = signature(ports)
-        times = [r.streamed_ns for r in rivals if signature(r.ports) == alike]
-        least_ns = min(times, default=math.inf)
-        return self.arranger.arrange(segment, ports, piece, least_ns, enough_ns)
 
     def _least_ns(self, piece: Piece, ports: Sequence[PortInfo]) -> float:
         """What a segment takes at least: its busiest resource without what may be kept in SBUF."""
@@ -192,6 +150,39 @@ class Pricer:
         for info, via in turned:
             info.via = via
         return plain
+
+    def _packed(
+        self, segment: Segment, ports: Sequence[PortInfo], piece: Piece | None
+    ) -> Piece | None:
+        """The segment with the weights that it reads laid out by the host as it loads them, if it
+        is faster for that alone; else ``piece``, the segment as it is. The ports are told."""
+        loops = (*segment.loops, *((segment.stream,) if segment.stream else ()))
+        sizes = {loop.axis: loop.block for loop in loops}
+        ways = [(i, w) for i in ports if (w := self.packed(i, sizes, segment.steps)) is not None]
+        if not ways:
+            return piece
+        run, vias = segment.run, [info.via for info, _ in ways]
+        for info, way in ways:
+            info.via = way
+        segment.run = Arrangement()
+        packed = self.arranger.plain(segment, ports)
+        least_ns = (1 - PACKING_GAIN) * piece.line.time_ns if piece else math.inf
+        if packed is not None and packed.line.time_ns < least_ns:
+            return packed
+        segment.run = run
+        for (info, _), via in zip(ways, vias, strict=True):
+            info.via = via
+        return piece
+
+    def packed(
+        self, info: PortInfo, sizes: Mapping[Axis, int], steps: Sequence[Step] = ()
+    ) -> Packed | None:
+        """How a weight would be packed for a port that loads blocks of these sizes."""
+        storage, axis = info.storage, info.layout.partition
+        windows = (v for s in steps for v in s.reads if v.storage is storage and not v.is_whole)
+        if info.side != "read" or not storage.is_weight or axis is None or any(windows):
+            return None
+        return Packed.of(storage, axis, info.layout.rows, sizes)
 
     # --- ports -----------------------------------------------------------------------------------
 
@@ -278,70 +269,11 @@ class Pricer:
         return transfer_of(cost, 0, early_ns=math.floor(cost.early_ns))
 
 
-def _candidate(
-    choice: Choice, name: str, ports: Sequence[PortInfo], piece: Piece, waits: Waits
-) -> solver.Candidate:
-    own = piece.own
-    reads, writes = solver_ports(ports)
-    return solver.Candidate(
-        name=name,
-        ops=tuple(u.name for u in choice.units),
-        reads=reads,
-        writes=writes,
-        busy=own.busy_ns,
-        overhead_ns=0,
-        wait_ns=math.ceil(waits.own_ns),
-        sbuf_bytes=own.sbuf_bytes,
-        psum_banks=own.psum_banks,
-        instructions=own.instructions,
-        dims=tuple(roles_of(choice)),
+def _waited(cost: solver.Transfer, waits: PortWaits) -> solver.Transfer:
+    """What moving over a port costs, with what the segment waits for it."""
+    return replace(
+        cost,
+        wait_ns=math.floor(waits.wait_ns),
         fill_ns=math.ceil(waits.fill_ns),
-        drain_ns=math.ceil(waits.drain_ns),
+        start_ns=min(math.floor(waits.start_ns), cost.early_ns),
     )
-
-
-def _figures(
-    priced: Priced, plain: tuple[solver.Transfer, ...], busy: Mapping[str, int], sbuf_bytes: int
-) -> Figures:
-    """What to remember of a priced choice."""
-    return Figures(
-        candidate=priced.candidate,
-        run=priced.run,
-        vias=tuple(place_of(i.via, i.storage) if i.via else None for i in priced.ports),
-        plain=plain,
-        busy=busy,
-        sbuf_bytes=sbuf_bytes,
-        costs=tuple(i.cost for i in priced.ports),
-        streamed_ns=priced.streamed_ns,
-        kept_ns=priced.kept_ns,
-    )
-
-
-def _recalled(
-    figures: Figures | None,
-    choice: Choice,
-    name: str,
-    ports: list[PortInfo],
-    rivals: Sequence[Priced],
-) -> Priced | None:
-    """A choice with the price of another one of the same structure."""
-    if figures is None:
-        return None
-    for info, via, cost in zip(ports, figures.vias, figures.plain, strict=True):
-        info.via = layout_at(via, info.storage) if via else None
-        info.cost = cost
-    if beaten(figures.busy, figures.sbuf_bytes, ports, rivals):
-        return None
-    for info, cost in zip(ports, figures.costs, strict=True):
-        info.cost = cost
-    reads, writes = solver_ports(ports)
-    candidate = replace(
-        figures.candidate,
-        name=name,
-        ops=tuple(u.name for u in choice.units),
-        reads=reads,
-        writes=writes,
-        dims=tuple(roles_of(choice)),
-    )
-    times = figures.streamed_ns, figures.kept_ns
-    return Priced(choice, ports, candidate, figures.run, *times)

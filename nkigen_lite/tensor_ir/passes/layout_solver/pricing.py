@@ -161,7 +161,8 @@ def _add_dma(cost: Cost, op: Op, trips: int, prices: KnownPrices, accesses: Acce
     loaded = op.inputs[0]
     buffer = accesses.root(loaded).producer
     if buffer is not None and loaded.type.memory is MemorySpace.SBUF:
-        cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"])
+        parts = buffer.result.type.num_elements // loaded.type.num_elements
+        cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"] * parts)
 
 
 def psum_banks(graph: Graph, limits: Limits) -> int:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 
 import solver
@@ -13,22 +14,27 @@ from nkigen_lite.tensor_ir.passes.axes import Program, Storage
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.candidates import (
     Choice,
-    chains,
     choices_of_chain,
     choices_of_unit,
 )
+from nkigen_lite.tensor_ir.passes.layout_solver.forked import Forked
+from nkigen_lite.tensor_ir.passes.layout_solver.memory import Figures
 from nkigen_lite.tensor_ir.passes.layout_solver.ports import PortInfo, resident_bytes, transfer_of
 from nkigen_lite.tensor_ir.passes.layout_solver.priced import Priced
-from nkigen_lite.tensor_ir.passes.layout_solver.pricer import Pricer
-from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA
+from nkigen_lite.tensor_ir.passes.layout_solver.pricer import PACKING_GAIN, Pricer
+from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, Cost
+from nkigen_lite.tensor_ir.passes.layout_solver.runs import Run, Runs
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
 
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
 _PASSING_NS = 10_000  # of loads that are done before a segment for later ones: room is limited
-_HIDDEN = 0.5  # of the wait for such a load, on average; by comparing plans of small kernels
-_EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
-_LARGE_SHARE = 0.1  # of SBUF: a value beyond it is worth never holding whole
+_HIDDEN = 0.5  # of the wait for a load of what is stored early; by comparing plans of small kernels
+
+Asked = tuple[int, int, float]
+"""A choice to be priced: the place of its run, its own among the choices for that, and what is
+enough."""
+Found = tuple[Figures | None, Mapping[object, Cost]]
 
 
 @dataclass(eq=False)
@@ -41,6 +47,7 @@ class Planner:
     priced: dict[str, Priced] = field(default_factory=dict)
     conversions: dict[tuple[str, str, str], Conversion] = field(default_factory=dict)
     pricer: Pricer = field(init=False)
+    runs: Runs = field(init=False)
 
     def __post_init__(self) -> None:
         self.units = units_of(self.program)
@@ -48,32 +55,35 @@ class Planner:
         for unit in self.units:
             for storage in unit.read:
                 self.consumers.setdefault(storage, []).append(unit)
+        self._places = {unit.name: place for place, unit in enumerate(self.units)}
+        self._made = {unit.written.name: place for place, unit in enumerate(self.units)}
         self.pricer = Pricer(self.target, self.consumers)
         self.limits = self.pricer.limits
+        self.runs = Runs(self.units, self.consumers, self.limits)
+        self._choices: dict[Run, list[Choice]] = {}
+        self._ports: dict[Storage, list[PortInfo]] = {}  # those that can be kept
 
     # --- the problem -----------------------------------------------------------------------------
 
-    def problem(self) -> solver.Problem:
-        """Every candidate, value and conversion of the program, priced.
+    def problem(self, processes: int = 1) -> solver.Problem:
+        """Every candidate, value and conversion of the program, priced, in up to so many processes:
+        that changes how long it takes and nothing else.
 
         Raises:
             NoPlan: a step has no implementation whose tiles fit.
         """
-        budget = int(self.limits.sbuf_bytes * _STREAM_SHARE)
-        fused: list[tuple[Unit, ...]] = []
-        for chain in sorted(chains(self.units), key=len, reverse=True):
-            worth = self.pays(chain) and not any(self.splits(chain, longer) for longer in fused)
-            if worth and self.price_all(chain, choices_of_chain(chain, budget)):
-                fused.append(chain)
-        for unit in self.units:
-            self.price_all((unit,), choices_of_unit(unit, budget))
+        self.price_all(processes)
         self.require_all()
+        for priced in self.priced.values():
+            for info in priced.ports:
+                if info.keepable:
+                    self._ports.setdefault(info.storage, []).append(info)
         values = [self.value(s) for s in self.program.storages if s.kind != "constant"]
         return solver.Problem(
             name=self.program.name,
             ops=tuple(u.name for u in self.units),
             values=tuple(values),
-            candidates=tuple(self.apart(p.candidate) for p in self.priced.values()),
+            candidates=tuple(map(self.placed, self.priced.values())),
             conversions=tuple(self.priced_conversions(values)),
             sbuf_limit_bytes=self.limits.sbuf_bytes,
             psum_limit_banks=self.limits.psum_banks,
@@ -81,84 +91,104 @@ class Planner:
             passing_ns=_PASSING_NS,
         )
 
-    def price_all(self, units: tuple[Unit, ...], choices: Iterable[Choice]) -> int:
-        """Note the candidates of choices for some units; how many fit the hardware with all that
-        they read and write streamed."""
-        rivals: list[Priced] = []
-        longer = [p for p in self.priced.values() if set(units) < set(p.choice.units)]
-        enough_ns = min((p.streamed_ns for p in longer), default=math.inf)
-        if _products(units) > 1 and any(
-            _products(p.choice.units) == _products(units) for p in longer
-        ):
-            # The longer run takes results out of PSUM with what comes next, at no cost.
-            enough_ns = 0.0
-        for choice in choices:
-            priced = self.pricer.price(choice, self.name_of(choice), rivals, enough_ns)
-            if priced is not None:
-                rivals.append(priced)
-                if _streams(priced.candidate, self.limits.sbuf_bytes):
-                    enough_ns = min(enough_ns, priced.anywhere_ns)
-                self.priced[priced.candidate.name] = priced
-        return sum(_streams(priced.candidate, self.limits.sbuf_bytes) for priced in rivals)
+    def price_all(self, processes: int = 1) -> None:
+        """Note the candidates of all runs that are worth it, longer ones first: no fused part of a
+        run that fits the hardware with all its ports streamed is to move a large value that stays
+        inside that."""
+        found: dict[Run, list[Priced]] = {}
+        fused: set[Run] = set()
+        with closing(Forked(self.figures, processes)) as forked:
+            for wave in self.runs.waves():
+                longer = {run: self.runs.longer(run) for run in wave}
+                whole = {
+                    run: [r for r in longer[run] if r in fused] for run in wave if len(run) > 1
+                }
+                wave = [
+                    run
+                    for run in wave
+                    if not any(self.runs.splits(run, w) for w in whole.get(run, ()))
+                ]
+                enough = {
+                    run: self.enough_ns(run, [p for r in longer[run] for p in found.get(r, ())])
+                    for run in wave
+                }
+                self.work_out(forked, enough)
+                for run in wave:
+                    found[run] = self.price_run(run, enough[run])
+                    if any(_streams(p.candidate, self.limits.sbuf_bytes) for p in found[run]):
+                        fused.add(run)
+        for run in self.runs.listed:
+            self.priced |= {p.candidate.name: p for p in found.get(run, ())}
 
-    def name_of(self, choice: Choice) -> str:
-        first, last = choice.units[0].name, choice.units[-1].name
+    def work_out(self, forked: Forked[Asked, Found], enough: Mapping[Run, float]) -> None:
+        """Have the figures of the choices for some runs worked out, once for each structure."""
+        memory, asked = self.pricer.memory, dict[object, Asked]()
+        for run, enough_ns in enough.items():
+            at = self.runs.place[run]
+            for nth, choice in enumerate(self.choices(run)):
+                key = self.pricer.key(choice, enough_ns)
+                if key not in memory.choices:
+                    asked.setdefault(key, (at, nth, enough_ns))
+        found = forked.map(list(asked.values()))
+        for key, (figures, conversions) in zip(asked, found, strict=True):
+            memory.choices[key] = figures
+            memory.conversions.update(conversions)
+
+    def figures(self, asked: Asked) -> Found:
+        """The figures of a choice, and what conversions that were priced on the way cost."""
+        at, nth, enough_ns = asked
+        known = self.pricer.memory.conversions
+        before = set(known)
+        found = self.pricer.figures(self.choices(self.runs.listed[at])[nth], enough_ns)
+        return found, {key: cost for key, cost in known.items() if key not in before}
+
+    def price_run(self, run: Run, enough_ns: float) -> list[Priced]:
+        """The choices for a run that fit the hardware, as candidates."""
+        first, last = run[0].name, run[-1].name
         label = first if first == last else f"{first}..{last}"
-        return f"{label}#{sum(1 for p in self.priced if p.startswith(label + '#'))}"
+        found: list[Priced] = []
+        for choice in self.choices(run):
+            priced = self.pricer.price(choice, f"{label}#{len(found)}", enough_ns)
+            if priced is not None:
+                found.append(priced)
+        return found
 
-    def pays(self, chain: tuple[Unit, ...]) -> bool:
-        """Whether fusing a run can win: a matmul drains through what follows it, or some value
-        inside is too large to be kept whole beside others."""
-        matmuls = [i for i, u in enumerate(chain) if u.steps[0].kind == "matmul"]
-        if matmuls == [0] and len(chain) <= _EPILOGUE:
-            return True
-        if len(matmuls) > 1 and (matmuls[0] > 0 or len(chain) - matmuls[-1] > _EPILOGUE):
-            return False
-        return any(self.is_large(u.written) for u in chain[:-1])
+    def choices(self, run: Run) -> list[Choice]:
+        """All choices for a run."""
+        if run not in self._choices:
+            budget = int(self.limits.sbuf_bytes * _STREAM_SHARE)
+            fused = len(run) > 1
+            made = choices_of_chain(run, budget) if fused else choices_of_unit(run[0], budget)
+            self._choices[run] = list(made)
+        return self._choices[run]
 
-    def is_large(self, storage: Storage) -> bool:
-        """Whether a value takes so much of SBUF that it is worth never holding whole."""
-        room = self.limits.sbuf_bytes * self.limits.partitions
-        return storage.size_bytes > _LARGE_SHARE * room
-
-    def splits(self, chain: tuple[Unit, ...], longer: tuple[Unit, ...]) -> bool:
-        """Whether a run is part of a longer one and moves a large value that stays inside that."""
-        if not set(chain) < set(longer):
-            return False
-        made = {u.written for u in chain}
-        own = [u.written for u in longer if not self.leaves(u.written, longer)]
-        return any(
-            self.is_large(s) and (self.leaves(s, chain) if s in made else self.reads(s, chain))
-            for s in own
-        )
-
-    def apart(self, candidate: solver.Candidate) -> solver.Candidate:
-        """A candidate with less to wait for where it loads what is not made just before it.
+    def placed(self, priced: Priced) -> solver.Candidate:
+        """A candidate with the waits that it has at its place in the program.
 
         Segments are priced as if the one before had stored what they load. What was stored earlier
-        is loaded while that still runs, as far as loads ahead of it are not held up.
+        is loaded while that still runs, as far as loads ahead of it are not held up. And only at
+        the end does nothing run while they store.
         """
-        places = {unit.name: place for place, unit in enumerate(self.units)}
-        made = {unit.written.name: places[unit.name] for unit in self.units}
-        before, dma = places[candidate.ops[0]] - 1, self.target.dma
+        candidate, last = priced.candidate, self.units[-1].name
+        before, dma = self._places[candidate.ops[0]] - 1, self.target.dma
 
         def read(port: solver.Port) -> solver.Port:
-            if port.hbm is None or made.get(port.value, before) >= before:
+            if port.hbm is None or self._made.get(port.value, before) >= before:
                 return port
             trip_ns = port.hbm.busy.get(DMA, 0) + dma.first_byte_load_ns + dma.completion_ns
             hidden_ns = int(_HIDDEN * min(port.hbm.wait_ns, trip_ns))
             return replace(port, hbm=replace(port.hbm, wait_ns=port.hbm.wait_ns - hidden_ns))
 
-        return replace(candidate, reads=tuple(map(read, candidate.reads)))
+        wait_ns = candidate.wait_ns + (priced.store_ns if last in candidate.ops else 0)
+        return replace(candidate, reads=tuple(map(read, candidate.reads)), wait_ns=wait_ns)
 
-    def leaves(self, storage: Storage, chain: tuple[Unit, ...]) -> bool:
-        """Whether something outside a run needs what it makes."""
-        outside = any(u not in chain for u in self.consumers.get(storage, ()))
-        return outside or storage.kind == "output"
-
-    def reads(self, storage: Storage, chain: tuple[Unit, ...]) -> bool:
-        """Whether a run reads a storage."""
-        return any(u in chain for u in self.consumers.get(storage, ()))
+    def enough_ns(self, run: Run, longer: Sequence[Priced]) -> float:
+        """What a run need not take, as a longer one takes no more; nothing, if that has as many
+        matmuls, and takes results out of PSUM with what comes next at no cost."""
+        products = _products(run)
+        if products > 1 and any(_products(p.choice.units) == products for p in longer):
+            return 0.0
+        return min((p.streamed_ns for p in longer), default=math.inf)
 
     def require_all(self) -> None:
         covered = {c.candidate.ops[0] for c in self.priced.values() if len(c.candidate.ops) == 1}
@@ -176,11 +206,7 @@ class Planner:
 
     def value(self, storage: Storage) -> solver.Value:
         producer = next((u.name for u in self.units if u.written is storage), None)
-        layouts: dict[str, Layout] = {}
-        for priced in self.priced.values():
-            for info in priced.ports:
-                if info.storage is storage and info.keepable:
-                    layouts[info.layout.name] = info.layout
+        layouts = {info.layout.name: info.layout for info in self._ports.get(storage, ())}
         resident = {n: resident_bytes(storage, layout) for n, layout in sorted(layouts.items())}
         return solver.Value(
             name=storage.name,
@@ -203,13 +229,11 @@ class Planner:
                         yield from self.conversion(storages[value.name], source, target)
 
     def layouts_at(self, storage: Storage) -> tuple[dict[str, Layout], dict[str, Layout]]:
-        made: dict[str, Layout] = {}
-        wanted: dict[str, Layout] = {}
-        for priced in self.priced.values():
-            for infos, found in ((priced.writes, made), (priced.reads, wanted)):
-                for info in infos:
-                    if info.storage is storage and info.keepable:
-                        found[info.layout.name] = info.layout
+        """The layouts in which a storage is made and wanted, by their names."""
+        made, wanted = (
+            {i.layout.name: i.layout for i in self._ports.get(storage, ()) if i.side == side}
+            for side in ("write", "read")
+        )
         return made, wanted
 
     def conversion(
@@ -224,6 +248,12 @@ class Planner:
         ways = [Conversion(storage, source, target, via) for via in (None, *vias)]
         costs = [self.pricer.cost_of_conversion(item) for item in ways]
         item, cost = min(zip(ways, costs, strict=True), key=lambda w: sum(w[1].busy.values()))
+        packed = self.pricer.packed(info, {}) if source is None else None
+        if packed is not None:
+            way = Conversion(storage, None, target, packed)
+            found = self.pricer.cost_of_conversion(way)
+            if found.simulated_ns < (1 - PACKING_GAIN) * cost.simulated_ns:
+                item, cost = way, found
         whole = resident_bytes(storage, target)
         most_ns = max(cost.busy_ns.values(), default=0)
         waits_ns = max(0, math.ceil(cost.simulated_ns - most_ns))
@@ -240,6 +270,11 @@ class Planner:
             target=target.name,
             cost=replace(made, sbuf_bytes=max(0, made.sbuf_bytes - whole)),
         )
+
+
+def _rows(storage: Storage) -> int:
+    """How many rows a value has: what its last axis does not count."""
+    return math.prod(axis.extent for axis in storage.axes[:-1])
 
 
 def _products(units: Sequence[Unit]) -> int:

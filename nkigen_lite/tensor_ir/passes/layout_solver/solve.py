@@ -10,7 +10,7 @@ import solver
 from cost_models import Target
 from nkigen_lite.core.collecting import collecting_rarely
 from nkigen_lite.core.ir import Graph
-from nkigen_lite.errors import InvalidStage, NoPlan
+from nkigen_lite.errors import InvalidStage, NoPlan, NotSupported
 from nkigen_lite.nki_ir import overlaps
 from nkigen_lite.nki_ir.allocation import Allocation
 from nkigen_lite.nki_ir.limits import Limits
@@ -18,6 +18,7 @@ from nkigen_lite.nki_ir.verify import check
 from nkigen_lite.tensor_ir.passes.axes import Program
 from nkigen_lite.tensor_ir.passes.direct_lower import lower_schedule
 from nkigen_lite.tensor_ir.passes.layout_solver.addresses import allocate
+from nkigen_lite.tensor_ir.passes.layout_solver.forked import usable
 from nkigen_lite.tensor_ir.passes.layout_solver.plan import Plan, plan_of
 from nkigen_lite.tensor_ir.passes.layout_solver.planning import schedule_of
 from nkigen_lite.tensor_ir.passes.layout_solver.problem import Planner
@@ -49,6 +50,11 @@ class Solved:
     solve_s: float
     lower_s: float
 
+    @property
+    def predicted_ns(self) -> int:
+        assert self.report.objective_ns is not None
+        return self.report.objective_ns
+
 
 def solve_layout(
     program: Program,
@@ -68,12 +74,13 @@ def solve_layout(
         NoPlan: nothing legal fits the target, or the constraints contradict each other or a limit;
             says which.
             Or no addresses were found for the buffers of any kernel that was tried.
+        NotSupported: it moves more bytes, or takes longer, than the solver counts.
         InvalidStage: the solver's answer does not pass the independent checker.
     """
     start = perf_counter()
     planner = Planner(program, target)
     with collecting_rarely():
-        problem = planner.problem()
+        problem = _problem(planner)
     build_s, solve_s, lower_s = perf_counter() - start, 0.0, 0.0
     limits = Limits.of(target)
     for _ in range(_ATTEMPTS):
@@ -97,6 +104,15 @@ def solve_layout(
     overlaps.check(kernel, allocation, limits)
     plan = plan_of(schedule, report, target.name, allocation)
     return Solved(problem, report, schedule, plan, kernel, allocation, build_s, solve_s, lower_s)
+
+
+def _problem(planner: Planner) -> solver.Problem:
+    try:
+        return planner.problem(usable())
+    except solver.ProblemError as error:  # of quantities that are more than it counts
+        raise NotSupported(
+            f"layout_solver: @{planner.program.name} is too large to plan: {error}"
+        ) from None
 
 
 def _require(

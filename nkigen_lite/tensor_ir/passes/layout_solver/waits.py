@@ -7,7 +7,7 @@ well as sums can.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from nkigen_lite.tensor_ir.passes.direct_lower.segment_buffers import PortKey
@@ -17,9 +17,6 @@ from nkigen_lite.tensor_ir.passes.layout_solver.pricing import DMA, warmth_ns
 
 _WORTH_DIVIDING = 0.01  # of a segment's time: how much waiting it takes to ask who waits
 _DMA_BOUND = 1.001  # times its DMA: what a segment takes at most that waits for nothing else
-
-Lower = Callable[[Collection[PortInfo]], Piece]
-"""Lowers a segment with some of the ports that may be kept streamed, and those that may not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,22 +33,25 @@ class PortWaits:
 @dataclass(frozen=True, slots=True)
 class Waits:
     """The segment's own wait and what it adds to the beginning of a plan, with all kept that may
-    be, and to the wait of one that ends a plan (ns); and what its ports add."""
+    be, and to the end of one (ns); what it waits at the end of a plan for its stores, unless its
+    DMA time is longer anyway; and what its ports add."""
 
     own_ns: float
     fill_ns: float
     drain_ns: float
+    store_ns: float
     ports: tuple[PortWaits, ...]
 
 
-def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
+def waits_of(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
     """The waits of a segment; ``piece`` is the segment with all its ports streamed."""
     free = [info for info in ports if info.keepable]
     forced = [info for info in ports if not info.keepable]
     if piece.line.time_ns - piece.busy_ns < _WORTH_DIVIDING * piece.line.time_ns:
-        return Waits(0.0, _fill_ns(piece), piece.line.drain_ns, (PortWaits(),) * len(ports))
-    kept = lower(()) if free else piece
-    alone = {i.key: piece if free == [i] else lower((i,)) for i in free}
+        return Waits(0.0, *_ends_ns(piece), 0.0, (PortWaits(),) * len(ports))
+    always = [info.key for info in forced]
+    kept = piece.streaming(always) if free else piece
+    alone = {i.key: piece if free == [i] else piece.streaming([*always, i.key]) for i in free}
     starts = _starts(kept, forced)
     for info in free:
         starts |= _starts(alone[info.key], [info])
@@ -77,14 +77,16 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo], lower: Lower) -> Waits:
     rest_ns = piece.line.time_ns - begin_ns - max(engines_ns, piece.busy.get(DMA, 0.0))
     rest_ns = max(0.0, rest_ns)
     cold_ns = min(warmth_ns(piece.line, piece.target), rest_ns)  # at first nothing has warmed it
+    drain_ns = min(piece.line.drain_ns, rest_ns - cold_ns)
     stored = [alone[i.key] for i in free if i.storage.kind == "output" and i.side == "write"]
-    drain_ns = max(part.line.drain_ns for part in (kept, *stored))
-    return Waits(own_ns, lead_ns + cold_ns, drain_ns, found)
+    store_ns = max((part.line.drain_ns for part in stored), default=0.0)
+    return Waits(own_ns, lead_ns + cold_ns, drain_ns, max(0.0, store_ns - drain_ns), found)
 
 
 def undivided(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
     """The waits of a segment, shared out by DMA time; its own are those for what cannot be kept."""
-    begins_ns = _fill_ns(piece) + warmth_ns(piece.line, piece.target)
+    fill_ns, drain_ns = _ends_ns(piece)
+    fill_ns += warmth_ns(piece.line, piece.target)
     waits_ns = _waiting_ns(piece, ports, {})
     moved_ns = [piece.port(info.key).busy.get(DMA, 0.0) for info in ports]
     per_ns = waits_ns / sum(moved_ns) if any(moved_ns) else 0.0
@@ -92,7 +94,7 @@ def undivided(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
         per_ns * ns if info.keepable else 0.0 for info, ns in zip(ports, moved_ns, strict=True)
     ]
     own_ns = waits_ns - sum(waits)
-    return Waits(own_ns, begins_ns, piece.line.drain_ns, tuple(map(PortWaits, waits)))
+    return Waits(own_ns, fill_ns, drain_ns, 0.0, tuple(map(PortWaits, waits)))
 
 
 def _is_early(info: PortInfo) -> bool:
@@ -134,9 +136,11 @@ def _waiting_ns(
     return max(0.0, taken_ns - piece.engines_ns)
 
 
-def _fill_ns(piece: Piece) -> float:
-    """How long a plan has nothing to do at first that begins with a segment."""
-    return min(piece.line.fill_ns, piece.unhidden_ns)
+def _ends_ns(piece: Piece) -> tuple[float, float]:
+    """What a segment adds to the beginning of a plan, before it has anything to do, and to the end
+    of one."""
+    fill_ns = min(piece.line.fill_ns, piece.unhidden_ns)
+    return fill_ns, piece.unhidden_ns - fill_ns
 
 
 def _fitted(waits: Sequence[float], whole_ns: float) -> list[float]:
