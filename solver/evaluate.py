@@ -180,8 +180,9 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
         others = max(busy.values(), default=0) + _waits_ns(candidate, moved)
         early = sum(cost.early_ns for cost in moved)
         before = sum(item.cost.early_ns for item in view.loads(index))
-        blocks = any(cost.blocks for cost in moved)
-        loads.append(Load(own, others, early, before, _starts_ns(moved), blocks))
+        behind = [cost.behind_ns for cost in moved if cost.behind_ns is not None]
+        least = min(behind, default=None)
+        loads.append(Load(own, others, early, before, _starts_ns(moved), least))
     return done_early(loads, problem.passing_ns)
 
 

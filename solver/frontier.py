@@ -231,8 +231,10 @@ class _Search:
         begin_ns = self._begins_ns(candidate, transfers, loads)
         early_ns = plan.slack_ns - loads_ns
         ns, own_ns, done_ns = self._time(candidate, transfers, early_ns, begin_ns)
-        passes_ns = 0 if any(t.blocks for t in transfers) else self.problem.passing_ns
-        slack_ns = own_ns + min(early_ns - done_ns, passes_ns)
+        behind = [t.behind_ns for t in transfers if t.behind_ns is not None]
+        slack_ns = min([own_ns, *behind])
+        if not behind:
+            slack_ns += min(early_ns - done_ns, self.problem.passing_ns)
         alone = [*loads, *(c for c in conversions if c.source != HBM)]
         cost = (
             plan.cost[0] + ns + sum(_alone_ns(c.cost) for c in alone) - loads_ns,

@@ -93,8 +93,8 @@ class Index:
         runs_first = self.span[candidate.name][0] == 0
         others = waits + max(busy.values(), default=0)
         starts = starts if self.problem.prefetch else 0
-        blocks = any(cost.blocks for cost in transfers)
-        return Load(own, others, 0 if runs_first else early, starts_ns=starts, blocks=blocks)
+        early = 0 if runs_first else early
+        return Load(own, others, early, starts_ns=starts, behind_ns=behind_ns(transfers))
 
     def segment_ns(
         self, candidate: Candidate, transfers: Sequence[Transfer], *, early: bool = False
@@ -120,6 +120,11 @@ def transfer_ns(cost: Transfer) -> int:
 def begin_ns(transfers: Iterable[Transfer]) -> int:
     """How long a plan waits that begins with some transfers: for the slowest."""
     return max((cost.fill_ns for cost in transfers), default=0)
+
+
+def behind_ns(transfers: Iterable[Transfer]) -> int | None:
+    """The most that a segment with some transfers does ahead; `None`: they do not limit it."""
+    return min((cost.behind_ns for cost in transfers if cost.behind_ns is not None), default=None)
 
 
 def ports_of(candidate: Candidate) -> list[tuple[Direction, Port]]:

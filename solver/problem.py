@@ -37,9 +37,9 @@ class Transfer:
     `busy[problem.prefetch]` that may be done while the segment before still runs: of reads and
     conversions from HBM only, of values that no op produces.  Of a read, `start_ns` is the part of
     that which its segment waits for unless it is done early.  `fill_ns` is how long a plan waits
-    that begins with it; of all transfers that it begins with, the longest wait counts.  A read that
-    `blocks` has to be waited for itself, and what later segments load waits behind it: none of that
-    passes its segment.
+    that begins with it; of all transfers that it begins with, the longest wait counts.  What
+    later segments load waits for the last of a read with `behind_ns`, which begins that long before
+    its segment ends: no more of it can be done by the segment, and none passes that.
     """
 
     busy: Mapping[str, int]
@@ -52,7 +52,7 @@ class Transfer:
     wait_ns: int = 0
     fill_ns: int = 0
     start_ns: int = 0
-    blocks: bool = False
+    behind_ns: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

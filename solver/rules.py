@@ -74,6 +74,7 @@ def _check_transfer(who: str, cost: Transfer) -> None:
             "wait_ns": cost.wait_ns,
             "fill_ns": cost.fill_ns,
             "start_ns": cost.start_ns,
+            "behind_ns": cost.behind_ns or 0,
         },
     )
     _amounts(who, {f"busy[{resource}]": ns for resource, ns in cost.busy.items()})
@@ -164,8 +165,7 @@ def _check_early_work(problem: Problem, values: Mapping[str, Value]) -> None:
                     loads = kind == "read" and port.value not in made
                     most = port.hbm.busy.get(problem.prefetch or "", 0)
                     what = f"its busy time of the prefetch resource ({problem.prefetch}), {most}"
-                    blocks = kind == "read" and port.value in made
-                    _check_early_load(who, port.hbm, loads, most, what, blocks=blocks)
+                    _check_early_load(who, port.hbm, loads, most, what, reads=kind == "read")
     for item in problem.conversions:
         who = f"conversion {_conversion_name(item)!r}"
         loads = item.source == HBM and item.value not in made
@@ -175,7 +175,7 @@ def _check_early_work(problem: Problem, values: Mapping[str, Value]) -> None:
 
 
 def _check_early_load(
-    who: str, cost: Transfer, loads: bool, most: int, what: str, *, blocks: bool = False
+    who: str, cost: Transfer, loads: bool, most: int, what: str, *, reads: bool = False
 ) -> None:
     early = cost.early_ns
     if early and not loads:
@@ -184,8 +184,10 @@ def _check_early_load(
         raise ProblemError(f"{who}: early_ns is {early}, must be at most {what}")
     if cost.start_ns > early:
         raise ProblemError(f"{who}: start_ns is {cost.start_ns}, must be at most early_ns, {early}")
-    if cost.blocks and not blocks:
-        raise ProblemError(f"{who}: blocks, which only reads of values that an op produces can do")
+    if cost.behind_ns is not None and not reads:
+        raise ProblemError(
+            f"{who}: behind_ns is {cost.behind_ns}, which only reads of segments have"
+        )
 
 
 def _escapes(value: Value, inside: set[str]) -> bool:

@@ -143,8 +143,8 @@ def with_overlap(problem: Problem, seed: int) -> Problem:
         cost = early(port.value, port.hbm, most)
         start = rng.choice([0, cost.early_ns, rng.randint(0, cost.early_ns)])
         cost = replace(cost, wait_ns=rng.choice([0, rng.randint(0, 30)]), start_ns=start)
-        blocks = reads and port.value not in inputs and rng.random() < 0.5
-        return replace(port, hbm=replace(cost, blocks=blocks))
+        behind = rng.choice([None, None, rng.randint(0, 20)]) if reads else None
+        return replace(port, hbm=replace(cost, behind_ns=behind))
 
     candidates = [
         replace(

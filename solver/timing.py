@@ -17,7 +17,7 @@ from itertools import combinations
 from operator import le
 
 from .begin import Begin
-from .index import Index, transfer_ns
+from .index import Index, behind_ns, transfer_ns
 from .linear import Expression, LinearModel
 from .loads import Loads
 from .overlap import Load, done_ahead, done_early
@@ -113,7 +113,7 @@ class Timing:
             moves = [(move, replace(cost, start_ns=0)) for move, cost in moves]
         work = Work(candidate, pick, base, waits, load.starts_ns, floor, moves)
         early = self._add_early(work, load.early_ns)
-        ahead = self._add_ahead(work)
+        ahead = self._add_ahead(work, forced)
         self._note_blocking(candidate, pick, forced, moves)
         busy = {*work.base, *(r for _, cost in moves for r in cost.busy)}
         resources = self._leading(work, busy if busy - {self._prefetch} else busy | {_WAITING})
@@ -143,8 +143,8 @@ class Timing:
     ) -> None:
         """List the variables with which nothing passes a segment, so that of those in a list at
         most one is 1; for the first of its ops, as then nothing reaches the others either."""
-        blocking = [move for move, cost in moves if cost.blocks]
-        if any(cost.blocks for cost in forced):
+        blocking = [move for move, cost in moves if cost.behind_ns is not None]
+        if behind_ns(forced) is not None:
             blocking = [pick]
         lists = self._blocking[self._index.span[candidate.name][0]]
         for nth, variable in enumerate(blocking):
@@ -177,13 +177,21 @@ class Timing:
             self._model.at_most([(1, early), (-most, work.pick)], 0)
         return early
 
-    def _add_ahead(self, work: Work) -> int | None:
-        """The variable of what is done ahead, at most what is possible, and of use."""
+    def _add_ahead(self, work: Work, forced: Sequence[Transfer]) -> int | None:
+        """The variable of what is done ahead, at most what is possible, and of use, behind all that
+        comes first."""
         most = self._slack.possible.get(work.candidate.name, 0)
+        least = behind_ns(forced)
+        most = most if least is None else min(most, least)
         if not most:
             return None
         ahead = self._ahead[work.candidate.name] = self._variable(most, work.pick)
         self._model.at_most([(1, ahead), (-most, work.pick)], 0)
+        for move, cost in work.moves:
+            if cost.behind_ns is not None and cost.behind_ns < most:
+                self._model.at_most(
+                    [(1, ahead), (most - cost.behind_ns, move), (-most, work.pick)], 0
+                )
         return ahead
 
     def _add_rows(self, work: Work, resource: str, extra: int, early: int | None) -> None:

@@ -101,7 +101,7 @@ class Pricer:
         if can_win:
             piece = self.arranger.arrange(segment, ports, piece, enough_ns)
         for info in ports:
-            info.cost = self._transfer(info, piece.port(info.key))
+            info.cost = self._transfer(info, piece)
         waits = waits_of(piece, ports) if can_win else undivided(piece, ports)
         own = piece.own
         return Figures(
@@ -261,12 +261,21 @@ class Pricer:
 
     # --- costs -----------------------------------------------------------------------------------
 
-    def _transfer(self, info: PortInfo, cost: Cost) -> solver.Transfer:
+    def _transfer(self, info: PortInfo, piece: Piece) -> solver.Transfer:
+        """What moving over a port costs, waits apart.
+
+        Loads are triggered in order. So what later segments load waits for the last load of this
+        port: for what the plan computes first, and for a copy of its buffer to be free.
+        """
+        cost = piece.port(info.key)
         if info.side == "write":
             return transfer_of(cost, 0)
-        if info.storage.kind != "input":
-            return replace(transfer_of(cost, 0), blocks=True)
-        return transfer_of(cost, 0, early_ns=math.floor(cost.early_ns))
+        is_input, whole_ns = info.storage.kind == "input", cost.busy.get(DMA, 0.0)
+        made = transfer_of(cost, 0, early_ns=math.floor(cost.early_ns) if is_input else 0)
+        if is_input and made.early_ns >= math.floor(whole_ns):
+            return made
+        last = min(1.0, cost.early_ns / whole_ns) if whole_ns else 1.0
+        return replace(made, behind_ns=math.floor(last * piece.engines_ns))
 
 
 def _waited(cost: solver.Transfer, waits: PortWaits) -> solver.Transfer:
