@@ -182,7 +182,7 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
         before = sum(item.cost.early_ns for item in view.loads(index))
         behind = [cost.behind_ns for cost in moved if cost.behind_ns is not None]
         least = min(behind, default=None)
-        loads.append(Load(own, others, early, before, _starts_ns(moved), least))
+        loads.append(Load(own, others, early, before, _starts_ns(moved), _tail_ns(moved), least))
     return done_early(loads, problem.passing_ns)
 
 
@@ -193,6 +193,11 @@ def _waits_ns(candidate: Candidate, transfers: Iterable[Transfer]) -> int:
 def _starts_ns(transfers: Iterable[Transfer]) -> int:
     """What a segment waits for of its transfers unless it is done early."""
     return sum(cost.start_ns for cost in transfers)
+
+
+def _tail_ns(transfers: Iterable[Transfer]) -> int:
+    """What a segment takes at least after all its transfers."""
+    return max((cost.tail_ns for cost in transfers), default=0)
 
 
 def _begin_ns(problem: Problem, view: PlanView) -> int:
@@ -220,9 +225,11 @@ def _segment_step(
     own = left.pop(problem.prefetch, 0) if problem.prefetch else 0
     others = max(left.values(), default=0)
     waits = _waits_ns(candidate, transfers)
+    tail = 0
     if problem.prefetch:
         waits += max(0, _starts_ns(transfers) - early_ns)
-    ns = overhead + max(own, others + waits)
+        tail = _tail_ns(transfers)
+    ns = overhead + max(own + tail, others + waits)
     return Step(
         name=candidate.name,
         kind="segment",

@@ -289,7 +289,8 @@ class _Search:
         done = min(early, own, slack_ns)
         others += max(0, sum(cost.start_ns for cost in transfers) - done)
         left = own - done
-        return overhead + max(others, left), max(0, others - left), done
+        taken = max(others, left + max((cost.tail_ns for cost in transfers), default=0))
+        return overhead + taken, taken - left, done
 
 
 def _note(plans: list[Plan], plan: Plan) -> int:

@@ -94,7 +94,8 @@ class Index:
         others = waits + max(busy.values(), default=0)
         starts = starts if self.problem.prefetch else 0
         early = 0 if runs_first else early
-        return Load(own, others, early, starts_ns=starts, behind_ns=behind_ns(transfers))
+        tail = max((cost.tail_ns for cost in transfers), default=0) if self.problem.prefetch else 0
+        return Load(own, others, early, 0, starts, tail, behind_ns(transfers))
 
     def segment_ns(
         self, candidate: Candidate, transfers: Sequence[Transfer], *, early: bool = False

@@ -39,7 +39,8 @@ class Transfer:
     that which its segment waits for unless it is done early.  `fill_ns` is how long a plan waits
     that begins with it; of all transfers that it begins with, the longest wait counts.  What
     later segments load waits for the last of a read with `behind_ns`, which begins that long before
-    its segment ends: no more of it can be done by the segment, and none passes that.
+    its segment ends: no more of it can be done by the segment, and none passes that.  `tail_ns` is
+    what the segment takes at least after all that it moves, for what it does with the last of it.
     """
 
     busy: Mapping[str, int]
@@ -53,6 +54,7 @@ class Transfer:
     fill_ns: int = 0
     start_ns: int = 0
     behind_ns: int | None = None
+    tail_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -75,6 +75,7 @@ def _check_transfer(who: str, cost: Transfer) -> None:
             "fill_ns": cost.fill_ns,
             "start_ns": cost.start_ns,
             "behind_ns": cost.behind_ns or 0,
+            "tail_ns": cost.tail_ns,
         },
     )
     _amounts(who, {f"busy[{resource}]": ns for resource, ns in cost.busy.items()})
@@ -184,6 +185,8 @@ def _check_early_load(
         raise ProblemError(f"{who}: early_ns is {early}, must be at most {what}")
     if cost.start_ns > early:
         raise ProblemError(f"{who}: start_ns is {cost.start_ns}, must be at most early_ns, {early}")
+    if cost.tail_ns and not reads:
+        raise ProblemError(f"{who}: tail_ns is {cost.tail_ns}, which only reads of segments have")
     if cost.behind_ns is not None and not reads:
         raise ProblemError(
             f"{who}: behind_ns is {cost.behind_ns}, which only reads of segments have"

@@ -43,11 +43,12 @@ def slack_of(index: Index) -> Slack:
             forced = [h for kind, port, h in ports if h and not index.avoidable(kind, port)]
             least = index.load_of(candidate, forced)
             most = index.load_of(candidate, [h for *_, h in ports if h])
-            room = max(0, most.others_ns - (least.own_ns - most.early_ns))
+            begun = max(most.early_ns, most.starts_ns)
+            room = max(0, most.others_ns + begun - least.own_ns, most.tail_ns)
             rooms[candidate.name] = room
             end = index.span[candidate.name][1] + 1
             ahead = possible[candidate.name] = min(wanted[end], room)
-            excess = max(0, most.own_ns + ahead - least.others_ns)
+            excess = max(0, most.own_ns + max(ahead, most.tail_ns) - least.others_ns)
             useful[candidate.name] = min(most.early_ns, max(excess, most.starts_ns))
             own = useful[candidate.name] + _loads_ns(index, candidate)
             wanted[position] = max(wanted[position], own + min(passing, wanted[end]))

@@ -121,6 +121,9 @@ class Timing:
         starts = work.starts + sum(cost.start_ns for _, cost in moves)
         for resource in set(reach) - {self._prefetch}:
             reach[resource] += starts
+        if self._prefetch is not None and load.tail_ns + sum(c.tail_ns for _, c in moves):
+            tail = max([load.tail_ns, *(cost.tail_ns for _, cost in moves)])
+            reach[self._prefetch] = work.most(self._prefetch, self._prefetch) + tail
         if ahead is not None and self._prefetch is not None:
             reach[self._prefetch] = reach.get(self._prefetch, 0) + self._model.upper[ahead]
         most = max(reach.values(), default=0)
@@ -129,8 +132,9 @@ class Timing:
         extra = self._extra[candidate.name] = self._variable(most - floor, pick)
         self._spend(extra, 1)
         for resource in sorted(reach):
-            if resource == self._prefetch and (early is not None or ahead is not None):
+            if resource == self._prefetch:
                 self._add_overlap_rows(work, load.early_ns, extra, early, ahead)
+                self._add_tail_rows(work, load, extra, early)
             else:
                 self._add_rows(work, resource, extra, early)
 
@@ -250,6 +254,20 @@ class Timing:
             all_loads = [(load, move) for load, move in loads if load]
             fixed = [(base - work.floor, work.pick)]
             self._model.at_most([*all_loads, *fixed, (1, ahead), *done, (-1, extra)], 0)
+
+    def _add_tail_rows(self, work: Work, load: Load, extra: int, early: int | None) -> None:
+        """What a segment takes after the last of the prefetch resource's work, less `early`: for
+        the tail that is always there, and with each that may be."""
+        assert self._prefetch is not None
+        base = work.base.get(self._prefetch, 0)
+        loads = [(cost.busy.get(self._prefetch, 0), move) for move, cost in work.moves]
+        others: Expression = [(-1, extra)] if early is None else [(-1, early), (-1, extra)]
+        if load.tail_ns:
+            self._add_cuts(work, base + load.tail_ns, loads, others)
+        for last, cost in work.moves:
+            if cost.tail_ns > load.tail_ns:
+                later = [(ns + (cost.tail_ns if move == last else 0), move) for ns, move in loads]
+                self._add_cuts(work, base, later, others)
 
     def add_conversion(self, conversion: Conversion, convert: int) -> None:
         """A conversion of what is on chip, with its variable."""

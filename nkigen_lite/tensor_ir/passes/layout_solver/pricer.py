@@ -265,7 +265,8 @@ class Pricer:
         """What moving over a port costs, waits apart.
 
         Loads are triggered in order. So what later segments load waits for the last load of this
-        port: for what the plan computes first, and for a copy of its buffer to be free.
+        port: for what the plan computes first, and for a copy of its buffer to be free. Of b copies
+        for n loads, that is when the segment has b / n of its time left.
         """
         cost = piece.port(info.key)
         if info.side == "write":
@@ -274,8 +275,9 @@ class Pricer:
         made = transfer_of(cost, 0, early_ns=math.floor(cost.early_ns) if is_input else 0)
         if is_input and made.early_ns >= math.floor(whole_ns):
             return made
-        last = min(1.0, cost.early_ns / whole_ns) if whole_ns else 1.0
-        return replace(made, behind_ns=math.floor(last * piece.engines_ns))
+        left_ns = piece.engines_ns * (min(1.0, cost.early_ns / whole_ns) if whole_ns else 1.0)
+        left_ns -= cost.lead_ns + whole_ns / max(1, cost.dmas)
+        return replace(made, behind_ns=max(0, math.floor(left_ns)))
 
 
 def _waited(cost: solver.Transfer, waits: PortWaits) -> solver.Transfer:
@@ -285,4 +287,5 @@ def _waited(cost: solver.Transfer, waits: PortWaits) -> solver.Transfer:
         wait_ns=math.floor(waits.wait_ns),
         fill_ns=math.ceil(waits.fill_ns),
         start_ns=min(math.floor(waits.start_ns), cost.early_ns),
+        tail_ns=math.floor(waits.tail_ns),
     )

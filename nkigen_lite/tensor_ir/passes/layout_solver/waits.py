@@ -23,11 +23,12 @@ _DMA_BOUND = 1.001  # times its DMA: what a segment takes at most that waits for
 class PortWaits:
     """What a port adds if it is streamed (ns): to the segment's wait, to what is waited for at the
     beginning of a plan, and loads at the start for which the segment waits unless they are done
-    early."""
+    early; and what the segment takes at least after the last load."""
 
     wait_ns: float = 0.0
     fill_ns: float = 0.0
     start_ns: float = 0.0
+    tail_ns: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +70,14 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
             # What it waits for is loads, the first of which may be done early.
             early_ns = min(wait_ns, max(0.0, piece.port(info.key).early_ns - start_ns))
             wait_ns, start_ns = wait_ns - early_ns, start_ns + early_ns
-        return PortWaits(wait_ns, max(0.0, later_ns), start_ns)
+        tail_ns = _tail_ns(alone[info.key], info) if info.side == "read" and info.keepable else 0.0
+        return PortWaits(wait_ns, max(0.0, later_ns), start_ns, tail_ns)
 
     found = tuple(map(of_port, ports))
     begin_ns = lead_ns + max((w.fill_ns for w in found), default=0.0)
     engines_ns = piece.engines_ns + own_ns + sum(w.wait_ns + w.start_ns for w in found)
-    rest_ns = piece.line.time_ns - begin_ns - max(engines_ns, piece.busy.get(DMA, 0.0))
+    moved_ns = piece.busy.get(DMA, 0.0) + max((w.tail_ns for w in found), default=0.0)
+    rest_ns = piece.line.time_ns - begin_ns - max(engines_ns, moved_ns)
     rest_ns = max(0.0, rest_ns)
     cold_ns = min(warmth_ns(piece.line, piece.target), rest_ns)  # at first nothing has warmed it
     drain_ns = min(piece.line.drain_ns, rest_ns - cold_ns)
@@ -95,6 +98,11 @@ def undivided(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
     ]
     own_ns = waits_ns - sum(waits)
     return Waits(own_ns, fill_ns, drain_ns, 0.0, tuple(map(PortWaits, waits)))
+
+
+def _tail_ns(piece: Piece, info: PortInfo) -> float:
+    """What a segment takes after the last load of the one port that it streams."""
+    return max(0.0, piece.line.time_ns - piece.port(info.key).lead_ns - piece.busy.get(DMA, 0.0))
 
 
 def _is_early(info: PortInfo) -> bool:
