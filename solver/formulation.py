@@ -162,7 +162,12 @@ class Formulation:
             return
         copy = (conversion.value, conversion.target)
         readers = self._readers(copy)
-        self.timing.add_load(conversion, convert, readers, self._waiting(copy, readers))
+        waiting = self._waiting(copy, readers)
+        self.timing.add_load(conversion, convert, readers, waiting)
+        # The first segment would wait less for what it streams: where there is a copy it is read.
+        streamed = [(1, variable) for sign, variable in waiting if sign < 0]
+        if streamed:
+            self.model.at_most([*streamed, (1, convert)], 1)
 
     def _readers(self, copy: Copy) -> dict[int, list[Candidate]]:
         """The candidates with a port that can read a copy, by where they begin."""

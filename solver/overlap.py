@@ -9,7 +9,7 @@ early too (ns).  With e of E and l of L done early for it and f for its successo
 
 A segment may also leave some of its successor's work to those before it: that work passes it.
 But what it loads itself, tile by tile or once that is computed, comes first.  Then nothing passes
-it, and `f <= B`, B being the time from the beginning of its last load to its end.
+it, and `f <= B`, B being the time from its last load to its end.
 
 Doing as much as fits into the slack, first segment first and L before E, is the best choice.  Work
 beyond the slack lengthens the segment that does it by as much as it can shorten a later one, so

@@ -38,8 +38,8 @@ class Transfer:
     conversions from HBM only, of values that no op produces.  Of a read, `start_ns` is the part of
     that which its segment waits for unless it is done early.  `fill_ns` is how long a plan waits
     that begins with it; of all transfers that it begins with, the longest wait counts.  What
-    later segments load waits for the last of a read with `behind_ns`, which begins that long before
-    its segment ends: no more of it can be done by the segment, and none passes that.  `tail_ns` is
+    later segments load waits for the last of a read with `behind_ns`, which is there that long
+    before its segment ends: no more can be done by the segment, and none passes that.  `tail_ns` is
     what the segment takes at least after all that it moves, for what it does with the last of it.
     """
 

@@ -101,8 +101,11 @@ def undivided(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
 
 
 def _tail_ns(piece: Piece, info: PortInfo) -> float:
-    """What a segment takes after the last load of the one port that it streams."""
-    return max(0.0, piece.line.time_ns - piece.port(info.key).lead_ns - piece.busy.get(DMA, 0.0))
+    """What a segment takes after the last load of the one port that it streams, where it waits for
+    that: no longer than its engines work on it."""
+    cost = piece.port(info.key)
+    left_ns = piece.line.time_ns - cost.lead_ns - piece.busy.get(DMA, 0.0)
+    return max(0.0, min(left_ns, piece.engines_ns / max(1, cost.dmas)))
 
 
 def _is_early(info: PortInfo) -> bool:
