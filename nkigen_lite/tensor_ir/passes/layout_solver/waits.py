@@ -82,6 +82,8 @@ def waits_of(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
     cold_ns = min(warmth_ns(piece.line, piece.target), rest_ns)  # at first nothing has warmed it
     drain_ns = min(piece.line.drain_ns, rest_ns - cold_ns)
     stored = [alone[i.key] for i in free if i.storage.kind == "output" and i.side == "write"]
+    if not any(i.side == "read" and i.storage.kind == "temp" for i in ports):
+        stored = []  # it streams what it reads, and was simulated so
     store_ns = max((part.line.drain_ns for part in stored), default=0.0)
     return Waits(own_ns, lead_ns + cold_ns, drain_ns, max(0.0, store_ns - drain_ns), found)
 
@@ -101,10 +103,12 @@ def undivided(piece: Piece, ports: Sequence[PortInfo]) -> Waits:
 
 
 def _tail_ns(piece: Piece, info: PortInfo) -> float:
-    """What a segment takes after the last load of the one port that it streams, where it waits for
-    that: no longer than its engines work on it."""
-    cost = piece.port(info.key)
-    left_ns = piece.line.time_ns - cost.lead_ns - piece.busy.get(DMA, 0.0)
+    """What a segment takes after the last load of the one port that it streams, if its loads take
+    longer than its engines: no longer than these work on what that brings."""
+    cost, moved_ns = piece.port(info.key), piece.busy.get(DMA, 0.0)
+    if moved_ns < piece.engines_ns:
+        return 0.0
+    left_ns = piece.line.time_ns - cost.lead_ns - moved_ns
     return max(0.0, min(left_ns, piece.engines_ns / max(1, cost.dmas)))
 
 
