@@ -28,7 +28,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
 
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
-_PASSING_NS = 10_000  # of loads that are done before a segment for later ones: room is limited
+_PASSING_NS = 40_000  # of loads that are done before a segment for later ones: room is limited
 _HIDDEN = 0.5  # of the wait for a load of what is stored early; by comparing plans of small kernels
 
 Asked = tuple[int, int, float]
