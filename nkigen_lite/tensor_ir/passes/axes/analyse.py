@@ -16,9 +16,11 @@ from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.hidden import note_hidden
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
 from nkigen_lite.tensor_ir.passes.axes.moments import merge_moments
+from nkigen_lite.tensor_ir.passes.axes.partial import reduce_rows_first
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.refine import Link, Node, Refinement, refine
 from nkigen_lite.tensor_ir.passes.axes.split import split_rows
+from nkigen_lite.tensor_ir.passes.axes.turn import turn_for_products
 
 _CONTRACTING = ("reduce", "matmul")
 
@@ -35,8 +37,9 @@ def analyse(graph: Graph, constants: Mapping[str, Array] | None = None) -> Progr
     for op in graph.ops:
         builder.visit(op)
     program = builder.finish()
-    program = merge_moments(defer_division(fold_casts(merge_axes(program))))
-    program = follow_products(fuse_pairs(split_rows(program)))
+    program = fold_casts(merge_moments(defer_division(fold_casts(merge_axes(program)))))
+    program = fuse_pairs(split_rows(reduce_rows_first(program)))
+    program = turn_for_products(follow_products(program))
     return note_hidden(program, constants or {})
 
 
