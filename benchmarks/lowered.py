@@ -65,9 +65,9 @@ class Part:
 
 def ask(kernel: Kernel, target: Target) -> Asked:
     """The problem that compiling a kernel gives the solver."""
-    graph = trace(kernel.function, list(kernel.specs)).graph
-    simplify(graph)
-    planner = Planner(analyse(graph), target)
+    traced = trace(kernel.function, list(kernel.specs))
+    simplify(traced.graph)
+    planner = Planner(analyse(traced.graph, traced.constants), target)
     return Asked(planner, planner.problem())
 
 

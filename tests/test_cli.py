@@ -179,6 +179,13 @@ def test_bf16_arrays_in_files_need_their_type_and_come_back_as_float32(
         np.testing.assert_array_equal(arrays["output"], (x * 2).astype(np.float32))
 
 
+def test_numpy_that_adds_up_in_narrow_floats_is_not_the_measure(run: Run, kernels: str) -> None:
+    words = ("run", f"{kernels}:softmax", "--arg", "x=4x4096:bf16", "--check")
+    code, out, _ = run(*words)
+    assert code == 0
+    assert "compared with numpy in float64" in out
+
+
 def test_a_failed_check_exits_with_1(
     run: Run, kernels: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -186,7 +193,7 @@ def test_a_failed_check_exits_with_1(
         return Agreement(name, 1.0, 0.5, 1e-4, False)
 
     monkeypatch.setattr(running, "compare", disagree)
-    code, out, err = run("run", f"{kernels}:softmax", "--arg", "x=4x4", "--check")
+    code, out, err = run("run", f"{kernels}:softmax", "--arg", "x=4x4:bf16", "--check")
     assert code == 1
     assert "DISAGREES" in out
     assert err == ""

@@ -16,8 +16,9 @@ from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Graph, Op
 from nkigen_lite.nki_ir import Builder, ds
 from nkigen_lite.nki_ir.emit.linear import Linear, Progress, progress
+from nkigen_lite.nki_ir.emit.units import without_idle
 from nkigen_lite.nki_ir.emit_nki import Form, emit_nki
-from nkigen_lite.nki_ir.types import Affine
+from nkigen_lite.nki_ir.types import Affine, DimSlice
 from nkigen_lite.source_check import check_source
 
 F32 = DType.F32
@@ -230,3 +231,25 @@ def test_calls_are_executed() -> None:
 def test_calls_that_nki_would_refuse(functions: str, line: str, expected: str) -> None:
     found = problems(functions, line, "nisa.dma_copy(dst=y, src=x)")
     assert any(expected in sentence for sentence in found), found
+
+
+def test_numbers_are_named_after_what_they_say() -> None:
+    """An index of a dimension is `at`, the beginning of a window `start`."""
+    b = Builder("picked")
+    x, y = b.add_input("x", (3, 32, 100)), b.add_input("y_out", (3, 32, 100))
+    for at, start in ((0, 0), (2, 40), (1, 60)):
+        with b.grouped("v1_part", "Make v1."):
+            window = [DimSlice(at, None), ds(0, 32), ds(start, 20)]
+            made = b.alloc((32, 20), F32, name="made")
+            b.dma_copy(made, b.slice(x, window))
+            chain(b, made, made, ("tanh",) * 8)
+            b.dma_copy(b.slice(y, window), made)
+    b.set_outputs({"y": y})
+    (function,) = functions_of(emit_nki(b.graph, Form(names={"v1": "part"}))).values()
+    assert [a.arg for a in function.args.args] == ["x", "y", "at", "start"]
+
+
+def test_second_names_that_nothing_uses_are_left_out() -> None:
+    lines = ["    old2 = old", "    old = a", "    a = f()", "    g(a, b)", "    b = c"]
+    assert without_idle([*lines]) == lines[2:]
+    assert without_idle([*lines, "    g(old2)"]) == [*lines, "    g(old2)"]

@@ -107,6 +107,8 @@ def test_program_simulates_and_agrees_with_numpy(masked: str, tmp_path: Path) ->
 def test_program_runs_on_the_device_if_asked(masked: str, capsys: Capture) -> None:
     assert loaded(masked)["main"](["--hardware"]) == 0
     assert "causal: ran on the device" in capsys.readouterr().out
+    assert loaded(masked)["main"](["--hardwear"]) == 2
+    assert "the only option is --hardware" in capsys.readouterr().err
 
 
 def test_program_whose_kernel_is_wrong_disagrees(masked: str, capsys: Capture) -> None:

@@ -40,3 +40,9 @@ def test_scores_of_few_columns_leave_psum_together() -> None:
     tiles = [op.result.type for op in kernel.nki.walk() if op.opcode == "alloc"]
     scores = [t for t in tiles if t.memory.value == "psum" and str(t.dtype) == "f32"]
     assert max(t.free_size for t in scores) >= 2048 // 128
+
+
+def test_one_transpose_takes_keys_of_several_columns_if_they_are_narrow() -> None:
+    kernel = compiled(attend, "2x1x64:bf16", "2x2048x64:bf16", "2x2048x64:bf16")
+    turned = [op.inputs[0].type for op in kernel.nki.walk() if op.opcode == "nc_transpose"]
+    assert max(t.partition_size for t in turned) == 2 * 64

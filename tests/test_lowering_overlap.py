@@ -70,6 +70,9 @@ class Unrolling:
         for at in range(extent):
             self.events += [(w, n, _at(a, index, at), _at(b, index, at)) for w, n, a, b in inside]
 
+    def repeat(self, name: str, trips: int, body: Callable[[Any], None]) -> None:
+        self.fori_loop(name, trips, 1, lambda _, i: body(Affine(0, ((i, 1),))))
+
 
 def _at(place: Affine, index: object, value: int) -> Affine:
     factor = sum(f for i, f in place.terms if i is index)
@@ -186,6 +189,8 @@ def test_segments_that_overlap_iterations_or_share_work_compute_the_function(
         run = runs[candidate.name]
         found = None
         if (run.cuts or run.engines) and tried < 4:
+            # Every second one with its stages in turns.
+            planner.priced[candidate.name].run = replace(run, interleaved=tried % 2 == 0)
             found = _run_with(planner, problem, candidate, given)
         if found is not None:
             tried += 1

@@ -6,6 +6,7 @@ from __future__ import annotations
 STAGES = {
     "trace": "tracing",
     "canonicalize": "canonicalizing",
+    "digits": "choosing where to round",
     "decompose": "decomposing",
     "clean": "cleaning up",
     "axes": "finding the atomic axes",

@@ -49,11 +49,11 @@ def reference_lines(
         for name, tree in bound.arguments.items()
     ]
     results = [text for _, text in _leaves(output_tree, "made")]
+    name = getattr(function, "__name__", "")
+    call = [f"made = {name}(", *[f"    {text}," for text in given], ")"]
     return [
         *lines,
-        f"made = {getattr(function, '__name__', '')}(",
-        *[f"    {text}," for text in given],
-        ")",
+        *(call if given else [f"made = {name}()"]),
         f"return ({', '.join(results)},)",
     ]
 

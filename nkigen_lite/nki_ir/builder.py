@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from nkigen_lite.core.builder import BaseBuilder
@@ -37,6 +39,7 @@ class Builder(BaseBuilder):
         graph = Graph(name, NKI)
         graph.counter.prefix = NKI.prefix
         super().__init__(graph)
+        self.pieces = 1
 
     if TYPE_CHECKING:
 
@@ -120,6 +123,30 @@ class Builder(BaseBuilder):
         body = self._region(name, body_fn, INDEX)
         return self.emit("fori_loop", [], extent=extent, step=step, body=body)
 
+    @contextmanager
+    def in_pieces(self, pieces: int) -> Iterator[None]:
+        """Meanwhile ``repeat`` divides its loops, but those inside of others, in that many."""
+        before, self.pieces = self.pieces, pieces
+        try:
+            yield
+        finally:
+            self.pieces = before
+
+    def repeat(self, name: str, trips: int, body: Callable[[Affine], Any]) -> None:
+        """Run ``body(index)`` for every index below ``trips``: in a loop, or in several that follow
+        each other."""
+        pieces = min(self.pieces, trips)
+        bounds = [trips * piece // pieces for piece in range(pieces + 1)]
+        with self.in_pieces(1):
+            for start, end in pairwise(bounds):
+                self._run(name, start, end, body)
+
+    def _run(self, name: str, start: int, end: int, body: Callable[[Affine], Any]) -> None:
+        if end - start == 1:
+            body(Affine(start))
+            return
+        self.fori_loop(name, end - start, 1, lambda _, i: body(Affine(start, ((i, 1),))))
+
     def register_alloc(self, value: int | None = None, *, name: str | None = None) -> Value:
         """A new register; ``name`` is how it prints."""
         made = self.emit("register_alloc", [], value=value).result
@@ -182,7 +209,8 @@ class Builder(BaseBuilder):
         values = [body.add_input(name, kind) for kind in inputs]
         self.graph = body
         try:
-            body_fn(self, *values)
+            with self.in_pieces(1):
+                body_fn(self, *values)
         finally:
             self.graph = outer
         return body

@@ -24,7 +24,7 @@ from nkigen_lite.nki_ir.emit.host import HOST_USES, Host, Spec, host_text, impor
 from nkigen_lite.nki_ir.emit.literals import Literals
 from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
-from nkigen_lite.nki_ir.emit.units import Lines
+from nkigen_lite.nki_ir.emit.units import Lines, without_idle
 
 __all__ = ["Form", "emit_nki", "identifier"]
 
@@ -171,7 +171,7 @@ class _Module:
             body.buffer(value, "nl.shared_hbm")
         body.block(self.graph)
         results = [Expr(body.output(name, v)) for name, v in self.graph.outputs.items()]
-        return names, [*body.lines, *_return(results)]
+        return names, without_idle([*body.lines, *_return(results)])
 
     def docstring(self, inputs: Mapping[str, Spec], outputs: Mapping[str, Spec]) -> Iterator[str]:
         yield f'"""NKI kernel {self.function}.'
@@ -179,7 +179,7 @@ class _Module:
         if header:
             yield from ("", *[_plain(line) for line in header])
         bools = {id(v) for v in self.parameters if v.type.dtype is DType.BOOL}
-        yield from ("", "Inputs, in HBM:")
+        yield from ("", "Inputs, in HBM:" if inputs else "Inputs: none.")
         packings = self.form.host.packings if self.form.host else {}
         for value, (name, spec) in zip(self.parameters, inputs.items(), strict=True):
             of, *_ = packings.get(value.name, ("",))

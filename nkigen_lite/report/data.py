@@ -17,6 +17,7 @@ from cost_models.dma import peak_gbps, queue_work_ns
 from nkigen_lite.core.ir import Graph
 from nkigen_lite.nki_ir.allocation import Allocation, Usage
 from nkigen_lite.nki_ir.simulate import simulate_kernel
+from nkigen_lite.report.figures import micros
 from nkigen_lite.report.timeline import TimelineReport, report_of
 from nkigen_lite.tensor_ir.passes.axes import Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.direct import copied_in_hbm
@@ -130,12 +131,12 @@ class CompileReport:
     def header(self) -> list[str]:
         """Lines for the top of emitted source."""
         return [
-            f"For {self.target}. Predicted {self.predicted_us:.1f} us, simulated "
-            f"{self.simulated_us:.1f} us; not measured. Lower bound {self.bound_us:.1f} us "
+            f"For {self.target}. Predicted {micros(self.predicted_us)} us, simulated "
+            f"{micros(self.simulated_us)} us; not measured. Lower bound {micros(self.bound_us)} us "
             f"({self.bound_resource}).",
             f"The plan is {self.status}, gap {self.gap:.1%}.",
-            f"{self.instructions} instructions, {self.dmas} DMAs, {self.hbm_bytes} HBM bytes "
-            f"(each input and output once: {self.compulsory_bytes}).",
+            f"{self.instructions:,} instructions, {self.dmas:,} of them DMAs; {self.hbm_bytes:,} "
+            f"HBM bytes (each input and output once: {self.compulsory_bytes:,}).",
         ]
 
 

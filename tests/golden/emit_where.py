@@ -137,8 +137,12 @@ def random_array(rng, shape, dtype):
 def main(options):
     """Run on random arrays, simulated or with --hardware on the device.
 
-    Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing.
+    Exit codes: 0 all went well, 1 a result disagrees with numpy, 2 the package nki is missing
+    or an option is wrong.
     """
+    if set(options) - {"--hardware"}:
+        print("the only option is --hardware", file=sys.stderr)
+        return 2
     if nl is None:
         print(missing(), file=sys.stderr)
         return 2

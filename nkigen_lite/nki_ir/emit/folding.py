@@ -26,9 +26,7 @@ from nkigen_lite.nki_ir.emit.units import Lines, Unit
 
 _LEAST_LINES = 7  # of a body that is worth a function
 _LEAST_SAVED = 8  # lines of the file
-# Parameters that no loop's index gives its name.
-_COUNT = "block"
-_SIZE = "size"
+_COUNT = "block"  # a parameter that neither a loop's index nor its role gives a name
 _TAIL = re.compile(r"(_\d+)?(_before\d*)?$")  # tells tiles of the kernel apart
 _NAME = re.compile(r"[^\W\d]")
 _IR_NAMES = re.compile(r"\bv\d+(?:_\w+)?\b")
@@ -138,11 +136,13 @@ class _Template:
         self.sizes: dict[str, Progress] = {}
         holes = list(zip(*[read.outline.holes for read in reads], strict=True))
         self.uses: dict[tuple[Linear, ...], set[tuple[int, int]]] = {}
-        for values in holes:
+        self.roles: dict[tuple[Linear, ...], str] = {}
+        for values, role in zip(holes, reads[0].outline.roles, strict=True):
             if isinstance(values[0], Linear):
                 found = progress(cast("Sequence[Linear]", values))
                 if isinstance(found, Progress):
                     self.uses.setdefault(found.counts, set()).add((found.start, found.step))
+                    self.roles.setdefault(found.counts, role)
         self.locals = self._locals(reads[0].outline.bound)
         self.fill = [self._filled(values) for values in holes]
 
@@ -180,7 +180,7 @@ class _Template:
         if name is None:
             uses = self.uses[found.counts]
             alone = len(uses) == 1 and _index_of(found) is None
-            name = self._own(_SIZE if alone else _index_of(found) or _COUNT)
+            name = self._own(self.roles[found.counts] if alone else _index_of(found) or _COUNT)
             self.counts[found.counts] = name
             if alone:  # then the number itself is the parameter
                 self.sizes[name] = found

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from nkigen_lite.nki_ir.emit.linear import Linear, linear_of
@@ -29,6 +30,9 @@ Hole = str | Linear | Place
 _FIXED_METHODS = ("permute", "expand_dim", "squeeze_dim")
 _FIXED_KEYWORDS = ("axis", "axes", "indirect_dim")
 _MODULES = ("nl", "nisa", "ncc", "nki")
+
+
+SIZE, START, AT = "size", "start", "at"  # of a window, or the one index of a dimension
 
 
 class NotFoldable(Exception):
@@ -58,6 +62,8 @@ class Outline(ast.NodeTransformer):
         self.fill: Iterator[Hole] | None = None if fill is None else iter(fill)
         self.rename = rename
         self.holes: list[Hole] = []
+        self.roles: list[str] = []  # of the holes, what a number says: "size", "start" or "at"
+        self.role = SIZE
         self.bound: list[str] = []  # names of the bindings, in order
         self.scopes: list[dict[str, int]] = [{}]
         self.counted: set[int] = set()  # the bindings that are indices of loops
@@ -100,15 +106,27 @@ class Outline(ast.NodeTransformer):
             return ast.Name(self.local(number))
         if node.id in self.known:
             return node
-        self.holes.append(node.id)
+        self.leave(node.id)
         filled = "hole" if self.fill is None else next(self.fill)
         return ast.Name(str(filled))
 
     # --- numbers --------------------------------------------------------------------------------
 
+    def leave(self, hole: Hole) -> None:
+        """Note a hole."""
+        self.holes.append(hole)
+        self.roles.append(self.role)
+
+    @contextmanager
+    def saying(self, role: str) -> Iterator[None]:
+        """Numbers say something else meanwhile."""
+        before, self.role = self.role, role
+        yield
+        self.role = before
+
     def hole(self, value: Linear) -> Linear:
         """Leave a number out; what is in its place."""
-        self.holes.append(value)
+        self.leave(value)
         if self.fill is None:
             return Linear()  # a place where any number fits
         filled = next(self.fill)
@@ -168,7 +186,8 @@ class Outline(ast.NodeTransformer):
                 return self.span(start, stop - start)
             case ast.Call(func=ast.Attribute(attr="ds"), args=[start, size]):
                 return self.span(self._whole(start), self._whole(size))
-        return self.visit(node)  # type: ignore[no-any-return]
+        with self.saying(AT):
+            return self.visit(node)  # type: ignore[no-any-return]
 
     def _whole(self, node: ast.expr) -> Linear:
         value = linear_of(node, self.is_index)
@@ -178,7 +197,9 @@ class Outline(ast.NodeTransformer):
 
     def span(self, start: Linear, size: Linear) -> ast.expr:
         inside = sorted(str(self.binding(n)) for n, _ in start.terms if self.binding(n) is not None)
-        first, count = self.linear(start), self.linear(size)
+        with self.saying(START):
+            first = self.linear(start)
+        count = self.linear(size)
         if self.fill is None:
             return ast.Name(f"span({', '.join(inside)})")
         if first == Linear() and str(count).isidentifier():
@@ -236,7 +257,7 @@ class Outline(ast.NodeTransformer):
 
     def place(self, tile: str, node: ast.expr) -> ast.expr:
         """Leave an address out; what is in its place."""
-        self.holes.append(Place(tile, ast.unparse(node)))
+        self.leave(Place(tile, ast.unparse(node)))
         if self.fill is None:
             return ast.Name("place")
         filled = next(self.fill)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -35,6 +36,39 @@ class Unit:
     def height(self) -> int:
         """How many units are inside each other here, beside this one."""
         return max((u.height + 1 for u in self.lines if isinstance(u, Unit)), default=0)
+
+
+_ALIAS = re.compile(r" *(\w+) = ([^\W\d]\w*)")
+
+
+def without_idle(lines: Lines) -> Lines:
+    """The same without second names of tiles that nothing uses, such as those of earlier copies."""
+    every = list(_statements(lines))
+    aliases = [match for line in every if (match := _ALIAS.fullmatch(line))]
+    rest = "\n".join(line for line in every if not _ALIAS.fullmatch(line))
+    used = set(re.findall(r"\w+", rest))
+    while more := {m[2] for m in aliases if m[1] in used} - used:
+        used |= more
+    return _kept(lines, {m[1] for m in aliases} - used)
+
+
+def _statements(lines: Lines) -> Iterator[str]:
+    for line in lines:
+        if isinstance(line, Unit):
+            yield from _statements(line.lines)
+        else:
+            yield line
+
+
+def _kept(lines: Lines, idle: set[str]) -> Lines:
+    found: Lines = []
+    for line in lines:
+        if isinstance(line, Unit):
+            line.lines = _kept(line.lines, idle)
+        elif (match := _ALIAS.fullmatch(line)) and match[1] in idle:
+            continue
+        found.append(line)
+    return found
 
 
 def runs(ops: Sequence[Op], inside: Group | None) -> Iterator[tuple[Group | None, list[Op]]]:

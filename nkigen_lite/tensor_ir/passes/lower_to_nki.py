@@ -12,6 +12,7 @@ from nkigen_lite.errors import NoPlan
 from nkigen_lite.tensor_ir.passes.axes import Program, analyse
 from nkigen_lite.tensor_ir.passes.canonicalize import canonicalize
 from nkigen_lite.tensor_ir.passes.decompose import decompose
+from nkigen_lite.tensor_ir.passes.digits import keep_digits
 from nkigen_lite.tensor_ir.passes.hardware import TRN2
 from nkigen_lite.tensor_ir.passes.layout_solver import Constraint, Solved, solve_layout
 
@@ -39,6 +40,7 @@ def simplify(graph: Graph, watch: Watch = lambda stage, text: None) -> None:
     """Canonicalize and decompose in place, checking the graph after each stage."""
     for name, stage in (
         ("canonicalize", canonicalize),
+        ("digits", keep_digits),
         ("decompose", decompose),
         ("clean", canonicalize_again),
     ):

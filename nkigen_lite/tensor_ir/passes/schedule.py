@@ -131,6 +131,8 @@ class Arrangement:
         turns_by_dma: whether a DMA, not the PE array, transposes what is made in the segment and
             read there in another layout.
         load_copies: of each tile that is loaded in one.
+        interleaved: whether the stages that run at the same time are emitted in turns, piece by
+            piece, rather than one after the other.
         load_pieces: whether large operands of products are loaded in pieces, so that the first of
             them can be used before the last is there.
         stores_by: who triggers the stores: "dma" leaves it to the engine that usually does.
@@ -143,6 +145,7 @@ class Arrangement:
     psum_banks: int = 1
     turns_by_dma: bool = False
     load_copies: int = 2
+    interleaved: bool = False
     load_pieces: bool = False
     stores_by: str = "dma"
 

@@ -36,7 +36,7 @@ def analyse(graph: Graph, constants: Mapping[str, Array] | None = None) -> Progr
     for op in graph.ops:
         builder.visit(op)
     program = builder.finish()
-    program = merge_moments(defer_division(fold_casts(merge_axes(program))))
+    program = fold_casts(merge_moments(defer_division(fold_casts(merge_axes(program)))))
     program = turn_for_products(follow_results(fuse_pairs(split_rows(program))))
     return note_hidden(program, constants or {})
 

@@ -111,6 +111,8 @@ def division_of(step: Step, run: Run) -> Division:
     for stretches in range(4, min(_MOST_STRETCHES, run.size) + 1):
         inner = next((n for n in (2, 3, 5, 7) if stretches % n == 0), stretches)
         outer = stretches // inner
+        if run.size // stretches * run.inner_bytes < _DESCRIPTOR_BYTES:
+            break  # these cost more than what they move
         if outer > 1 and run.size % stretches == 0 and edges % (run.size // outer) == 0:
             ways[Division(run.size, inner, outer)] = _queue_bytes(run, stretches)
     for number in range(2, min(_MOST_DMAS, run.size) + 1):

@@ -100,6 +100,26 @@ def cast_of_compare(b: Builder, op: Op) -> Value | None:
     return b.call(compare.opcode, *compare.inputs, dtype=op.attrs["dtype"])
 
 
+@rule("where")
+def where_of_compare(b: Builder, op: Op) -> Value | None:
+    """A comparison writes its zeros and ones in the type that engines select by.
+
+    %x: <4xf32>
+    %z: <4xf32>
+    %p: <4xf32>
+    %c: <4xf32> = greater(%x, %z)
+    %y: <4xf32> = where(%c, %p, %x)
+    -->
+    %n: <4xbool> = greater(%x, %z) {dtype=bool}
+    %y: <4xf32> = where(%n, %p, %x)
+    """
+    condition, *values = op.inputs
+    compare = made_by(condition, *COMPARE)
+    if compare is None or condition.type.dtype is DType.BOOL or not read_once(b, condition):
+        return None
+    return b.where(b.call(compare.opcode, *compare.inputs, dtype=DType.BOOL), *values)
+
+
 @rule("cast")
 def cast_of_iota(b: Builder, op: Op) -> Value | None:
     """An index ramp counts in any type that its first type did not cut short.

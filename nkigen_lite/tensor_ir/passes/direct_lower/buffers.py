@@ -206,13 +206,10 @@ def for_blocks(
     whole = ranges.get(axis, full(axis))
     trips, rest = divmod(whole.size, block)
     if trips > 1:
-        b.fori_loop(
+        b.repeat(
             f"i_{axis.name}",
             trips,
-            1,
-            lambda _, i: body(
-                {**ranges, axis: Range(whole.start + Affine(0, ((i, block),)), block)}
-            ),
+            lambda i: body({**ranges, axis: Range(whole.start + i * block, block)}),
         )
     elif trips == 1:
         body({**ranges, axis: Range(whole.start, block)})
@@ -236,11 +233,10 @@ def for_tiles(b: Builder, rows: Rows, body: Callable[[Rows], None]) -> None:
         body(rows)
         return
     name = f"p_{rows.axis.name}" if rows.axis else "p"
-    b.fori_loop(
+    b.repeat(
         name,
         rows.tiles,
-        1,
-        lambda _, i: body(Rows(rows.axis, rows.start + Affine(0, ((i, rows.rows),)), 1, rows.rows)),
+        lambda i: body(Rows(rows.axis, rows.start + i * rows.rows, 1, rows.rows)),
     )
 
 

@@ -6,11 +6,12 @@ then holds one tile instead of one per step.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
-from nkigen_lite.tensor_ir.passes.axes import Step, Storage, View
+from nkigen_lite.tensor_ir.passes.axes import Axis, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,
+    Layout,
     Loop,
     free_elements,
     read_layout,
@@ -58,19 +59,31 @@ def taken_over_loads(
     """
     sizes = {loop.axis: loop.block for loop in loops}
     found: dict[Storage, View] = {}
+    for storage, view, layout in loads_to_take_over(steps, impls):
+        if loops and storage not in found and is_long(storage, view, layout, sizes):
+            found[storage] = view
+    return found
+
+
+def is_long(storage: Storage, view: View, layout: Layout, sizes: dict[Axis, int]) -> bool:
+    """Whether a block that is read for a result has long rows."""
+    return free_elements(view.axes, layout, sizes) * storage.dtype.itemsize >= _LONG_BYTES
+
+
+def loads_to_take_over(
+    steps: Sequence[Step], impls: Sequence[Impl]
+) -> Iterator[tuple[Storage, View, Layout]]:
+    """The results with the readings whose loaded tiles they may take over, were these long."""
     writers = [s.write.storage for s in steps]
     for position, (step, impl) in enumerate(zip(steps, impls, strict=True)):
         storage = step.write.storage
         for operand, view in enumerate(step.reads):
+            if view.storage.kind != "input" or writers.count(storage) > 1:
+                continue
             layout = read_layout(step, impl, operand)
-            size = free_elements(view.axes, layout, sizes) * storage.dtype.itemsize
             later = any(v.storage is view.storage for s in steps[position + 1 :] for v in s.reads)
-            alone = writers.count(storage) == 1 and not later and size >= _LONG_BYTES
-            alike = layout == write_layout(step, impl) and _alike(step, view)
-            if view.storage.kind == "input" and alone and alike and loops:
-                found[storage] = view
-                break
-    return found
+            if not later and layout == write_layout(step, impl) and _alike(step, view):
+                yield storage, view, layout
 
 
 def _alike(step: Step, view: View) -> bool:

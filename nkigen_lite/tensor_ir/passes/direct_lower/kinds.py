@@ -27,26 +27,22 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     row_groups,
     tile_view,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.masked import emit_masked
 from nkigen_lite.tensor_ir.passes.direct_lower.matmul import (
     Accumulation,
-    Operands,
     contract,
     emit_matmul,
     new_psum,
     roles,
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.moments import emit_moments
-from nkigen_lite.tensor_ir.passes.direct_lower.pairs import emit_stages
-from nkigen_lite.tensor_ir.passes.direct_lower.pointwise import Args, emit_pointwise
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import (
-    ALU,
     Sides,
     combine,
     emit_reduce,
     identity_start,
-    kind_of,
 )
-from nkigen_lite.tensor_ir.passes.direct_lower.sums import added_stages, unmasked
+from nkigen_lite.tensor_ir.passes.direct_lower.step_parts import operands_of, pointwise_part
 from nkigen_lite.tensor_ir.passes.schedule import Impl, in_view_axes
 
 if TYPE_CHECKING:
@@ -66,7 +62,7 @@ def pointwise(
     order = [a for a in step.write.axes if a != impl.partition]
 
     def parts(group: Rows) -> None:
-        part = partial(_pointwise_part, s, step, impl, dst, coords)
+        part = partial(pointwise_part, s, step, impl, dst, coords)
         each = partial(
             for_instructions, s.b, group, order, body=lambda rows, inner: part(rows, order, inner)
         )
@@ -114,49 +110,6 @@ def _rows(s: SegmentLowering, impl: Impl) -> int:
     return partition_tile(impl.partition.extent) if impl.partition else impl.rows
 
 
-def _pointwise_part(
-    s: SegmentLowering,
-    step: Step,
-    impl: Impl,
-    dst: Buffer,
-    coords: Sequence[Coord],
-    rows: Rows,
-    order: Sequence[Axis],
-    ranges: Ranges,
-    psum: Value | None = None,
-    *,
-    reduced: bool = True,
-) -> None:
-    target = tile_view(s.b, dst, coords, rows, order, ranges)
-    srcs: list[Value | float | int | bool] = []
-    columns: list[Value | None] = []
-    dtypes: list[DType] = []
-    for position, view in enumerate(step.reads):
-        dtypes.append(view.storage.dtype)
-        columns.append(None)
-        if view.storage.kind == "constant":
-            assert view.storage.fill is not None
-            srcs.append(view.storage.fill)
-        elif psum is not None and view.storage in s.psum:
-            srcs.append(psum)
-        else:
-            buffer, at = s.source(step, impl, position)
-            srcs.append(tile_view(s.b, buffer, at, rows, order, ranges))
-            varying = [a for a in view.axes if a in order and ranges.get(a, full(a)).size > 1]
-            if not varying and rows.tiles == 1:
-                columns[-1] = tile_view(s.b, buffer, at, rows, [], ranges)
-    attrs = step.op.attrs if step.op else {}
-    reader = s.reader_of_rows(step) if reduced else None
-    sums = s.reduced_into(reader, rows, ranges) if reader else None
-    reduction = ALU[kind_of(reader)] if reader else "add"
-    negate = reader is not None and s.is_negated(reader)
-    args = Args(target, tuple(srcs), tuple(columns), tuple(dtypes), attrs, sums, reduction, negate)
-    if step.stages:
-        emit_stages(s.b, added_stages(step, s.negated), args)
-    else:
-        emit_pointwise(s.b, step, args)
-
-
 def matmul(
     s: SegmentLowering,
     step: Step,
@@ -168,67 +121,20 @@ def matmul(
 ) -> None:
     """Contract, and drain each PSUM tile through the epilogue if there is one."""
     if step.write.storage in s.in_psum:
-        emit_matmul(s.b, step, impl, _operands(s, step, impl), ranges, into=(dst, coords))
+        emit_matmul(s.b, step, impl, operands_of(s, step, impl), ranges, into=(dst, coords))
         return
     position = s.segment.steps.index(step)
     split = s.split_at(writer, ranges) if writer != position else None
     if split is not None:
-        _masked(s, step, impl, dst, coords, ranges, split)
+        emit_masked(s, step, impl, dst, coords, ranges, split)
         return
     drain = _drain(s, step, impl, dst, coords, writer if writer != position else None)
     if s.segment.stream and step is s.streaming_step():
         _streamed_matmul(s, step, impl, ranges, drain)
     else:
         banks, apart = s.segment.run.psum_banks, s.reader_of_rows(s.segment.steps[writer])
-        operands = _operands(s, step, impl)
+        operands = operands_of(s, step, impl)
         emit_matmul(s.b, step, impl, operands, ranges, drain, banks=banks, together=apart is None)
-
-
-def _masked(
-    s: SegmentLowering,
-    step: Step,
-    impl: Impl,
-    dst: Buffer,
-    coords: Sequence[Coord],
-    ranges: Ranges,
-    split: tuple[int, int],
-) -> None:
-    """Scores and their mask: columns in which it changes nothing, then those in which it may."""
-    writer = s.segment.steps.index(step) + 1
-    masking, its = s.segment.steps[writer], s.segment.impls[writer]
-    plain, reader = unmasked(s.segment, writer), s.reader_of_rows(masking)
-    assert plain is not None
-    assert s.segment.hidden is not None
-    cols, (plain_to, rest) = s.segment.hidden.cols, split
-    banks, operands = s.segment.run.psum_banks, _operands(s, step, impl)
-    made = step.write.storage
-
-    def take_plain(acc: Value, rows: Rows, inner: Ranges) -> None:
-        s.psum[made] = (acc, rows)
-        _pointwise_part(s, plain, its, dst, coords, rows, [cols], inner, acc)
-
-    def take_masked(acc: Value, rows: Rows, inner: Ranges) -> None:
-        s.psum[made] = (acc, rows)
-        _pointwise_part(s, masking, its, dst, coords, rows, [cols], inner, acc, reduced=False)
-        if reader is not None:
-            scores = tile_view(s.b, dst, coords, rows, [cols], inner)
-            into = s.reduced_into(reader, rows, inner)
-            op, negate = ALU[kind_of(reader)], s.is_negated(reader)
-            s.b.tensor_reduce_arith(into, scores, op=op, num_r_dim=1, negate=negate)
-
-    for take, start, size in ((take_plain, 0, plain_to), (take_masked, plain_to, rest)):
-        if size:
-            s.part_base = start, -(-start // s.psum_width)
-            here = {**ranges, cols: Range(Affine(start), size)}
-            emit_matmul(s.b, step, impl, operands, here, take, banks=banks)
-    s.psum.pop(made)
-    s.part_base = 0, 0
-
-
-def _operands(s: SegmentLowering, step: Step, impl: Impl) -> Operands:
-    order = (impl.stationary, 1 - impl.stationary)
-    (left, at_left), (right, at_right) = (s.source(step, impl, p) for p in order)
-    return Operands((left, right), (at_left, at_right))
 
 
 def _drain(
@@ -248,7 +154,7 @@ def _drain(
             return
         after = s.segment.steps[epilogue]
         s.psum[step.write.storage] = (acc, rows)
-        _pointwise_part(s, after, s.segment.impls[epilogue], dst, coords, rows, order, ranges, acc)
+        pointwise_part(s, after, s.segment.impls[epilogue], dst, coords, rows, order, ranges, acc)
         del s.psum[step.write.storage]
 
     return drain
@@ -279,7 +185,7 @@ def _streamed_matmul(
         for position, view in enumerate(step.reads):
             if stream.axis in view.axes:
                 s.load(step, impl, position, inner)
-        contract(s.b, r, _operands(s, step, impl), acc, groups[0], inner, sums)
+        contract(s.b, r, operands_of(s, step, impl), acc, groups[0], inner, sums)
         if opened:
             sums.indices.pop()
         s.blocks = before

@@ -10,7 +10,7 @@ from functools import partial
 from nkigen_lite.core.dtypes import DType
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
-from nkigen_lite.nki_ir.types import Affine, DimSlice, MemorySpace
+from nkigen_lite.nki_ir.types import DimSlice, MemorySpace
 from nkigen_lite.tensor_ir.passes.axes import Axis, Coord, Step
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
@@ -261,12 +261,8 @@ def _contract_axes(
         if whole.size == 1:
             run(whole)
             return
-        b.fori_loop(
-            f"k_{axes[0].name}",
-            whole.size,
-            1,
-            lambda _, i: run(Range(whole.start + Affine(0, ((i, 1),)), 1)),
-        )
+        name = f"k_{axes[0].name}"
+        b.repeat(name, whole.size, lambda i: run(Range(whole.start + i, 1)))
 
     _counted(b, group, loop, each)
 

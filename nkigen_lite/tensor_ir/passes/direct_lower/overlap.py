@@ -14,8 +14,10 @@ What passes from stage to stage is in buffers with more copies, which rotate.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
 from typing import Protocol
 
 from nkigen_lite.core.ir import Value
@@ -30,6 +32,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     for_blocks,
     full,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.interleave import PIECES, interleaved
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import reducing_step
 from nkigen_lite.tensor_ir.passes.schedule import Loop, Segment, drained_matmul
 
@@ -119,13 +122,15 @@ class Pipeline:
     """The iterations of an innermost loop, at least as many as stages, that overlap.
 
     ``stage(slot, ranges)`` emits one stage of an iteration; ``before(number, outer)`` what that
-    stage needs before its first iteration, outside the loop.
+    stage needs before its first iteration, outside the loop. With the builder ``mixed``, stages
+    that run in one iteration of the loop are emitted in turns.
     """
 
     sweep: Sweep
     stages: int
     stage: Callable[[Slot, Ranges], None]
     before: Callable[[int, Ranges], None]
+    mixed: Builder | None = None
 
     def run(self, outer: Ranges) -> None:
         """For one iteration of the loop around."""
@@ -163,10 +168,28 @@ class Pipeline:
 
     def _steady(self, outer: Ranges) -> None:
         def all_stages(newest: Affine) -> None:
-            for number in range(self.stages):
-                self._run(Slot(number), newest + -number, outer)
+            runs = [
+                partial(self._run, Slot(number), newest + -number, outer)
+                for number in range(self.stages)
+            ]
+            self._all(runs)
 
         self.sweep.each(self.stages - 1, all_stages)
+
+    def _all(self, runs: Sequence[Callable[[], None]]) -> None:
+        """Emit stages one after the other, or in turns."""
+        b, ends = self.mixed, []
+        if b is None:
+            for run in runs:
+                run()
+            return
+        ops = b.graph.ops
+        first = len(ops)
+        for run in runs:
+            with b.in_pieces(PIECES):
+                run()
+            ends.append(len(ops))
+        ops[first:] = interleaved([ops[a:z] for a, z in pairwise([first, *ends])])
 
     def _switch(self, old: Ranges, new: Ranges) -> None:
         """As the first iterations of ``new`` begin, the last ones of ``old`` end."""
@@ -230,7 +253,7 @@ def cuts_of(segment: Segment) -> list[int]:
 
 
 MOST_PARTS = 8  # of a loop over rows with hidden columns: each is text of its own
-MOST_CHAINED = 16  # where there is but one text of each
+MOST_CHAINED = 32  # where there is but one text of each
 
 
 @dataclass(frozen=True, slots=True)

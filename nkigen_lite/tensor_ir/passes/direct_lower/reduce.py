@@ -326,9 +326,13 @@ def _lanes(b: Builder, step: Step, impl: Impl, sides: Sides, ranges: Ranges) -> 
     groups = list(row_groups(impl.partition, ranges, sides.src.layout.rows))
     long = _present([a for a in step.reduced if a != impl.partition], ranges)
     together = _tiles_together(groups, long, ranges)
+    at_once = len(groups) == 1 and (together or groups[0].tiles == 1)
 
     def part(whole: Rows, inner: Ranges) -> None:
         dst = tile_view(b, sides.dst, sides.dst_coords, whole, kept, inner)
+        if at_once and dst.type.dtype is DType.F32:
+            _across(b, kind, dst, _of_tiles(b, step, impl, sides, groups[0], kept, inner))
+            return
         running = b.alloc(dst.type.shape, DType.F32, MemorySpace.SBUF, name="running")
         b.memset(running, START[kind])
 

@@ -232,7 +232,8 @@ class SegmentStages(SegmentBuffers):
                 self._stage(depth + 1, slot, ranges)
 
         stages = len(self.segment.run.cuts) + 1
-        return Pipeline(sweep, stages, stage, partial(self._before_stage, depth))
+        mixed = self.b if self.segment.run.interleaved else None
+        return Pipeline(sweep, stages, stage, partial(self._before_stage, depth), mixed)
 
     def _before_stage(self, depth: int, stage: int, outer: Ranges) -> None:
         """What a stage of the innermost loop needs before its first iteration."""

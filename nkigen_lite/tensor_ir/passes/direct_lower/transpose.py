@@ -34,6 +34,8 @@ from nkigen_lite.tensor_ir.passes.schedule import Layout
 # The PE array multiplies these exactly by one and moves them bit for bit.
 TRANSPOSABLE = frozenset({DType.F32, DType.BF16, DType.F16})
 PSUM_BYTES = 2048  # of one bank, per partition
+_STARTS = (32, 64)
+"""Partitions at whose multiples as many may start (aws-neuron-sdk nki.isa, start partitions)."""
 _PSUM_ELEMENTS = PSUM_BYTES // DType.F32.itemsize
 
 
@@ -150,29 +152,36 @@ class _Turning:
         for_tile_groups(self.b, group, most * self.in_turn, in_turn)
 
     def across(self, axis: Axis, s_rows: Rows, t_rows: Rows) -> None:
-        """One pair of tiles for each index of another axis, collected in PSUM along that."""
+        """One pair of tiles for each index of another axis, collected in PSUM along that; of tiles
+        that fill no more than half of the partitions there, several in one transpose."""
         b = self.b
-        most = max(1, PSUM_BYTES // self.source.dtype.itemsize // s_rows.rows)
+        beside = _beside(t_rows, self.ranges.get(axis, full(axis))) if s_rows.rows > 1 else 1
+        slots = max(1, PSUM_BYTES // self.source.dtype.itemsize // s_rows.rows)
 
         def bank(inner: Ranges) -> None:
             here = inner[axis]
-            count = [here.size] if here.size > 1 else []
-            shape = (t_rows.rows, *count, s_rows.rows)
+            packed = beside if here.size % beside == 0 else 1
+            count = [here.size // packed] if here.size > packed else []
+            shape = (packed * t_rows.rows, *count, s_rows.rows)
             flipped = b.alloc(shape, self.source.dtype, MemorySpace.PSUM, PSUM_COPIES, name="flip")
 
-            def one(single: Ranges) -> None:
-                slot = single[axis].start + here.start * -1
-                parts = [DimSlice(0, t_rows.rows), *[DimSlice(slot, None) for _ in count]]
-                at = _Turning(b, self.source, self.target, single)
+            def one(part: Ranges) -> None:
+                slot = (part[axis].start + here.start * -1).divided_by(packed)
+                parts = [DimSlice(0, shape[0]), *[DimSlice(slot, None) for _ in count]]
+                at = _Turning(b, self.source, self.target, part)
                 dst = b.slice(flipped, [*parts, DimSlice(0, s_rows.rows)])
-                b.nc_transpose(dst, at.tile(self.source, s_rows, t_rows))
+                b.nc_transpose(dst, at.tile(self.source, s_rows, t_rows, [axis]))
 
-            for_blocks(b, axis, inner, 1, one)
-            at = _Turning(b, self.source, self.target, inner)
-            dst = at.tile(self.target, t_rows, s_rows, [axis])
-            b.tensor_copy(dst, b.reshape(flipped, dst.type.shape))
+            for_blocks(b, axis, inner, packed, one)
+            for number in range(packed):
+                every = Range(here.start.divided_by(packed), here.size // packed)
+                at = _Turning(b, self.source, self.target, {**inner, axis: every})
+                dst = at.tile(self.target, t_rows, s_rows, [axis], Coord(axis, number, packed))
+                rows = DimSlice(number * t_rows.rows, t_rows.rows)
+                src = b.slice(flipped, [rows, *(DimSlice(0, n) for n in shape[1:])])
+                b.tensor_copy(dst, b.reshape(src, dst.type.shape) if packed == 1 else src)
 
-        for_blocks(b, axis, self.ranges, most, bank)
+        for_blocks(b, axis, self.ranges, slots * beside, bank)
 
     def bank(self, s_rows: Rows, t_rows: Rows) -> None:
         """The tiles of one bank: several of source's or several of target's."""
@@ -194,14 +203,30 @@ class _Turning:
         dst = self.tile(self.target, t_rows, s_rows)
         b.tensor_copy(dst, b.reshape(flipped, dst.type.shape))
 
-    def tile(self, buffer: Buffer, rows: Rows, free: Rows, outer: Sequence[Axis] = ()) -> Value:
-        """The tiles ``rows`` of a buffer, with ``free`` along its free dimension."""
+    def tile(
+        self,
+        buffer: Buffer,
+        rows: Rows,
+        free: Rows,
+        outer: Sequence[Axis] = (),
+        along: Coord | None = None,
+    ) -> Value:
+        """The tiles ``rows`` of a buffer, with ``free`` along its free dimension; ``along`` says
+        which indices of its axis are meant, if not those of the ranges themselves."""
         here = dict(self.ranges)
         for part in (rows, free):
             if part.axis:
                 here[part.axis] = Range(part.start, part.tiles * part.rows)
         order = [*outer, *([free.axis] if free.axis else [])]
-        return tile_view(self.b, buffer, _identity(buffer), rows, order, here)
+        coords = [along if along and along.axis == a else Coord(a) for a in buffer.axes]
+        return tile_view(self.b, buffer, coords, rows, order, here)
+
+
+def _beside(rows: Rows, along: Range) -> int:
+    """How many tiles of so many rows one transpose puts on the partitions, each at a legal start:
+    one for each of neighbouring indices."""
+    fitting = PARTITIONS // rows.rows if rows.rows in _STARTS else 1
+    return fitting if along.start.is_multiple_of(fitting) and along.size >= fitting else 1
 
 
 def can_turn_by_dma(source: Buffer, target: Buffer) -> bool:

@@ -34,6 +34,7 @@ TENSOR, SCALAR, GPSIMD = "tensor", "scalar", "gpsimd"
 _SAMPLED = 4  # blocks of an outermost loop from which on few of them are compared
 _WORTH = 0.03  # of its time that a segment has to gain by being run otherwise
 _MORE_COPIES = (4, 3)  # of what is on its way through PSUM: the most that there is room for
+_MUCH = 0.15  # of its time that a segment waits if its stages may gain by being emitted in turns
 _WORTH_COPY = 0.01  # and by one copy more of what it loads
 _LOAD_COPIES = (3, 4)
 
@@ -140,6 +141,13 @@ class Arranger:
             if way.least_ns > worth_ns:
                 continue
             tried = self._tried(segment, ports, way.run, way.piece)
+            if tried is not None and _may_gain_by_turns(segment, tried):
+                run = segment.run
+                mixed = self._tried(segment, ports, replace(run, interleaved=True), None)
+                if mixed is None or mixed.line.time_ns > (1 - _WORTH) * tried.line.time_ns:
+                    segment.run = run
+                else:
+                    tried = mixed
             if tried is not None and tried.line.time_ns < worth_ns:
                 best, found = segment.run, tried
         return best, found
@@ -234,13 +242,16 @@ class Arranger:
     def _balanced(self, segment: Segment, ports: Sequence[PortInfo], piece: Piece) -> list[_Way]:
         """Ways in which the engines share the work, where that relieves the busiest."""
         plain, places = segment.run, 2 * len(segment.steps)
+        worth_ns = (1 - _WORTH) * _computing_ns(segment, piece)
+        others_ns = max((ns for r, ns in piece.busy.items() if r not in SHARING), default=0.0)
+        if others_ns >= worth_ns and not segment.hidden:
+            return []  # no engine that shares work is the busiest
         triggers = sum(stores.get(SCALAR, 0.0) for _, stores in piece.busy_of_places(places))
         moved, relieved = triggers > _WORTH * piece.busy_ns, piece
         if moved:
             segment.run = replace(plain, stores_by=GPSIMD)
             relieved = self.lower(segment, ports)
         sharing = shared(relieved, places)
-        worth_ns = (1 - _WORTH) * _computing_ns(segment, piece)
         relieves = moved or sharing.takes_turns or sharing.busy_ns < worth_ns
         if not ((moved or any(sharing.engines)) and relieves):
             segment.run = plain
@@ -281,6 +292,14 @@ class Arranger:
             )
             for way, interval in found
         ]
+
+
+def _may_gain_by_turns(segment: Segment, piece: Piece) -> bool:
+    """Whether a segment that overlaps iterations waits for much, and has stages long enough for
+    other stages to come in between."""
+    waits_ns = piece.line.time_ns - piece.busy_ns
+    much = waits_ns > _MUCH * piece.line.time_ns
+    return much and bool(segment.run.cuts) and not segment.hidden and has_long_results(segment)
 
 
 def _after_rows(segment: Segment, cuts: Sequence[int]) -> tuple[int, ...]:

@@ -12,7 +12,8 @@ from nkigen_lite.tensor_ir.passes.axes.split import has_long_rows
 from nkigen_lite.tensor_ir.passes.axes.tiles import PARTITIONS, partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.transpose import can_convert
 from nkigen_lite.tensor_ir.passes.layout_solver.impls import impls_of, longest
-from nkigen_lite.tensor_ir.passes.layout_solver.loops import Shape, parallel_axes, shapes_of
+from nkigen_lite.tensor_ir.passes.layout_solver.loops import parallel_axes, shapes_of
+from nkigen_lite.tensor_ir.passes.layout_solver.room import Shape
 from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit
 from nkigen_lite.tensor_ir.passes.schedule import (
     Impl,

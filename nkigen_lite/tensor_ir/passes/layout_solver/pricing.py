@@ -106,6 +106,7 @@ def costs_by_owner(
     accesses = accesses or Accesses()
     prices = prices_of(target)
     peak = _Peak(Limits.of(target), owners)
+    filled: dict[Op, int] = {}
     for op, trips, owner in counted(graph, owners, rest):
         row = NKI[op.opcode]
         if not row.engines:
@@ -113,7 +114,8 @@ def costs_by_owner(
         cost = costs.setdefault(owner, Cost())
         cost.instructions += trips
         if row.engine == "dma":
-            _add_dma(cost, op, trips, prices, accesses)
+            price_ns = _add_dma(cost, op, trips, prices, accesses)
+            cost.early_ns += price_ns * _first_loads(op, trips, accesses, filled)
         else:
             price = prices.instruction(instruction(op, accesses))
             cost.add(op.attrs["engine"], price.interval_ns, price.latency_ns, trips)
@@ -144,7 +146,8 @@ def is_store(op: Op) -> bool:
     return dst.type.memory is MemorySpace.HBM and src.type.memory is not MemorySpace.HBM
 
 
-def _add_dma(cost: Cost, op: Op, trips: int, prices: KnownPrices, accesses: Accesses) -> None:
+def _add_dma(cost: Cost, op: Op, trips: int, prices: KnownPrices, accesses: Accesses) -> float:
+    """Charge a transfer; the time that it takes of the queues each time."""
     moved = transfer(op, accesses)
     price = prices.transfer(moved)
     hbm_sides = sum(v.type.memory is MemorySpace.HBM for v in op.inputs)
@@ -158,11 +161,21 @@ def _add_dma(cost: Cost, op: Op, trips: int, prices: KnownPrices, accesses: Acce
         even_ns = queue_work_ns(prices.target, moved) / prices.target.dma.queues
         taken_ns = max(even_ns, moved.total_bytes / peak_gbps(prices.target))
     cost.add(DMA, taken_ns, lead_ns + price.transfer_ns, trips)
+    return price.transfer_ns
+
+
+def _first_loads(op: Op, trips: int, accesses: Accesses, filled: dict[Op, int]) -> int:
+    """How often a load fills what none has before: all copies of its buffer, less the elements that
+    others have ``filled``."""
     loaded = op.inputs[0]
     buffer = accesses.root(loaded).producer
-    if buffer is not None and loaded.type.memory is MemorySpace.SBUF:
-        parts = buffer.result.type.num_elements // loaded.type.num_elements
-        cost.early_ns += price.transfer_ns * min(trips, buffer.attrs["num_buffers"] * parts)
+    if buffer is None or loaded.type.memory is not MemorySpace.SBUF:
+        return 0
+    elements: int = buffer.result.type.num_elements * buffer.attrs["num_buffers"]
+    free = elements - filled.get(buffer, 0)
+    first: int = min(trips, free // loaded.type.num_elements)
+    filled[buffer] = filled.get(buffer, 0) + first * loaded.type.num_elements
+    return first
 
 
 def psum_banks(graph: Graph, limits: Limits) -> int:
