@@ -28,7 +28,7 @@ from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
 
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
-_PASSING_NS = 10_000  # of loads that are done before a segment for later ones: room is limited
+_PASSING_NS = 20_000  # of loads that are done before a segment for later ones: room is limited
 
 Asked = tuple[int, int, float]
 """A choice to be priced: the place of its run, its own among the choices for that, and what is
