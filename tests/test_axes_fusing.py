@@ -210,3 +210,37 @@ def test_what_only_products_contract_is_stored_the_way_they_read_it(
     assert temps.count((kept, rows)) == turned
     if turned:
         assert_lowers(fn, *arrays([(64, 200), (200, 96), (96, 40)]))
+
+
+# --- rows first
+
+
+def squared_error(x: Any, y: Any) -> Any:
+    return ((x - y) ** 2).sum()
+
+
+def test_what_is_computed_for_a_sum_over_all_is_added_up_row_by_row() -> None:
+    made = program(squared_error, "300x500", "300x500")
+    rows, total = [s for s in made.steps if s.kind == "reduce"]
+    assert [len(s.reduced) for s in (rows, total)] == [1, 1]
+    assert rows.reads[0].storage.name in {v.name for v in made.storages if v.elements == 150_000}
+    plan = compiled(squared_error, "300x500", "300x500").plan
+    assert plan.value(rows.reads[0].storage.name).location == "tile"
+    assert_lowers(squared_error, *arrays([(300, 500), (300, 500)], F32))
+
+
+def test_few_rows_and_inputs_are_reduced_in_one_step() -> None:
+    for fn, shape in ((lambda x: np.exp(x).max(), "200x500"), (lambda x: x.sum(), "300x500")):
+        made = program(fn, shape)
+        assert sum(s.kind == "reduce" for s in made.steps) == 1
+
+
+# --- runs of ops that share a segment
+
+
+def test_ops_that_only_meet_later_share_a_segment() -> None:
+    def fn(x: Any, y: Any) -> Any:
+        return np.where(x > y, np.exp(x), y * 3)
+
+    assert len(compiled(fn, "500x1000", "500x1000").plan.segments) == 1
+    assert_lowers(fn, *arrays([(130, 257), (130, 257)], F32))

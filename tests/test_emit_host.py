@@ -51,6 +51,10 @@ def limited(x: np.ndarray) -> np.ndarray:
     return np.minimum(x, LIMITS[0])
 
 
+def summed(x: np.ndarray) -> np.ndarray:
+    return np.exp(x).sum(axis=1)
+
+
 def compiled(function: Any, *specs: Any, **named: Any) -> Compiled:
     return nkigen_lite.compile(function, *specs, time_limit=2.0, **named)
 
@@ -116,6 +120,13 @@ def test_program_whose_kernel_is_wrong_disagrees(masked: str, capsys: Capture) -
     assert wrong != masked
     assert loaded(wrong)["main"]([]) == 1
     assert "output: DISAGREES with numpy" in capsys.readouterr().out
+
+
+def test_program_does_not_trust_numpys_sums_of_narrow_floats(capsys: Capture) -> None:
+    text = compiled(summed, "2x8192:bf16").emit()
+    assert_reads_well(text)
+    assert loaded(text)["main"]([]) == 0
+    assert "as float64:\noutput: agrees with numpy" in capsys.readouterr().out
 
 
 def test_program_without_a_reference_says_why(capsys: Capture) -> None:

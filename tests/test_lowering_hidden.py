@@ -164,6 +164,13 @@ def test_blocks_of_masked_rows_do_not_wait_for_banks_of_each_other() -> None:
     assert kernel.simulate(addresses=True).time_ns <= 1.02 * apart
 
 
+def test_a_mask_of_finite_numbers_is_added_to_scores_in_psum() -> None:
+    kernel = compiled(masked(causal(512)), *("4x512x32:bf16",) * 3)
+    opcodes = {op.opcode for op in kernel.nki.walk()}
+    assert "affine_select" in opcodes
+    assert "scalar_tensor_tensor_arith" not in opcodes
+
+
 def test_masked_attention_runs_at_its_addresses_in_any_order() -> None:
     q, k, v = arrays([(1, 640, 32)] * 3, seed=5)
     kernel = compiled(masked(causal(640)), q, k, v)

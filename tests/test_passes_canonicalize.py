@@ -190,6 +190,20 @@ def test_gelu_of_a_biased_product_starts_at_the_sum(inner: str) -> None:
     check_same(spelled, ["matmul", "add", "gelu"])
 
 
+def test_gelu_whose_power_is_computed_in_f32_is_found() -> None:
+    def inner(b: Builder, x: Value) -> Value:
+        wide = b.power(b.cast(x, DType.F32), full_f32(b, x, 3.0))
+        cube = b.mul(scalar(b, x, 0.044715), b.cast(wide, x.type.dtype))
+        return b.mul(scalar(b, x, ROOT), b.add(x, cube))
+
+    def full_f32(b: Builder, x: Value, number: float) -> Value:
+        return b.full(x.type.shape, number, DType.F32)
+
+    graph = graph_of(_gelu_tanh(inner, OUTER["0.5 x (1 + t)"]), dtype=DType.BF16)
+    canonicalize(graph)
+    assert opcodes(graph) == ["gelu"]
+
+
 def test_gelu_with_another_coefficient_is_not_gelu() -> None:
     def inner(b: Builder, x: Value) -> Value:
         cube = b.mul(scalar(b, x, 0.05), b.power(x, scalar(b, x, 3.0)))

@@ -201,6 +201,8 @@ def _execution(kernel: str, host: Host) -> str:
     lines = wrapped(call(f"run_{kernel}", given), 1, before)
     lines += wrapped(call("print", [Expr(f'f"{kernel}: ran {{where}}"')]), 1)
     if host.reference:
-        return "\n".join([*lines, templates.MAIN_COMPARES])
+        narrow = any(dtype in (*_NARROW, "float16") for _, dtype in host.arguments.values())
+        compares = templates.MAIN_COMPARES_NARROW if narrow else templates.MAIN_COMPARES
+        return "\n".join([*lines, compares])
     lines += wrapped(call("print", [Expr(f'"not compared with numpy: {host.no_reference}"')]), 1)
     return "\n".join([*lines, "    return 0\n"])

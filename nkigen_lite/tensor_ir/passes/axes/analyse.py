@@ -16,6 +16,7 @@ from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.hidden import note_hidden
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
 from nkigen_lite.tensor_ir.passes.axes.moments import merge_moments
+from nkigen_lite.tensor_ir.passes.axes.partial import reduce_rows_first
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Coord, Program, Step, Storage, View
 from nkigen_lite.tensor_ir.passes.axes.refine import Link, Node, Refinement, refine
 from nkigen_lite.tensor_ir.passes.axes.split import split_rows
@@ -37,7 +38,8 @@ def analyse(graph: Graph, constants: Mapping[str, Array] | None = None) -> Progr
         builder.visit(op)
     program = builder.finish()
     program = fold_casts(merge_moments(defer_division(fold_casts(merge_axes(program)))))
-    program = turn_for_products(follow_results(fuse_pairs(split_rows(program))))
+    program = fuse_pairs(split_rows(reduce_rows_first(program)))
+    program = turn_for_products(follow_results(program))
     return note_hidden(program, constants or {})
 
 

@@ -21,6 +21,7 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.tensor_ir.passes.axes.program import Axis, Hidden, Program, Stage, Step, Storage
 
 HIDING = -1e9
+_LEAST = -1e32  # of masks that may be divided by a scale, and multiplied by zeros
 
 
 def note_hidden(program: Program, constants: Mapping[str, Array]) -> Program:
@@ -69,6 +70,7 @@ def _hidden_by(program: Program, step: Step, constants: Mapping[str, Array]) -> 
             frozenset(over),
             tuple(int(n) for n in np.where(plain.all(1), cols.extent, plain.argmin(1))),
             tuple(int(n) for n in cols.extent - seen[:, ::-1].argmax(1)),
+            _is_added(step, np.asarray(mask)),
         )
     return None
 
@@ -84,6 +86,14 @@ def _seen(step: Step, mask: Storage, values: Array) -> Array | None:
         hidden = np.asarray(values, np.float32) <= HIDING
         return ~hidden if hidden.any() else None
     return None
+
+
+def _is_added(step: Step, values: Array) -> bool:
+    """Whether a step adds a mask of moderate numbers, each 0 or one that hides."""
+    if step.op is None or step.op.opcode != "add":
+        return False
+    wide = np.asarray(values, np.float32)
+    return bool(((wide == 0) | ((wide >= _LEAST) & (wide <= HIDING))).all())
 
 
 def _mask_position(step: Step, rows: Axis, cols: Axis) -> int:

@@ -188,6 +188,8 @@ class Hidden:
         steps: all steps that run over both axes.
         plain_to: per row, the column up to which the mask changes nothing.
         seen_to: per row, the column from which on all are hidden.
+        added: whether the mask is added and each of its numbers is 0 or one that hides, of a size
+            that can be divided by a scale.
     """
 
     rows: Axis
@@ -196,6 +198,7 @@ class Hidden:
     steps: frozenset[Step]
     plain_to: tuple[int, ...]
     seen_to: tuple[int, ...]
+    added: bool = False
 
     def within(self, start: int, stop: int, unit: int) -> tuple[int, int]:
         """For a block of rows: the column up to which the mask changes nothing, and the one from

@@ -98,10 +98,20 @@ class _Expansion:
             return {(0, 0): float(number)}
         op = value.producer
         self.ops_left -= 1
-        if op is None or op.opcode not in _EXPAND or self.ops_left < 0:
+        if op is None or self.ops_left < 0:
+            return None
+        if _only_rounds(op):
+            return self.of(op.inputs[0])
+        if op.opcode not in _EXPAND:
             return None
         parts = [self.of(operand) for operand in op.inputs]
         return None if None in parts else _EXPAND[op.opcode](*parts)
+
+
+def _only_rounds(op: Op) -> bool:
+    """Whether an op is a cast among floats: powers of narrow ones, for instance, are of f32."""
+    kinds = (op.inputs[0].type.dtype, op.result.type.dtype) if op.opcode == "cast" else ()
+    return bool(kinds) and all(kind.is_float for kind in kinds)
 
 
 def _is_close(found: Poly | None, wanted: Poly, dtype: DType) -> bool:
@@ -118,7 +128,8 @@ def _cone(root: Value) -> list[Value]:
     cone = [root]
     for value in cone:  # grows while it is walked
         op = value.producer
-        if op is not None and op.opcode in _EXPAND and len(cone) < _MAX_OPS:
+        expands = op is not None and (op.opcode in _EXPAND or _only_rounds(op))
+        if op is not None and expands and len(cone) < _MAX_OPS:
             cone += [operand for operand in op.inputs if operand not in cone]
     return cone
 
@@ -145,6 +156,8 @@ def gelu_of_polynomial(b: Builder, op: Op) -> Value | None:
         if inner is None or inner.opcode not in _INNER:
             continue
         for x in _cone(inner.inputs[0]):
+            if x.type.dtype is not dtype:
+                continue
             u = _Expansion(x, None).of(inner.inputs[0])
             if _is_close(u, _INNER[inner.opcode], dtype) and _is_close(
                 _Expansion(x, t).of(root), _OUTER, dtype

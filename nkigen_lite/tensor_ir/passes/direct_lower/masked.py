@@ -20,7 +20,8 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     row_groups,
     tile_view,
 )
-from nkigen_lite.tensor_ir.passes.direct_lower.matmul import emit_matmul
+from nkigen_lite.tensor_ir.passes.direct_lower.masks_in_psum import add_mask
+from nkigen_lite.tensor_ir.passes.direct_lower.matmul import Drain, emit_matmul
 from nkigen_lite.tensor_ir.passes.direct_lower.reduce import ALU, kind_of
 from nkigen_lite.tensor_ir.passes.direct_lower.step_parts import operands_of, pointwise_part
 from nkigen_lite.tensor_ir.passes.direct_lower.sums import unmasked
@@ -64,6 +65,10 @@ def emit_masked(
         op, negate = ALU[kind_of(reader)], s.is_negated(reader)
         s.b.tensor_reduce_arith(into, scores, op=op, num_r_dim=1, negate=negate)
 
+    if s.diagonal is not None:
+        _masked_in_psum(s, step, impl, ranges, take_plain)
+        s.psum.pop(made)
+        return
     # What is masked comes first, so that its reduction does not wait for it.
     for take, start, size in ((take_masked, plain_to, rest), (take_plain, 0, plain_to)):
         if size:
@@ -80,4 +85,23 @@ def emit_masked(
         )
         for group in row_groups(impl.out, ranges, partition_tile(hidden.rows.extent)):
             for_tiles(s.b, group, reduce_rows)
+    s.part_base = 0, 0
+
+
+def _masked_in_psum(
+    s: SegmentLowering, step: Step, impl: Impl, ranges: Ranges, take: Drain
+) -> None:
+    """Scores in two spans, the second with the mask added in PSUM."""
+    hidden, writer = s.segment.hidden, s.segment.steps.index(step) + 1
+    spans = s.spans_at(writer, ranges)
+    assert hidden is not None
+    assert spans is not None
+    assert s.plain_to is not None
+    banks, operands = s.segment.run.psum_banks, operands_of(s, step, impl)
+    mask = partial(add_mask, s, s.segment.steps[writer], s.plain_to)
+    for start, size, more in ((0, spans[0], None), (spans[0], spans[1], mask)):
+        if size:
+            s.part_base = start, -(-start // s.psum_width)
+            here = {**ranges, hidden.cols: Range(Affine(start), size)}
+            emit_matmul(s.b, step, impl, operands, here, take, banks=banks, more=more)
     s.part_base = 0, 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -121,10 +122,12 @@ def emit_matmul(
     into: tuple[Buffer, Sequence[Coord]] | None = None,
     banks: int = 1,
     together: bool = False,
+    more: Drain | None = None,
 ) -> None:
     """All PSUM tiles of the present block, of up to ``banks`` banks: ``drain(psum, rows, ranges)``
     takes each one out, or they are parts of a buffer in PSUM with its coords. With ``together``,
-    results of few columns share a tile, whatever their rows and outer indices."""
+    results of few columns share a tile, whatever their rows and outer indices. ``more`` adds to
+    what is in a bank, whose ranges it is told."""
     r = roles(step, impl)
     tile = partition_tile(r.rows.extent) if r.rows else 1
     most = MOVING_MAX * (1 if into else banks)
@@ -133,7 +136,7 @@ def emit_matmul(
     shared = list(r.outer) if together else []
 
     def part(rows: Rows, inner: Ranges) -> None:
-        _one(b, r, operands, rows, inner, drain, into)
+        _one(b, r, operands, rows, inner, drain, into, more)
 
     def each(inner: Ranges) -> None:
         for group in row_groups(r.rows, inner, tile):
@@ -157,6 +160,7 @@ def _one(
     ranges: Ranges,
     drain: Drain | None,
     into: tuple[Buffer, Sequence[Coord]] | None,
+    more: Drain | None,
 ) -> None:
     """One PSUM tile, a contraction per index of the outer axes and tile of rows in it."""
     acc = tile_view(b, *into, rows, r.moving, ranges) if into else new_psum(b, r, rows, ranges)
@@ -164,6 +168,8 @@ def _one(
     def bank(one: Rows, part: Ranges) -> None:
         here = _part_of(b, r, acc, (rows, ranges), (one, part))
         contract(b, r, operands, here, one, part, Accumulation())
+        if more is not None:
+            more(here, one, part)
 
     def each(inner: Ranges) -> None:
         for_tiles(
@@ -174,7 +180,8 @@ def _one(
             ),
         )
 
-    for_each(b, r.outer, ranges, each)
+    with nullcontext() if more is None else b.in_pieces(MOVING_MAX):  # a bank is told its place
+        for_each(b, r.outer, ranges, each)
     if drain is not None:
         drain(acc, rows, ranges)
 

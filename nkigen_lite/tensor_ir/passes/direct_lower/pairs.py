@@ -32,7 +32,8 @@ def emit_stages(b: Builder, stages: Sequence[Stage], args: Args) -> None:
         return
     if _as_scalar_tensor_tensor(b, stages, args):
         return
-    between = b.alloc(args.dst.type.shape, DType.F32, MemorySpace.SBUF, name="between")
+    # Two, so that one op can go on while another engine reads what it made before.
+    between = b.alloc(args.dst.type.shape, DType.F32, MemorySpace.SBUF, 2, name="between")
     EMITTERS[first.opcode](b, _of_stage(first, args, None, between))
     EMITTERS[second.opcode](b, _of_stage(second, args, between, args.dst))
 

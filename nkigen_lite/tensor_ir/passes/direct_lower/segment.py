@@ -218,10 +218,10 @@ class SegmentLowering(SegmentStages):
         there are several."""
         axis = row_axis(self.segment, writer)
         size = ranges.get(axis, full(axis)).size if axis else 1
-        if axis is None or (size <= self.psum_width and self.split_at(writer, ranges) is None):
+        if axis is None or (size <= self.psum_width and self.spans_at(writer, ranges) is None):
             return False
         made = self.segment.steps[writer].write.storage
-        sizes = self.split_at(writer, ranges) or (size,)
+        sizes = self.spans_at(writer, ranges) or (size,)
         count = sum(-(-size // self.psum_width) for size in sizes)
         if count == 1:
             return False

@@ -59,6 +59,8 @@ class SegmentBuffers:
             nothing.
         part_base: the first column of those that are taken out of PSUM at present, and how many
             parts there were before.
+        diagonal: a tile whose product with a part of a mask is that part as it is wanted in PSUM,
+            added to scores there; None where masks are applied to what is taken out.
         largest: of blocks that share rings, the ranges of the largest.
         charged: ops that bring in or take out what crosses the segment's boundary, with the loops
             around them alone: to the port that they serve.
@@ -87,6 +89,7 @@ class SegmentBuffers:
     depths: list[int] = field(default_factory=list)
     plain_to: int | None = None
     part_base: tuple[int, int] = (0, 0)
+    diagonal: Value | None = None
     largest: Ranges = field(default_factory=dict)
 
     def is_mask(self, view: View) -> bool:
@@ -103,6 +106,15 @@ class SegmentBuffers:
         if self.plain_to is None or hidden is None or unmasked(self.segment, position) is None:
             return None
         return self.plain_to, ranges.get(hidden.cols, full(hidden.cols)).size - self.plain_to
+
+    def spans_at(self, position: int, ranges: Ranges) -> tuple[int, int] | None:
+        """The columns of the two spans in which such a step takes scores out of PSUM: as
+        ``split_at`` says, or where their mask is added in PSUM, the second as wide as possible."""
+        split = self.split_at(position, ranges)
+        if split is None or self.diagonal is None:
+            return split
+        last = min(sum(split), self.psum_width)
+        return sum(split) - last, last
 
     def masked_ranges(self, position: int, ranges: Ranges) -> Ranges:
         """The ranges in which a masking step needs its mask."""

@@ -16,6 +16,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     for_blocks,
     full,
 )
+from nkigen_lite.tensor_ir.passes.direct_lower.masks_in_psum import can_add_mask, diagonal_for
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
     Blocks,
     Chain,
@@ -112,7 +113,7 @@ class SegmentStages(SegmentBuffers):
             if isinstance(sweep, Chain):
                 self._hoist(sweep, ranges)
             self._pipeline(depth + 1, sweep).run_through(self.b, loop, ranges)
-            self.held_at = self.plain_to = None
+            self.held_at = self.plain_to = self.diagonal = None
             self.masks.clear()
             self.hoisted.clear()
             return
@@ -147,6 +148,8 @@ class SegmentStages(SegmentBuffers):
                 layout = in_view_axes(view, wanted)
                 if view.axes == (hidden.rows, hidden.cols):
                     self._load_masks(chain, at, view, wanted, ranges)
+                    if self.masks and can_add_mask(segment, at, view):
+                        self.diagonal = diagonal_for(self.b, segment, at, view)
                 elif layout.partition not in (None, hidden.rows):
                     whole = {a: ranges.get(a, full(a)).size for a in view.axes}
                     free = free_elements(view.axes, layout, whole)

@@ -7,7 +7,7 @@ their bytes for longer than they are live as far as there is room: see `STEPS`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +39,7 @@ AFTERWARDS = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1.0)
 """Parts of the program for which bytes may be left alone after the loops that used them."""
 
 SOON_AFTER = (0.005, 0.01, 0.02, 0.04, 0.08)  # where loops are written out, that is an iteration
+LATER = (0.11, 0.16, 0.23)  # and that is a few
 
 APART = "no byte is used twice"
 
@@ -82,13 +83,16 @@ def _outermost(life: Lifetime) -> Span:
     return life.loops[0] if life.loops else life.live
 
 
+def _live_and_later(parts: Sequence[float]) -> Iterator[Step]:
+    for part in parts:
+        yield Step(f"while they are live and for {part:.1%} of the program", _live, part)
+
+
 STEPS = (
     Step("while they are live", _live),
-    *(
-        Step(f"while they are live and for {part:.1%} of the program", _live, part)
-        for part in SOON_AFTER
-    ),
+    *_live_and_later(SOON_AFTER),
     Step("through the innermost loop if copies rotate", _rotating),
+    *_live_and_later(LATER),
     Step("through the innermost loop", _innermost),
     *(Step(f"through {levels} loops", _around(levels)) for levels in (2, 3, 4)),
     Step("through the outermost loop", _outermost),

@@ -109,11 +109,11 @@ def _agreeing(steps: Sequence[Step]) -> Iterator[tuple[Impl, ...]]:
 def chains(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
     """Runs of neighbouring units that may share a segment.
 
-    Copies in HBM stay alone; every unit after the first reads something made in the run; of
+    Copies in HBM stay alone; what a unit makes is read in the run, unless it is the last; of
     matmuls there are at most two, the second with what the first made.
     """
     for start in range(len(units)):
-        made: set[Storage] = set()
+        parts: list[set[Storage]] = []  # what is made by units that read each other's results
         matmuls = 0
         for end in range(start, min(len(units), start + MAX_CHAIN)):
             unit = units[end]
@@ -121,10 +121,12 @@ def chains(units: Sequence[Unit]) -> Iterator[tuple[Unit, ...]]:
             matmuls += "matmul" in kinds
             if "hbm_copy" in kinds or "ramp" in kinds or matmuls > MAX_MATMULS:
                 break
-            if end > start and not made & set(unit.read):
+            read = [made for made in parts if made & set(unit.read)]
+            if parts and not read and kinds != {"pointwise"}:
                 break
-            made.add(unit.written)
-            if end > start:
+            parts = [made for made in parts if made not in read]
+            parts.append({unit.written}.union(*read))
+            if end > start and len(parts) == 1:
                 yield tuple(units[start : end + 1])
 
 

@@ -135,7 +135,7 @@ class _Numbering:
         if hidden is None:
             return None
         axes = self.axis(hidden.rows), self.axis(hidden.cols)
-        return axes, len(hidden.steps), hidden.plain_to, hidden.seen_to
+        return axes, len(hidden.steps), hidden.plain_to, hidden.seen_to, hidden.added
 
     def view(self, view: View) -> object:
         number = self.storages.setdefault(view.storage, len(self.storages))

@@ -16,6 +16,7 @@ Run = tuple[Unit, ...]
 
 _EPILOGUE = 3  # units in a fused run that begins with a matmul and keeps nothing large inside
 _HELD_SHARE = 0.25  # of SBUF: a value beyond it leaves too little room to be held whole
+_LONG_ROW = 1024  # elements of which one DMA moves some hundred rows at a good rate
 _LARGE_SHARE = 0.1  # of SBUF: a value beyond it is worth never holding whole
 
 
@@ -57,8 +58,8 @@ class Runs:
 
     def pays(self, run: Run) -> bool:
         """Whether fusing a run can win: a matmul drains through what follows it, or some value
-        inside has more rows than there are partitions, so that what is done with some of them
-        overlaps with what is done with others. Where a matmul is not the first, as there are many
+        inside is long enough for what is done with a part of it to overlap with what is done with
+        others. Where a matmul is not the first, as there are many
         such runs, only if a value inside is too large to be kept whole beside others."""
         matmuls = [i for i, u in enumerate(run) if u.steps[0].kind == "matmul"]
         if matmuls == [0] and len(run) <= _EPILOGUE:
@@ -66,8 +67,14 @@ class Runs:
         if len(matmuls) > 1 and (matmuls[0] > 0 or len(run) - matmuls[-1] > _EPILOGUE):
             return False
         inside = [u.written for u in run[:-1]]
-        overlaps = not any(matmuls) and any(_rows(s) > self.limits.partitions for s in inside)
+        overlaps = not any(matmuls) and any(map(self.is_long, inside))
         return overlaps or any(self.is_large(s) for s in inside)
+
+    def is_long(self, storage: Storage) -> bool:
+        """Whether a value has more rows than there are partitions, or as many elements as rows of
+        good DMAs."""
+        rows = math.prod(axis.extent for axis in storage.axes[:-1])
+        return max(rows, storage.elements // _LONG_ROW) > self.limits.partitions
 
     def is_large(self, storage: Storage, share: float = _LARGE_SHARE) -> bool:
         """Whether a value takes so much of SBUF that it is worth never holding whole."""
@@ -92,8 +99,3 @@ class Runs:
     def reads(self, storage: Storage, run: Run) -> bool:
         """Whether a run reads a storage."""
         return any(u in run for u in self.consumers.get(storage, ()))
-
-
-def _rows(storage: Storage) -> int:
-    """How many rows a value has: what its last axis does not count."""
-    return math.prod(axis.extent for axis in storage.axes[:-1])
