@@ -151,6 +151,7 @@ _JOINT_BLOCKS = (512, 256, 128)
 _ROW_BLOCKS = (1024, 512, 128)
 _MOVING_BLOCKS = (4096, 2048, MOVING_MAX, MOVING_MAX // 2)
 _MOST_SHAPES = 5
+_BATCH_PARTS = 4  # in which a batch is computed, where it is not one index at a time
 
 
 def _matmul_shapes(room: Room, budget: int) -> Iterator[Shape]:
@@ -163,7 +164,9 @@ def _matmul_shapes(room: Room, budget: int) -> Iterator[Shape]:
     wide = max(r.moving, key=lambda a: a.extent, default=None)
     found: dict[Shape, int] = {}
     both = [a for a in r.outer if a in step.reads[0].axes and a in step.reads[1].axes]
-    outers = {tuple(Loop(a, 1) for a in axes if a.extent > 1): None for axes in ((), both, r.outer)}
+    parts = [(Loop(a, a.extent // _BATCH_PARTS),) for a in r.outer if a.extent >= 2 * _BATCH_PARTS]
+    singly = (tuple(Loop(a, 1) for a in axes if a.extent > 1) for axes in ((), both, r.outer))
+    outers = dict.fromkeys([*singly, *parts])
     for rows, moving in itertools.product(
         _blocks(r.rows, _ROW_BLOCKS), _blocks(wide, _MOVING_BLOCKS)
     ):
@@ -174,7 +177,10 @@ def _matmul_shapes(room: Room, budget: int) -> Iterator[Shape]:
                     if loops and room.bytes(shape, 2) <= budget:
                         found.setdefault(shape, _traffic(step, shape))
                         break
-    best = sorted(found, key=lambda s: (found[s], len(s.loops)))[:_MOST_SHAPES]
+    ranked = sorted(found, key=lambda s: (found[s], len(s.loops)))
+    best = ranked[:_MOST_SHAPES]
+    # Some indices of a batch at a time overlap with the next ones, in good DMAs.
+    best += [s for s in ranked[_MOST_SHAPES:] if s.loops[:1] in parts][:1]
     yield from best
     if not best and not whole and len(room.steps) == 1 and step.reduced:
         yield from _streamed_matmul(room, budget)
