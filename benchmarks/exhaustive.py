@@ -1,6 +1,6 @@
 """Does the solver find the optimum? Random small graphs against a search that misses no plan.
 
-    python benchmarks/exhaustive.py [--graphs 520] [--seed 0] [--json] [NAME ...]
+    python benchmarks/exhaustive.py [--graphs 520] [--seed 0] [--log FILE] [--json] [NAME ...]
 
 Graphs of up to six ops are drawn by the generator of the tests, over all ops and ranks, of floats
 and bools. Each becomes the solver's problem as in a compilation, for trn2, every third for a trn2
@@ -8,16 +8,19 @@ with little SBUF; and again with one byte less of SBUF than the optimum of the f
 answer is compared with dynamic programming (`solver.frontier`) and, where there are no more plans
 than `--plans`, with all of them one by one (`solver.brute`). Ops such as `power` are decomposed
 into dozens; where that leaves more plans to tell apart than `--width`, the problem is solved with
-fewer candidates for each run of ops. Exit code 1 if an answer differs, 2 if nothing is selected.
+fewer candidates for each run of ops. With `--log`, what is found of each graph goes to a file, and
+what stands there already is not looked for again. Exit code 1 if an answer differs, 2 if nothing is
+selected.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from math import prod
 from pathlib import Path
 from time import perf_counter
@@ -139,6 +142,40 @@ def targets() -> tuple[Target, ...]:
     """The targets that graphs are compiled for, by turns."""
     little = load_target("trn2", {"memory.sbuf_usable_bytes_per_partition": LITTLE_SBUF})
     return load_target("trn2"), load_target("trn2"), little
+
+
+class Log:
+    """What was found of graphs, a line of JSON for each, in a file if there is a path."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path is not None and path.exists() else []
+        self._known = {line["graph"]: line["found"] for line in map(json.loads, lines)}
+
+    def known(self, name: str) -> list[Found] | None:
+        """What was found of a graph, if it was looked at."""
+        if name not in self._known:
+            return None
+        return [
+            Found(**{k: tuple(v) if isinstance(v, list) else v for k, v in each.items()})
+            for each in self._known[name]
+        ]
+
+    def add(self, name: str, found: Sequence[Found]) -> None:
+        """Write down what was found of a graph."""
+        if self._path is not None:
+            line = {"graph": name, "found": [asdict(each) for each in found]}
+            with self._path.open("a") as out:
+                print(json.dumps(line), file=out)
+
+
+def measured(log: Log, drawn: Drawn, options: argparse.Namespace, say: Say) -> list[Found]:
+    """What `log` has of a graph, or what `measure` finds."""
+    found = log.known(drawn.name)
+    if found is None:
+        found = measure(drawn, options, say)
+        log.add(drawn.name, found)
+    return found
 
 
 def measure(drawn: Drawn, options: argparse.Namespace, say: Say) -> list[Found]:
@@ -276,8 +313,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--plans", type=int, default=1000, help="most to look at one by one")
     parser.add_argument("--width", type=int, default=1000, help="most to tell apart at an op")
     parser.add_argument("--largest", type=int, default=MANY, help="most ops once decomposed")
+    parser.add_argument("--log", type=Path, help="file of what is found, to go on from")
     options = parser.parse_args(arguments)
-    kinds = targets()
+    kinds, log = targets(), Log(options.log)
     with console(stderr=True).status("drawing graphs"):
         drawn = [
             Drawn(f"graph-{number}", graph, kinds[number % len(kinds)])
@@ -287,7 +325,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options,
         drawn,
         lambda item: item.name,
-        lambda item, say: measure(item, options, say),
+        lambda item, say: measured(log, item, options, say),
         lambda found: table(_flat(found)),
         lambda found: failures(_flat(found)),
         lambda found: skips(_flat(found)),

@@ -8,10 +8,11 @@ beyond.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 
 from .index import Index, begin_ns
 from .linear import Expression, LinearModel
-from .problem import HBM, Candidate, Conversion, Transfer
+from .problem import Candidate, Conversion, Transfer
 
 
 class Begin:
@@ -22,7 +23,7 @@ class Begin:
         self._index = index
         self._anyway: Expression = []
         self._moves: list[Expression] = []
-        self._loads: Expression = []
+        self._loads: list[Expression] = []
         self.variable: int | None = None
 
     def add_candidate(
@@ -42,16 +43,17 @@ class Begin:
         if anyway:
             self._anyway.append((anyway, pick))
 
-    def add_load(self, conversion: Conversion, convert: int) -> None:
-        """A load that runs as a step of its own."""
-        first = self._index.anchor(conversion.value, HBM) == 0
-        if first and conversion.source == HBM and conversion.cost.fill_ns:
-            self._loads.append((conversion.cost.fill_ns, convert))
+    def add_load(self, conversion: Conversion, waiting: Expression) -> None:
+        """A load that runs as a step of its own, with the terms that sum to 1 where the first
+        segment reads the copy."""
+        fill_ns = conversion.cost.fill_ns
+        if fill_ns and waiting and self._index.consumed_at[conversion.value][0] == 0:
+            self._loads.append([(fill_ns * sign, variable) for sign, variable in waiting])
 
     def add_rows(self) -> None:
         """Of the moves of a candidate, one of which is picked, the longest counts, then the next;
         and each load."""
-        longest = [ns for ns, _ in [*self._loads, *(m for moves in self._moves for m in moves)]]
+        longest = [ns for ns, _ in chain(*self._loads, *self._moves)]
         if not longest:
             return
         self.variable = self._model.variable(max(longest))
@@ -60,13 +62,15 @@ class Begin:
             terms = [moves[nth] for moves in self._moves if nth < len(moves)]
             self._model.at_most([*terms, begin], 0)
         for load in self._loads:
-            anyway = [(-ns, pick) for ns, pick in self._anyway]
-            self._model.at_most([load, *anyway, begin], 0)
+            total: dict[int, int] = {}
+            for ns, variable in [*load, *((-ns, pick) for ns, pick in self._anyway)]:
+                total[variable] = total.get(variable, 0) + ns
+            self._model.at_most([*((ns, variable) for variable, ns in total.items()), begin], 0)
 
     def assign(self, values: list[int]) -> None:
         """Set the variable; those of picks, moves and loads must be set."""
         if self.variable is not None:
             anyway = sum(ns * values[pick] for ns, pick in self._anyway)
             waits = [ns * values[move] for moves in self._moves for ns, move in moves]
-            waits += [ns * values[load] - anyway for ns, load in self._loads]
+            waits += [sum(ns * values[v] for ns, v in load) - anyway for load in self._loads]
             values[self.variable] = max(0, *waits)

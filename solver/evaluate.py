@@ -87,20 +87,27 @@ class PlanView:
         return [cost for cost in moved if cost is not None]
 
     def loads(self, index: int) -> list[Conversion]:
-        """The conversions that run before segment `index`."""
-        near = [c for c in self.conversions if self.anchor(c.value, c.source) == index]
-        return [conversion for conversion in near if self.runs_before(conversion)]
+        """The loads that run before segment `index`, which reads the copies first."""
+        loads = [c for c in self.conversions if c.source == HBM]
+        return [c for c in loads if self._read_first(c.value, c.target) == index]
 
-    def first_read_by(self, value: str) -> str:
-        """The op that reads `value` first."""
-        return self._consumers[value][0]
+    def made_after(self, index: int) -> list[Conversion]:
+        """The conversions of what segment `index` has written on chip."""
+        made = [c for c in self.conversions if c.source != HBM]
+        return [c for c in made if self.anchor(c.value, c.source) == index]
 
-    def runs_before(self, conversion: Conversion) -> bool:
-        """Whether a conversion runs before its segment (a load for readers to come) or after it
-        (the segment produces the value)."""
-        producer = self.values[conversion.value].producer
-        anchor = self.anchor(conversion.value, conversion.source)
-        return producer is None or self.segment_of[producer] != anchor
+    def begins_with(self, load: Conversion) -> bool:
+        """Whether the first segment reads the copy, and its first op the value."""
+        source = (self.picked[0].name, load.value, load.target)
+        first_op = self.picked[0].ops[0]
+        return self.places.get(source, HBM) != HBM and self._consumers[load.value][0] == first_op
+
+    def _read_first(self, value: str, layout: str) -> int:
+        """The first segment that can read a copy; where none can, that which reads the value."""
+        for index, candidate in enumerate(self.picked):
+            if any((port.value, port.layout) == (value, layout) for port in candidate.reads):
+                return index
+        return self.anchor(value, HBM)
 
 
 def evaluate(problem: Problem, solution: Solution) -> Terms:
@@ -117,14 +124,14 @@ def evaluate(problem: Problem, solution: Solution) -> Terms:
     for index, candidate in enumerate(view.picked):
         done_ns = early[index]
         for conversion in view.loads(index):
-            step = _conversion_step(conversion, held[index], done_ns)
+            begins = view.anchor(conversion.value, HBM)
+            step = _conversion_step(conversion, held[begins], done_ns)
             steps.append(step)
             done_ns -= step.early_ns
         begin_ns = _begin_ns(problem, view) if index == 0 else 0
         transfers = view.transfers(index)
         steps.append(_segment_step(problem, candidate, transfers, held[index], done_ns, begin_ns))
-        near = [c for c in view.conversions if view.anchor(c.value, c.source) == index]
-        steps += [_conversion_step(c, held[index]) for c in near if not view.runs_before(c)]
+        steps += [_conversion_step(c, held[index]) for c in view.made_after(index)]
     return Terms(
         steps=tuple(steps),
         objective_ns=sum(step.ns for step in steps),
@@ -173,7 +180,9 @@ def _done_early(problem: Problem, view: PlanView) -> list[int]:
         others = max(busy.values(), default=0) + _waits_ns(candidate, moved)
         early = sum(cost.early_ns for cost in moved)
         before = sum(item.cost.early_ns for item in view.loads(index))
-        loads.append(Load(own, others, early, before, _starts_ns(moved)))
+        behind = [cost.behind_ns for cost in moved if cost.behind_ns is not None]
+        least = min(behind, default=None)
+        loads.append(Load(own, others, early, before, _starts_ns(moved), _tail_ns(moved), least))
     return done_early(loads, problem.passing_ns)
 
 
@@ -186,11 +195,16 @@ def _starts_ns(transfers: Iterable[Transfer]) -> int:
     return sum(cost.start_ns for cost in transfers)
 
 
+def _tail_ns(transfers: Iterable[Transfer]) -> int:
+    """What a segment takes at least after all its transfers."""
+    return max((cost.tail_ns for cost in transfers), default=0)
+
+
 def _begin_ns(problem: Problem, view: PlanView) -> int:
     """What a plan waits at first: for its first segment, and the longest for what that streams or
     for loads that its first op reads."""
     costs = view.transfers(0)
-    costs += [c.cost for c in view.loads(0) if view.first_read_by(c.value) == problem.ops[0]]
+    costs += [load.cost for load in view.loads(0) if view.begins_with(load)]
     return view.picked[0].fill_ns + max((cost.fill_ns for cost in costs), default=0)
 
 
@@ -211,9 +225,11 @@ def _segment_step(
     own = left.pop(problem.prefetch, 0) if problem.prefetch else 0
     others = max(left.values(), default=0)
     waits = _waits_ns(candidate, transfers)
+    tail = 0
     if problem.prefetch:
         waits += max(0, _starts_ns(transfers) - early_ns)
-    ns = overhead + max(own, others + waits)
+        tail = _tail_ns(transfers)
+    ns = overhead + max(own + tail, others + waits)
     return Step(
         name=candidate.name,
         kind="segment",

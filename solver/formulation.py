@@ -25,7 +25,7 @@ from .index import (
     ports_of,
 )
 from .linear import Expression, LinearModel, total
-from .problem import HBM, Candidate, Problem, Transfer
+from .problem import HBM, Candidate, Conversion, Problem, Transfer
 from .report import Solution
 from .timing import Timing
 
@@ -142,7 +142,7 @@ class Formulation:
             convert = self.model.variable()
             key = (conversion.value, conversion.source, conversion.target)
             self.convert[key] = convert
-            self.timing.add_load(conversion, convert, self.pick)
+            self._add_time(conversion, convert)
             self._spend(self.traffic, convert, conversion.cost.hbm_bytes)
             self._spend(self.work, convert, conversion.cost.instructions)
             copy = (conversion.value, conversion.target)
@@ -155,6 +155,38 @@ class Formulation:
                 stored = self.stored(conversion.value)
                 first_read = self.index.consumed_at[conversion.value][0]
                 self._add_need(conversion.value, HBM, first_read, [(1, convert)], stored)
+
+    def _add_time(self, conversion: Conversion, convert: int) -> None:
+        if conversion.source != HBM:
+            self.timing.add_conversion(conversion, convert)
+            return
+        copy = (conversion.value, conversion.target)
+        readers = self._readers(copy)
+        waiting = self._waiting(copy, readers)
+        self.timing.add_load(conversion, convert, readers, waiting)
+        # The first segment would wait less for what it streams: where there is a copy it is read.
+        streamed = [(1, variable) for sign, variable in waiting if sign < 0]
+        if streamed:
+            self.model.at_most([*streamed, (1, convert)], 1)
+
+    def _readers(self, copy: Copy) -> dict[int, list[Candidate]]:
+        """The candidates with a port that can read a copy, by where they begin."""
+        consumed = self.index.consumed_at[copy[0]]
+        covering = {c.name: c for at in consumed for c in self.covering[at]}
+        readers: dict[int, list[Candidate]] = defaultdict(list)
+        for name, candidate in covering.items():
+            if any((port.value, port.layout) == copy for port in candidate.reads):
+                readers[self.index.span[name][0]].append(candidate)
+        return dict(sorted(readers.items()))
+
+    def _waiting(self, copy: Copy, readers: Mapping[int, Sequence[Candidate]]) -> Expression:
+        """The terms that sum to 1 where the first segment reads a copy, and not from HBM."""
+        terms: Expression = []
+        for candidate in readers.get(0, ()):
+            move = self.move.get((candidate.name, "read", *copy))
+            streamed = [] if move is None else [(-1, move)]
+            terms += [(1, self.pick[candidate.name]), *streamed]
+        return terms
 
     def _add_hold(self, copy: Copy, convert: int) -> None:
         """A conversion's source is held at the producing segment, kept or not."""

@@ -1,9 +1,10 @@
 """The optimum by dynamic programming: an oracle for problems too large for exhaustive search.
 
 It goes through the ops in order.  All that the rest of a plan can see of what came before is what
-is kept in SBUF and stored in HBM for later, and how much work the last segment had time to do
-ahead; so of plans of the first ops that agree in that, only the best are continued.  It shares
-nothing with the linear model, and no plan is left out but for these reasons:
+is kept in SBUF and stored in HBM for later, which of the loaded copies nothing has read yet, and
+how much work the last segment had time to do ahead; so of plans of the first ops that agree in
+that, only the best are continued.  It shares nothing with the linear model, and no plan is left out
+but for these reasons:
 
 - another has the same things kept and stored, is no dearer, and has as much time ahead;
 - it is dearer than a known plan even if what is missing took no more than its candidates alone;
@@ -41,7 +42,7 @@ class Plan:
     """A plan of the first ops.
 
     `slack_ns` is what its last segment has time to do ahead; `made` are copies that begin to live
-    there.
+    there; `unread` are those from HBM that nothing has read, so that they are loaded later.
     """
 
     cost: Rank
@@ -49,6 +50,7 @@ class Plan:
     slack_ns: int
     picked: Candidate | None
     made: tuple[Made, ...]
+    unread: frozenset[Copy]
     before: Plan | None
 
     def beats(self, other: Plan) -> bool:
@@ -102,6 +104,7 @@ class _Search:
         for conversion in problem.conversions:
             if (conversion.value, conversion.target) in self.wanted:
                 self.into.setdefault((conversion.value, conversion.source), []).append(conversion)
+        self.loads = {(c.value, c.target): c for c in problem.conversions if c.source == HBM}
         self.begins: list[list[Value]] = [[] for _ in problem.ops]
         for value in problem.values:
             if self.first[value.name] >= 0:
@@ -126,17 +129,19 @@ class _Search:
     def run(self, most_plans: int, limit_ns: int | None) -> Plan | None:
         """The best plan of at most `limit_ns`."""
         end = len(self.problem.ops)
-        fronts: list[dict[Live, list[Plan]]] = [{} for _ in range(end + 1)]
-        fronts[0][frozenset()] = [Plan((0, 0, 0), 0, 0, None, (), None)]
+        fronts: list[dict[tuple[Live, Live], list[Plan]]] = [{} for _ in range(end + 1)]
+        nothing: Live = frozenset()
+        fronts[0][nothing, nothing] = [Plan((0, 0, 0), 0, 0, None, (), nothing, None)]
         for position in range(end):
             front, fronts[position] = fronts[position], {}
             count = 0
-            for live, plans in front.items():
+            for (live, _), plans in front.items():
                 for plan, candidate in product(plans, self.starting[position]):
                     after = position + len(candidate.ops)
                     for kept, longer in self.steps(live, plan, candidate):
                         if limit_ns is None or longer.cost[0] + self.least[after] <= limit_ns:
-                            count += _note(fronts[after].setdefault(kept, []), longer)
+                            seen = fronts[after].setdefault((kept, longer.unread), [])
+                            count += _note(seen, longer)
                             if count > most_plans:
                                 raise TooWide(f"more than {most_plans} plans after op {position}")
         found = [plan for plans in fronts[end].values() for plan in plans]
@@ -219,13 +224,20 @@ class _Search:
         peak = max([peak, *(held + c.cost.sbuf_bytes for c in conversions)])
         if peak > self.problem.sbuf_limit_bytes:
             return None
-        loads_ns = min(plan.slack_ns, sum(c.cost.early_ns for c in conversions))
-        begin_ns = self._begins_ns(candidate, transfers, conversions)
+        unread = plan.unread | {copy for copy, c in made if c and c.source == HBM}
+        read = unread & {(port.value, port.layout) for port in candidate.reads}
+        loads = [self.loads[copy] for copy in read]
+        loads_ns = min(plan.slack_ns, sum(c.cost.early_ns for c in loads))
+        begin_ns = self._begins_ns(candidate, transfers, loads)
         early_ns = plan.slack_ns - loads_ns
         ns, own_ns, done_ns = self._time(candidate, transfers, early_ns, begin_ns)
-        slack_ns = own_ns + min(early_ns - done_ns, self.problem.passing_ns)
+        behind = [t.behind_ns for t in transfers if t.behind_ns is not None]
+        slack_ns = min([own_ns, *behind])
+        if not behind:
+            slack_ns += min(early_ns - done_ns, self.problem.passing_ns)
+        alone = [*loads, *(c for c in conversions if c.source != HBM)]
         cost = (
-            plan.cost[0] + ns + sum(_alone_ns(c.cost) for c in conversions) - loads_ns,
+            plan.cost[0] + ns + sum(_alone_ns(c.cost) for c in alone) - loads_ns,
             plan.cost[1] + sum(t.hbm_bytes for t in [*transfers, *(c.cost for c in conversions)]),
             plan.cost[2]
             + candidate.instructions
@@ -233,7 +245,9 @@ class _Search:
         )
         end = self.at[candidate.ops[-1]]
         after = frozenset(copy for copy in now if self.last[copy[0]] > end)
-        return after, Plan(cost, max(peak, plan.peak_bytes), slack_ns, candidate, made, plan)
+        peak = max(peak, plan.peak_bytes)
+        later = frozenset(unread - read)
+        return after, Plan(cost, peak, slack_ns, candidate, made, later, plan)
 
     def _held(self, now: Live, conversions: Iterable[Conversion], made: set[Copy]) -> int:
         """SBUF bytes per partition of copies during a step, sources of conversions included."""
@@ -245,13 +259,13 @@ class _Search:
         self,
         candidate: Candidate,
         transfers: Sequence[Transfer],
-        conversions: Sequence[Conversion],
+        loads: Sequence[Conversion],
     ) -> int:
         """What a plan waits that begins so (ns): for the segment, and for the slowest of its
         transfers and of the loads that the first op needs."""
         if self.at[candidate.ops[0]] > 0:
             return 0
-        first = [c for c in conversions if c.source == HBM and self.first[c.value] == 0]
+        first = [c for c in loads if self.first[c.value] == 0]
         waits = [cost.fill_ns for cost in (*transfers, *(c.cost for c in first))]
         return candidate.fill_ns + max(waits, default=0)
 
@@ -275,7 +289,8 @@ class _Search:
         done = min(early, own, slack_ns)
         others += max(0, sum(cost.start_ns for cost in transfers) - done)
         left = own - done
-        return overhead + max(others, left), max(0, others - left), done
+        taken = max(others, left + max((cost.tail_ns for cost in transfers), default=0))
+        return overhead + taken, taken - left, done
 
 
 def _note(plans: list[Plan], plan: Plan) -> int:

@@ -79,7 +79,7 @@ class Index:
         overhead = candidate.overhead_ns + sum(cost.overhead_ns for cost in transfers)
         return overhead + fill + drain
 
-    def load_of(self, candidate: Candidate, transfers: Iterable[Transfer]) -> Load:
+    def load_of(self, candidate: Candidate, transfers: Sequence[Transfer]) -> Load:
         """What keeps a segment busy with the given transfers inside it."""
         busy = dict(candidate.busy)
         early, starts, waits = 0, 0, candidate.wait_ns
@@ -93,7 +93,9 @@ class Index:
         runs_first = self.span[candidate.name][0] == 0
         others = waits + max(busy.values(), default=0)
         starts = starts if self.problem.prefetch else 0
-        return Load(own, others, 0 if runs_first else early, starts_ns=starts)
+        early = 0 if runs_first else early
+        tail = max((cost.tail_ns for cost in transfers), default=0) if self.problem.prefetch else 0
+        return Load(own, others, early, 0, starts, tail, behind_ns(transfers))
 
     def segment_ns(
         self, candidate: Candidate, transfers: Sequence[Transfer], *, early: bool = False
@@ -119,6 +121,11 @@ def transfer_ns(cost: Transfer) -> int:
 def begin_ns(transfers: Iterable[Transfer]) -> int:
     """How long a plan waits that begins with some transfers: for the slowest."""
     return max((cost.fill_ns for cost in transfers), default=0)
+
+
+def behind_ns(transfers: Iterable[Transfer]) -> int | None:
+    """The most that a segment with some transfers does ahead; `None`: they do not limit it."""
+    return min((cost.behind_ns for cost in transfers if cost.behind_ns is not None), default=None)
 
 
 def ports_of(candidate: Candidate) -> list[tuple[Direction, Port]]:

@@ -2,11 +2,14 @@
 
 The segments of a plan form a chain.  Of one of them, D is the busy time of the prefetch resource, A
 the largest of its other resources and what it waits besides, E the part of D that can be done while
-the segment before it still runs, S the part of E that the other resources wait for, and L what is
-loaded before it as steps of their own, all of which can be done then too (ns).  With e of E and l
-of L done early for it and f for its successor it takes `L - l + max(A + max(0, S - e), D - e + f)`.
+the segment before it still runs, S the part of E that the other resources wait for, T what it takes
+after the last of D, and L what is loaded before it as steps of their own, all of which can be done
+early too (ns).  With e of E and l of L done early for it and f for its successor it takes
+`L - l + max(A + max(0, S - e), D - e + T, D - e + f)`.
 
 A segment may also leave some of its successor's work to those before it: that work passes it.
+But what it loads itself, tile by tile or once that is computed, comes first.  Then nothing passes
+it, and `f <= B`, B being the time from its last load to its end.
 
 Doing as much as fits into the slack, first segment first and L before E, is the best choice.  Work
 beyond the slack lengthens the segment that does it by as much as it can shorten a later one, so
@@ -23,13 +26,15 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """One segment's times in ns: D, A, E, L and S above."""
+    """One segment's times in ns: D, A, E, L, S, T and, where something comes first, B above."""
 
     own_ns: int
     others_ns: int
     early_ns: int
     loads_ns: int = 0
     starts_ns: int = 0
+    tail_ns: int = 0
+    behind_ns: int | None = None
 
     def parts(self, done_ns: int) -> tuple[int, int]:
         """Of what is done early, what belongs to L and to E."""
@@ -39,16 +44,17 @@ class Load:
     def busy_ns(self, done_ns: int = 0) -> int:
         """What the segment takes besides overhead when `done_ns` of its work is done before it."""
         loads_ns, early_ns = self.parts(done_ns)
-        left_ns = self.own_ns - early_ns
-        return self.loads_ns - loads_ns + max(self._others_ns(early_ns), left_ns)
+        return self.loads_ns - loads_ns + self._taken_ns(early_ns)
 
     def slack_ns(self, done_ns: int) -> int:
-        """How long the prefetch resource has nothing to do then."""
+        """What the prefetch resource has time to do for others then."""
         early_ns = self.parts(done_ns)[1]
-        return max(0, self._others_ns(early_ns) - (self.own_ns - early_ns))
+        idle_ns = self._taken_ns(early_ns) - (self.own_ns - early_ns)
+        return idle_ns if self.behind_ns is None else min(idle_ns, self.behind_ns)
 
-    def _others_ns(self, early_ns: int) -> int:
-        return self.others_ns + max(0, self.starts_ns - early_ns)
+    def _taken_ns(self, early_ns: int) -> int:
+        others_ns = self.others_ns + max(0, self.starts_ns - early_ns)
+        return max(others_ns, self.own_ns - early_ns + self.tail_ns)
 
 
 def done_early(loads: Sequence[Load], passing_ns: int = 0) -> list[int]:
@@ -59,7 +65,8 @@ def done_early(loads: Sequence[Load], passing_ns: int = 0) -> list[int]:
     for load in loads:
         wanted = load.loads_ns + min(load.early_ns, load.own_ns)
         done.append(min(wanted, time_ns))
-        time_ns = min(time_ns - done[-1], passing_ns) + load.slack_ns(done[-1])
+        passes_ns = min(time_ns - done[-1], passing_ns) if load.behind_ns is None else 0
+        time_ns = passes_ns + load.slack_ns(done[-1])
     return done
 
 

@@ -127,11 +127,13 @@ class _Piece:
 
     def _leaves(self, value: Value) -> bool:
         """Whether it leaves; a graph input does where copies of it may."""
-        if self.end == len(self.crossings.problem.ops):
-            return False
-        if not self.crossings.crosses(value.name, self.end):
-            return False
-        return value.producer is not None or bool(self._conversions(value))
+        return self._crosses_end(value) and (
+            value.producer is not None or bool(self._conversions(value))
+        )
+
+    def _crosses_end(self, value: Value) -> bool:
+        at_end = self.end == len(self.crossings.problem.ops)
+        return not at_end and self.crossings.crosses(value.name, self.end)
 
     def _value(self, value: Value, ops: set[str], readers: Iterable[str]) -> Value:
         """The value with the ops that it has in the piece."""
@@ -149,6 +151,8 @@ class _Piece:
         first_read = self.crossings.index.consumed_at[value.name][0]
         own = self.crossings.conversions[value.name]
         loads = [c for c in own if c.source == HBM and self.first <= first_read < self.end]
+        if self._crosses_end(value):
+            loads = [_hidden(load) for load in loads]
         if not self._enters(value):
             return loads + [c for c in own if c.source != HBM]
         layouts = self._entering_layouts(value.name)
@@ -222,6 +226,13 @@ def _exit_port(value: str, place: str) -> Port:
 def _subsets(places: Sequence[str]) -> Iterator[list[str]]:
     for size in range(len(places) + 1):
         yield from map(list, combinations(places, size))
+
+
+def _hidden(load: Conversion) -> Conversion:
+    """A load without what may be done early of it: the segments that do that, before the copy is
+    read first, may be in a later piece."""
+    busy = {resource: max(0, ns - load.cost.early_ns) for resource, ns in load.cost.busy.items()}
+    return replace(load, cost=replace(load.cost, busy=busy, early_ns=0, start_ns=0, fill_ns=0))
 
 
 def _paid(ns: int) -> Transfer:

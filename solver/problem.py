@@ -37,7 +37,10 @@ class Transfer:
     `busy[problem.prefetch]` that may be done while the segment before still runs: of reads and
     conversions from HBM only, of values that no op produces.  Of a read, `start_ns` is the part of
     that which its segment waits for unless it is done early.  `fill_ns` is how long a plan waits
-    that begins with it; of all transfers that it begins with, the longest wait counts.
+    that begins with it; of all transfers that it begins with, the longest wait counts.  What
+    later segments load waits for the last of a read with `behind_ns`, which is there that long
+    before its segment ends: no more can be done by the segment, and none passes that.  `tail_ns` is
+    what the segment takes at least after all that it moves, for what it does with the last of it.
     """
 
     busy: Mapping[str, int]
@@ -50,6 +53,8 @@ class Transfer:
     wait_ns: int = 0
     fill_ns: int = 0
     start_ns: int = 0
+    behind_ns: int | None = None
+    tail_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,8 +130,8 @@ class Conversion:
     """Makes a resident copy of `value` in layout `target`, as a small segment of its own.
 
     `source` is "hbm", or the layout in which the producing candidate writes the value.  A load
-    from HBM of a graph input may be done while the segment before runs: `cost.early_ns` of its
-    largest busy time.
+    from HBM runs before the segment that reads the copy first, and `cost.early_ns` of its largest
+    busy time while segments before that run, if it is of a graph input.
     """
 
     value: str

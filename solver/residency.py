@@ -168,8 +168,11 @@ class Residency:
         else:
             self._buffers[anchor].remove(cost.sbuf_bytes)
         self._take(range(anchor, anchor + 1), 0)
-        self._loads_ns[anchor] += sign * cost.early_ns
-        self._loads[anchor] = replace(self._loads[anchor], loads_ns=self._loads_ns[anchor])
+        if source == HBM:
+            readers = self._uses[value].readers
+            first = min(segment for segment, port in readers if port.layout == layout)
+            self._loads_ns[first] += sign * cost.early_ns
+            self._loads[first] = replace(self._loads[first], loads_ns=self._loads_ns[first])
         one = (0, transfer_ns(cost), cost.hbm_bytes, cost.instructions)
         self._add(one, sign)
 

@@ -74,6 +74,8 @@ def _check_transfer(who: str, cost: Transfer) -> None:
             "wait_ns": cost.wait_ns,
             "fill_ns": cost.fill_ns,
             "start_ns": cost.start_ns,
+            "behind_ns": cost.behind_ns or 0,
+            "tail_ns": cost.tail_ns,
         },
     )
     _amounts(who, {f"busy[{resource}]": ns for resource, ns in cost.busy.items()})
@@ -164,7 +166,7 @@ def _check_early_work(problem: Problem, values: Mapping[str, Value]) -> None:
                     loads = kind == "read" and port.value not in made
                     most = port.hbm.busy.get(problem.prefetch or "", 0)
                     what = f"its busy time of the prefetch resource ({problem.prefetch}), {most}"
-                    _check_early_load(who, port.hbm, loads, most, what)
+                    _check_early_load(who, port.hbm, loads, most, what, reads=kind == "read")
     for item in problem.conversions:
         who = f"conversion {_conversion_name(item)!r}"
         loads = item.source == HBM and item.value not in made
@@ -173,7 +175,9 @@ def _check_early_work(problem: Problem, values: Mapping[str, Value]) -> None:
         _check_early_load(who, item.cost, loads, most, what)
 
 
-def _check_early_load(who: str, cost: Transfer, loads: bool, most: int, what: str) -> None:
+def _check_early_load(
+    who: str, cost: Transfer, loads: bool, most: int, what: str, *, reads: bool = False
+) -> None:
     early = cost.early_ns
     if early and not loads:
         raise ProblemError(f"{who}: early_ns is {early}, must be 0 but for loads of graph inputs")
@@ -181,6 +185,12 @@ def _check_early_load(who: str, cost: Transfer, loads: bool, most: int, what: st
         raise ProblemError(f"{who}: early_ns is {early}, must be at most {what}")
     if cost.start_ns > early:
         raise ProblemError(f"{who}: start_ns is {cost.start_ns}, must be at most early_ns, {early}")
+    if cost.tail_ns and not reads:
+        raise ProblemError(f"{who}: tail_ns is {cost.tail_ns}, which only reads of segments have")
+    if cost.behind_ns is not None and not reads:
+        raise ProblemError(
+            f"{who}: behind_ns is {cost.behind_ns}, which only reads of segments have"
+        )
 
 
 def _escapes(value: Value, inside: set[str]) -> bool:

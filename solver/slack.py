@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from .index import Index, ports_of
-from .problem import HBM
+from .problem import HBM, Candidate
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,20 +37,20 @@ def slack_of(index: Index) -> Slack:
     if index.problem.prefetch is None:
         return Slack(useful, possible, wanted, wanted)
     passing = index.problem.passing_ns
-    loads = _loads_at(index)
     for position in reversed(range(len(index.starting))):
         for candidate in index.starting[position]:
             ports = [(kind, port, port.hbm) for kind, port in ports_of(candidate)]
             forced = [h for kind, port, h in ports if h and not index.avoidable(kind, port)]
             least = index.load_of(candidate, forced)
             most = index.load_of(candidate, [h for *_, h in ports if h])
-            room = max(0, most.others_ns - (least.own_ns - most.early_ns))
+            begun = max(most.early_ns, most.starts_ns)
+            room = max(0, most.others_ns + begun - least.own_ns, most.tail_ns)
             rooms[candidate.name] = room
             end = index.span[candidate.name][1] + 1
             ahead = possible[candidate.name] = min(wanted[end], room)
-            excess = max(0, most.own_ns + ahead - least.others_ns)
+            excess = max(0, most.own_ns + max(ahead, most.tail_ns) - least.others_ns)
             useful[candidate.name] = min(most.early_ns, max(excess, most.starts_ns))
-            own = useful[candidate.name] + sum(loads[position:end])
+            own = useful[candidate.name] + _loads_ns(index, candidate)
             wanted[position] = max(wanted[position], own + min(passing, wanted[end]))
     there = _there(index, rooms)
     before = [min(pair) for pair in zip(wanted, there, strict=True)]
@@ -71,10 +71,8 @@ def _there(index: Index, rooms: Mapping[str, int]) -> list[int]:
     return there
 
 
-def _loads_at(index: Index) -> list[int]:
-    """By position, the early work of loads that run before the segment there (ns), if all do."""
-    loads = [0] * len(index.starting)
-    for conversion in index.problem.conversions:
-        if conversion.source == HBM:
-            loads[index.anchor(conversion.value, HBM)] += conversion.cost.early_ns
-    return loads
+def _loads_ns(index: Index, candidate: Candidate) -> int:
+    """The early work of loads that run before a segment (ns), if it reads all copies first."""
+    copies = [(port.value, port.layout) for port in candidate.reads]
+    loads = [c for copy in copies for c in index.into.get(copy, ()) if c.source == HBM]
+    return sum(conversion.cost.early_ns for conversion in loads)

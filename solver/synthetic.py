@@ -143,7 +143,9 @@ def with_overlap(problem: Problem, seed: int) -> Problem:
         cost = early(port.value, port.hbm, most)
         start = rng.choice([0, cost.early_ns, rng.randint(0, cost.early_ns)])
         cost = replace(cost, wait_ns=rng.choice([0, rng.randint(0, 30)]), start_ns=start)
-        return replace(port, hbm=cost)
+        behind = rng.choice([None, None, rng.randint(0, 20)]) if reads else None
+        tail = rng.choice([0, rng.randint(0, 20)]) if reads else 0
+        return replace(port, hbm=replace(cost, behind_ns=behind, tail_ns=tail))
 
     candidates = [
         replace(

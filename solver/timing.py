@@ -17,7 +17,7 @@ from itertools import combinations
 from operator import le
 
 from .begin import Begin
-from .index import Index, transfer_ns
+from .index import Index, behind_ns, transfer_ns
 from .linear import Expression, LinearModel
 from .loads import Loads
 from .overlap import Load, done_ahead, done_early
@@ -28,6 +28,9 @@ SUBSET_PORTS = 3
 """Up to this many free ports of a candidate, every subset of them gets a time row; beyond, single
 ports and the whole set."""
 
+
+Readers = Mapping[int, Sequence[Candidate]]
+"""Candidates by where they begin."""
 
 _WAITING = ""
 """In place of a resource where only waits keep a segment from ending."""
@@ -81,7 +84,9 @@ class Timing:
         self._extra: dict[str, int] = {}
         self._early: dict[str, int] = {}
         self._ahead: dict[str, int] = {}
+        self._picks: dict[str, int] = {}
         self._passing: dict[int, int] = {}
+        self._blocking: list[list[list[int]]] = [[] for _ in index.starting]
         self._slack = slack_of(index)
         self._loads = Loads(model, index, self._slack, time)
         self._begin = Begin(model, index)
@@ -95,6 +100,7 @@ class Timing:
     ) -> None:
         """A candidate with the transfers that it cannot avoid, and those it may with their
         variables."""
+        self._picks[candidate.name] = pick
         load = self._index.load_of(candidate, forced)
         floor = self._floors[candidate.name] = load.busy_ns(load.early_ns)
         self._spend(pick, self._index.overhead_ns(candidate, forced) + floor)
@@ -107,13 +113,17 @@ class Timing:
             moves = [(move, replace(cost, start_ns=0)) for move, cost in moves]
         work = Work(candidate, pick, base, waits, load.starts_ns, floor, moves)
         early = self._add_early(work, load.early_ns)
-        ahead = self._add_ahead(work)
+        ahead = self._add_ahead(work, forced)
+        self._note_blocking(candidate, pick, forced, moves)
         busy = {*work.base, *(r for _, cost in moves for r in cost.busy)}
         resources = self._leading(work, busy if busy - {self._prefetch} else busy | {_WAITING})
         reach = {r: work.most(r, self._prefetch) for r in resources}
         starts = work.starts + sum(cost.start_ns for _, cost in moves)
         for resource in set(reach) - {self._prefetch}:
             reach[resource] += starts
+        if self._prefetch is not None and load.tail_ns + sum(c.tail_ns for _, c in moves):
+            tail = max([load.tail_ns, *(cost.tail_ns for _, cost in moves)])
+            reach[self._prefetch] = work.most(self._prefetch, self._prefetch) + tail
         if ahead is not None and self._prefetch is not None:
             reach[self._prefetch] = reach.get(self._prefetch, 0) + self._model.upper[ahead]
         most = max(reach.values(), default=0)
@@ -122,10 +132,29 @@ class Timing:
         extra = self._extra[candidate.name] = self._variable(most - floor, pick)
         self._spend(extra, 1)
         for resource in sorted(reach):
-            if resource == self._prefetch and (early is not None or ahead is not None):
+            if resource == self._prefetch:
                 self._add_overlap_rows(work, load.early_ns, extra, early, ahead)
+                self._add_tail_rows(work, load, extra, early)
             else:
                 self._add_rows(work, resource, extra, early)
+
+    def _note_blocking(
+        self,
+        candidate: Candidate,
+        pick: int,
+        forced: Sequence[Transfer],
+        moves: Sequence[tuple[int, Transfer]],
+    ) -> None:
+        """List the variables with which nothing passes a segment, so that of those in a list at
+        most one is 1; for the first of its ops, as then nothing reaches the others either."""
+        blocking = [move for move, cost in moves if cost.behind_ns is not None]
+        if behind_ns(forced) is not None:
+            blocking = [pick]
+        lists = self._blocking[self._index.span[candidate.name][0]]
+        for nth, variable in enumerate(blocking):
+            if nth == len(lists):
+                lists.append([])
+            lists[nth].append(variable)
 
     def _leading(self, work: Work, resources: Set[str]) -> list[str]:
         """The resources without those that are never busier than another, whatever moves."""
@@ -152,13 +181,21 @@ class Timing:
             self._model.at_most([(1, early), (-most, work.pick)], 0)
         return early
 
-    def _add_ahead(self, work: Work) -> int | None:
-        """The variable of what is done ahead, at most what is possible, and of use."""
+    def _add_ahead(self, work: Work, forced: Sequence[Transfer]) -> int | None:
+        """The variable of what is done ahead, at most what is possible, and of use, behind all that
+        comes first."""
         most = self._slack.possible.get(work.candidate.name, 0)
+        least = behind_ns(forced)
+        most = most if least is None else min(most, least)
         if not most:
             return None
         ahead = self._ahead[work.candidate.name] = self._variable(most, work.pick)
         self._model.at_most([(1, ahead), (-most, work.pick)], 0)
+        for move, cost in work.moves:
+            if cost.behind_ns is not None and cost.behind_ns < most:
+                self._model.at_most(
+                    [(1, ahead), (most - cost.behind_ns, move), (-most, work.pick)], 0
+                )
         return ahead
 
     def _add_rows(self, work: Work, resource: str, extra: int, early: int | None) -> None:
@@ -218,11 +255,32 @@ class Timing:
             fixed = [(base - work.floor, work.pick)]
             self._model.at_most([*all_loads, *fixed, (1, ahead), *done, (-1, extra)], 0)
 
-    def add_load(self, conversion: Conversion, convert: int, picks: Mapping[str, int]) -> None:
-        """A conversion with its variable, once `picks` has all candidates'."""
-        busy_ns = transfer_ns(conversion.cost) - conversion.cost.early_ns
-        self._spend(convert, busy_ns)
-        self._begin.add_load(conversion, convert)
+    def _add_tail_rows(self, work: Work, load: Load, extra: int, early: int | None) -> None:
+        """What a segment takes after the last of the prefetch resource's work, less `early`: for
+        the tail that is always there, and with each that may be."""
+        assert self._prefetch is not None
+        base = work.base.get(self._prefetch, 0)
+        loads = [(cost.busy.get(self._prefetch, 0), move) for move, cost in work.moves]
+        others: Expression = [(-1, extra)] if early is None else [(-1, early), (-1, extra)]
+        if load.tail_ns:
+            self._add_cuts(work, base + load.tail_ns, loads, others)
+        for last, cost in work.moves:
+            if cost.tail_ns > load.tail_ns:
+                later = [(ns + (cost.tail_ns if move == last else 0), move) for ns, move in loads]
+                self._add_cuts(work, base, later, others)
+
+    def add_conversion(self, conversion: Conversion, convert: int) -> None:
+        """A conversion of what is on chip, with its variable."""
+        self._spend(convert, transfer_ns(conversion.cost))
+
+    def add_load(
+        self, conversion: Conversion, convert: int, readers: Readers, waiting: Expression
+    ) -> None:
+        """A load of a copy, with its variable, the candidates that may read it, and the terms that
+        sum to 1 where the first segment reads it."""
+        self._spend(convert, transfer_ns(conversion.cost) - conversion.cost.early_ns)
+        self._begin.add_load(conversion, waiting)
+        picks = {start: [self._picks[c.name] for c in some] for start, some in readers.items()}
         self._loads.add(conversion, convert, picks)
 
     def add_boundaries(self) -> None:
@@ -245,6 +303,9 @@ class Timing:
                 passing = self._passing[position] = self._model.variable(most)
                 ends[position].append((-1, passing))
                 starts[position - 1].append((1, passing))
+                for blocking in self._blocking[position - 1]:
+                    blocked = [(most, variable) for variable in blocking]
+                    self._model.at_most([(1, passing), *blocked], most)
         for ending, starting in zip(ends, starts, strict=True):
             if ending or starting:
                 self._model.equal(starting + ending, 0)
@@ -258,7 +319,7 @@ class Timing:
         """Set the variables of this module for a plan's segments in order, with all their
         transfers, and its conversions; those of picks, moves and conversions must be set."""
         starts = [self._index.span[candidate.name][0] for candidate, _ in segments]
-        work = self._loads.work(conversions, starts)
+        work = self._loads.work(values, conversions, starts)
         loads: list[Load] = []
         for (candidate, transfers), loads_ns in zip(segments, work, strict=True):
             load = self._index.load_of(candidate, transfers)

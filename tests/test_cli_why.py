@@ -45,7 +45,7 @@ def test_why_says_what_other_choices_for_a_value_would_cost(run: Run, out: str) 
     assert "+" in spill
     assert "KiB" in spill
     assert any(line.split()[:4] == ["32", "KiB", "more", "SBUF"] for line in text.splitlines())
-    dma = next(line for line in text.splitlines() if line.startswith("a quarter more DMA queues"))
+    dma = next(line for line in text.splitlines() if line.startswith("transfers a fifth shorter"))
     assert " -" in dma
 
 

@@ -143,7 +143,7 @@ def test_equal_parts_of_a_program_are_priced_once() -> None:
     problem = compiled(both, "384x96", "384x96").problem
     prices: dict[tuple[str, ...], set[Any]] = {}
     for c in problem.candidates:
-        prices.setdefault(c.ops, set()).add((c.wait_ns, tuple(c.busy.items()), c.sbuf_bytes))
+        prices.setdefault(c.ops, set()).add((c.drain_ns, tuple(c.busy.items()), c.sbuf_bytes))
     found = list(prices.values())
     assert sum(found.count(own) > 1 for own in found) >= len(found) - 1
 

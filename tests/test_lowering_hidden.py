@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -11,7 +12,7 @@ import pytest
 
 from nkigen_lite.frontend import trace
 from nkigen_lite.nki_ir.types import Affine
-from nkigen_lite.tensor_ir.passes.axes import Hidden, analyse
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden, analyse
 from nkigen_lite.tensor_ir.passes.axes.hidden import HIDING
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import MOST_PARTS, Chain, row_parts
 from nkigen_lite.tensor_ir.passes.layout_solver.pricing import counted
@@ -131,6 +132,19 @@ def test_a_chain_has_every_block_once_and_neighbours_are_alike() -> None:
         ranges = chain.at(Affine(number), {})
         assert chain.part(ranges) == (number, part)
         assert all(chain.largest[axis].size >= ranges[axis].size for axis in ranges)
+
+
+def test_a_chain_goes_on_through_the_loop_around_it() -> None:
+    hidden = hidden_of(masked(causal(512)), *("1x512x32:bf16",) * 3)
+    assert hidden is not None
+    alone = Chain.of(hidden, 128)
+    assert alone is not None
+    heads = Axis("heads", 3)
+    joined = replace(alone, around=heads)
+    found = [joined.at(Affine(number), {}) for number in range(joined.count)]
+    assert [joined.text(ranges) for ranges in found] == list(range(3 * alone.count))
+    assert [ranges[heads].start.const for ranges in found] == sorted([0, 1, 2] * alone.count)
+    assert [joined.part(r)[0] for r in found] == list(range(alone.count)) * 3
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from nkigen_lite.core.dtypes import Array
 from nkigen_lite.core.ir import Graph, Op, Value
 from nkigen_lite.tensor_ir.passes.axes.casts import fold_casts
 from nkigen_lite.tensor_ir.passes.axes.defer import defer_division
-from nkigen_lite.tensor_ir.passes.axes.follow import follow_products
+from nkigen_lite.tensor_ir.passes.axes.follow import follow_results
 from nkigen_lite.tensor_ir.passes.axes.fuse import fuse_pairs
 from nkigen_lite.tensor_ir.passes.axes.hidden import note_hidden
 from nkigen_lite.tensor_ir.passes.axes.merge import merge_axes
@@ -39,7 +39,7 @@ def analyse(graph: Graph, constants: Mapping[str, Array] | None = None) -> Progr
     program = builder.finish()
     program = fold_casts(merge_moments(defer_division(fold_casts(merge_axes(program)))))
     program = fuse_pairs(split_rows(reduce_rows_first(program)))
-    program = turn_for_products(follow_products(program))
+    program = turn_for_products(follow_results(program))
     return note_hidden(program, constants or {})
 
 

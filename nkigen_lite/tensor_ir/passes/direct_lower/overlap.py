@@ -23,7 +23,7 @@ from typing import Protocol
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.builder import Builder
 from nkigen_lite.nki_ir.types import Affine
-from nkigen_lite.tensor_ir.passes.axes import Hidden
+from nkigen_lite.tensor_ir.passes.axes import Axis, Hidden
 from nkigen_lite.tensor_ir.passes.axes.tiles import partition_tile
 from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
     Buffer,
@@ -286,11 +286,12 @@ class Chain:
     """Parts of one block each, as the iterations of a loop: each is text of its own.
 
     Neighbours are of similar length, and little is left to wait for before the second and after
-    the last.
+    the last. With ``around``, so are the iterations of the loop over that axis around it.
     """
 
     hidden: Hidden
     parts: tuple[Part, ...]
+    around: Axis | None = None
 
     @staticmethod
     def of(hidden: Hidden, block: int) -> Chain | None:
@@ -304,7 +305,7 @@ class Chain:
     @property
     def count(self) -> int:
         """See ``Sweep``."""
-        return len(self.parts)
+        return len(self.parts) * (self.around.extent if self.around else 1)
 
     @property
     def largest(self) -> Ranges:
@@ -316,7 +317,9 @@ class Chain:
 
     def at(self, index: Affine, outer: Ranges) -> Ranges:
         """See ``Sweep``."""
-        return self.parts[index.const].of(self.hidden, outer)
+        number, part = divmod(index.const, len(self.parts))
+        ranges = self.parts[part].of(self.hidden, outer)
+        return {**ranges, self.around: Range(Affine(number), 1)} if self.around else ranges
 
     def each(self, first: int, body: Callable[[Affine], None]) -> None:
         """See ``Sweep``."""
@@ -327,3 +330,8 @@ class Chain:
         """The part that ranges belong to, and its number."""
         start = ranges[self.hidden.rows].start
         return next((n, part) for n, part in enumerate(self.parts) if part.rows.start == start)
+
+    def text(self, ranges: Ranges) -> int:
+        """The number of the text that ranges belong to."""
+        number = ranges[self.around].start.const if self.around else 0
+        return number * len(self.parts) + self.part(ranges)[0]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from nkigen_lite.core.ir import Op
@@ -18,6 +18,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.masks_in_psum import can_add_mask, diagonal_for
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
+    MOST_CHAINED,
     Blocks,
     Chain,
     Pipeline,
@@ -97,6 +98,22 @@ class SegmentStages(SegmentBuffers):
             return None
         return Chain.of(hidden, loop.block)
 
+    def _joined_chain(self, depth: int) -> Chain | None:
+        """The blocks of the two loops inside that at a depth as one chain, if they are few and all
+        is loaded outside both or inside both."""
+        loops = self.segment.loops
+        if depth + 3 != len(loops) or loops[depth + 1].block != 1:
+            return None
+        chain, around = self._chain(depth + 2), loops[depth + 1].axis
+        if chain is None or chain.count * around.extent > MOST_CHAINED:
+            return None
+        views = (view for step in self.segment.steps for view in step.reads)
+        made = {step.write.storage for step in self.segment.steps}
+        between = any(
+            self.depth_of(v.axes) == depth + 2 for v in views if v.storage not in made
+        ) or any(self.step_depth(at) == depth + 2 for at in range(len(self.segment.steps)))
+        return None if between else replace(chain, around=around)
+
     def _sample(self, depth: int) -> Ranges:
         """The range of the outermost loop, if only a part of it is wanted."""
         loop, blocks = self.segment.loops[depth], self.segment.sampled
@@ -106,13 +123,15 @@ class SegmentStages(SegmentBuffers):
         """A loop over the ranges; what is loaded before it has those of outside."""
         loop = self.segment.loops[depth]
         whole = ranges.get(loop.axis, full(loop.axis))
-        if self._runs_through(depth, ranges):
+        joined = self._joined_chain(depth)
+        inner = depth + 1 if joined is None else depth + 2
+        if self._runs_through(depth, inner, ranges):
             self._loads(depth, outer)
             self.held_at = depth + 1
-            sweep = self._sweep(depth + 1, ranges)
+            sweep = joined or self._sweep(inner, ranges)
             if isinstance(sweep, Chain):
                 self._hoist(sweep, ranges)
-            self._pipeline(depth + 1, sweep).run_through(self.b, loop, ranges)
+            self._pipeline(inner, sweep).run_through(self.b, loop, ranges)
             self.held_at = self.plain_to = self.diagonal = None
             self.masks.clear()
             self.hoisted.clear()
@@ -188,15 +207,15 @@ class SegmentStages(SegmentBuffers):
             return self.held_at
         return self.depth_of(view.axes)
 
-    def _runs_through(self, depth: int, ranges: Ranges) -> bool:
+    def _runs_through(self, depth: int, inner_depth: int, ranges: Ranges) -> bool:
         """Whether the pipeline of the innermost loop runs on through the loop around it, at this
         depth: there are several iterations, all alike, and nothing to do between the two."""
         loops = self.segment.loops
-        if depth + 2 != len(loops) or self._stages_at(depth + 1, ranges) == 1:
+        if inner_depth + 1 != len(loops) or self._stages_at(inner_depth, ranges) == 1:
             return False
         blocks = ranges.get(loops[depth].axis, full(loops[depth].axis)).size, loops[depth].block
         inner = loops[-1].axis.extent, loops[-1].block
-        whole = self._chain(depth + 1) is not None or inner[0] % inner[1] == 0
+        whole = self._chain(inner_depth) is not None or inner[0] % inner[1] == 0
         between = any(self.step_depth(at) == depth + 1 for at in range(len(self.segment.steps)))
         return whole and not between and blocks[0] % blocks[1] == 0 and blocks[0] > blocks[1]
 
@@ -227,7 +246,7 @@ class SegmentStages(SegmentBuffers):
                 self._stage(depth + 1, slot, ranges)
                 return
             number, part = chain.part(ranges)
-            with self._charge(self.texts, number):
+            with self._charge(self.texts, chain.text(ranges)):
                 self.plain_to = part.plain_to
                 if number in self.masks:
                     key, mask = self.masks[number]
@@ -236,7 +255,8 @@ class SegmentStages(SegmentBuffers):
 
         stages = len(self.segment.run.cuts) + 1
         mixed = self.b if self.segment.run.interleaved else None
-        return Pipeline(sweep, stages, stage, partial(self._before_stage, depth), mixed)
+        loaded_at = depth if self.held_at is None else self.held_at
+        return Pipeline(sweep, stages, stage, partial(self._before_stage, loaded_at), mixed)
 
     def _before_stage(self, depth: int, stage: int, outer: Ranges) -> None:
         """What a stage of the innermost loop needs before its first iteration."""
@@ -289,14 +309,14 @@ class SegmentStages(SegmentBuffers):
             at = [n for n, step in enumerate(self.segment.steps) if view in step.reads]
             first, last = (self._stage_of(2 * n + 1) for n in (min(at), max(at)))
             made = self._block(view, layout, ranges, copies + (last > first), inner=inner)
-            own = partial(self._around, self.segment.loops[-1].axis)
+            own = partial(self._around, {loop.axis for loop in self.segment.loops[self.held_at :]})
             ring = Ring(made, own, first, last)
             self.held[key] = ring
         elif copies > 1 or ring.last > ring.first:
             self.b.rotate(ring.root)
         return ring.at(self.b, ranges, 0)
 
-    def _around(self, inner: Axis, ranges: Ranges) -> Ranges:
-        """The ranges outside the innermost loop, over an axis."""
-        inside = {inner, self.segment.hidden.cols} if self.segment.hidden else {inner}
+    def _around(self, inner: set[Axis], ranges: Ranges) -> Ranges:
+        """The ranges outside of loops over some axes."""
+        inside = {*inner, self.segment.hidden.cols} if self.segment.hidden else inner
         return {axis: block for axis, block in ranges.items() if axis not in inside}

@@ -109,7 +109,7 @@ class Arranger:
         Left as it is if the model finds none below ``enough_ns``.
         """
         if len(segment.loops) > 1 and _trips(segment.loops[0]) >= _SAMPLED:
-            segment.sampled = 2 if len(segment.loops) == 2 else 1
+            segment.sampled = 2 if len(segment.loops) == 2 or segment.hidden else 1
         sample = self.lower(segment, ports) if segment.sampled else piece
         ways = [way for base in self._bases(segment, ports, sample) for way in base]
         promising = min(way.estimate_ns for way in ways)

@@ -52,6 +52,7 @@ class Figures:
         busy: of its engines and the DMA queues (ns), without its ports; ``sbuf_bytes``,
             ``psum_banks`` and ``instructions`` likewise.
         wait_ns, fill_ns, drain_ns: see ``solver.Candidate``.
+        store_ns: what is added to ``wait_ns`` at the end of a plan.
         vias, costs: per port, the layout that it is moved in, and what that costs.
         streamed_ns: what it takes alone with all ports streamed.
     """
@@ -64,6 +65,7 @@ class Figures:
     wait_ns: int
     fill_ns: int
     drain_ns: int
+    store_ns: int
     vias: tuple[Place | None, ...]
     costs: tuple[solver.Transfer, ...]
     streamed_ns: float

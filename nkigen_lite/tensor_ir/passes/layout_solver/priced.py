@@ -17,7 +17,8 @@ from nkigen_lite.tensor_ir.passes.schedule import Arrangement
 class Priced:
     """A choice with its ports and its solver candidate, and how its iterations are run.
 
-    ``streamed_ns`` is what it takes alone with all ports streamed.
+    ``streamed_ns`` is what it takes alone with all ports streamed, ``store_ns`` what it waits for
+    its stores at the end of a plan.
     """
 
     choice: Choice
@@ -25,6 +26,7 @@ class Priced:
     candidate: solver.Candidate
     run: Arrangement
     streamed_ns: float
+    store_ns: int
 
     @classmethod
     def of(cls, choice: Choice, name: str, ports: Sequence[PortInfo], figures: Figures) -> Priced:
@@ -48,7 +50,8 @@ class Priced:
             drain_ns=figures.drain_ns,
             wait_ns=figures.wait_ns,
         )
-        return cls(choice, ports, candidate, figures.run, figures.streamed_ns)
+        times = figures.streamed_ns, figures.store_ns
+        return cls(choice, ports, candidate, figures.run, *times)
 
     @property
     def reads(self) -> list[PortInfo]:

@@ -101,7 +101,7 @@ class Pricer:
         if can_win:
             piece = self.arranger.arrange(segment, ports, piece, enough_ns)
         for info in ports:
-            info.cost = self._transfer(info, piece.port(info.key))
+            info.cost = self._transfer(info, piece)
         waits = waits_of(piece, ports) if can_win else undivided(piece, ports)
         own = piece.own
         return Figures(
@@ -113,6 +113,7 @@ class Pricer:
             wait_ns=math.ceil(waits.own_ns),
             fill_ns=math.ceil(waits.fill_ns),
             drain_ns=math.ceil(waits.drain_ns),
+            store_ns=math.ceil(waits.store_ns),
             vias=tuple(place_of(i.via, i.storage) if i.via else None for i in ports),
             costs=tuple(_waited(i.cost, w) for i, w in zip(ports, waits.ports, strict=True)),
             streamed_ns=piece.line.time_ns,
@@ -260,9 +261,23 @@ class Pricer:
 
     # --- costs -----------------------------------------------------------------------------------
 
-    def _transfer(self, info: PortInfo, cost: Cost) -> solver.Transfer:
-        early = info.side == "read" and info.storage.kind == "input"
-        return transfer_of(cost, 0, early_ns=math.floor(cost.early_ns) if early else 0)
+    def _transfer(self, info: PortInfo, piece: Piece) -> solver.Transfer:
+        """What moving over a port costs, waits apart.
+
+        Loads are triggered in order. So what later segments load waits for the last load of this
+        port: for what the plan computes first, and for a copy of its buffer to be free. Of b copies
+        for n loads, that is when the segment has b / n of its time left.
+        """
+        cost = piece.port(info.key)
+        if info.side == "write":
+            return transfer_of(cost, 0)
+        is_input, whole_ns = info.storage.kind == "input", cost.busy.get(DMA, 0.0)
+        made = transfer_of(cost, 0, early_ns=math.floor(cost.early_ns) if is_input else 0)
+        if is_input and made.early_ns >= math.floor(whole_ns):
+            return made
+        left_ns = piece.engines_ns * (min(1.0, cost.early_ns / whole_ns) if whole_ns else 1.0)
+        left_ns -= cost.lead_ns + whole_ns / max(1, cost.dmas)
+        return replace(made, behind_ns=max(0, math.floor(left_ns)))
 
 
 def _waited(cost: solver.Transfer, waits: PortWaits) -> solver.Transfer:
@@ -272,4 +287,5 @@ def _waited(cost: solver.Transfer, waits: PortWaits) -> solver.Transfer:
         wait_ns=math.floor(waits.wait_ns),
         fill_ns=math.ceil(waits.fill_ns),
         start_ns=min(math.floor(waits.start_ns), cost.early_ns),
+        tail_ns=math.floor(waits.tail_ns),
     )

@@ -28,7 +28,8 @@ from nkigen_lite.tensor_ir.passes.layout_solver.units import Unit, units_of
 from nkigen_lite.tensor_ir.passes.schedule import BY_DMA, HBM, Conversion, Layout, Via
 
 _STREAM_SHARE = 0.8  # of SBUF: what the tiles of one segment may take; the rest is for scratch
-_PASSING_NS = 10_000  # of loads that are done before a segment for later ones: room is limited
+_PASSING_NS = 40_000  # of loads that are done before a segment for later ones: room is limited
+_HIDDEN = 0.5  # of the wait for a load of what is stored early; by comparing plans of small kernels
 
 Asked = tuple[int, int, float]
 """A choice to be priced: the place of its run, its own among the choices for that, and what is
@@ -54,6 +55,8 @@ class Planner:
         for unit in self.units:
             for storage in unit.read:
                 self.consumers.setdefault(storage, []).append(unit)
+        self._places = {unit.name: place for place, unit in enumerate(self.units)}
+        self._made = {unit.written.name: place for place, unit in enumerate(self.units)}
         self.pricer = Pricer(self.target, self.consumers)
         self.limits = self.pricer.limits
         self.runs = Runs(self.units, self.consumers, self.limits)
@@ -80,7 +83,7 @@ class Planner:
             name=self.program.name,
             ops=tuple(u.name for u in self.units),
             values=tuple(values),
-            candidates=tuple(p.candidate for p in self.priced.values()),
+            candidates=tuple(map(self.placed, self.priced.values())),
             conversions=tuple(self.priced_conversions(values)),
             sbuf_limit_bytes=self.limits.sbuf_bytes,
             psum_limit_banks=self.limits.psum_banks,
@@ -158,6 +161,26 @@ class Planner:
             made = choices_of_chain(run, budget) if fused else choices_of_unit(run[0], budget)
             self._choices[run] = list(made)
         return self._choices[run]
+
+    def placed(self, priced: Priced) -> solver.Candidate:
+        """A candidate with the waits that it has at its place in the program.
+
+        Segments are priced as if the one before had stored what they load. What was stored earlier
+        is loaded while that still runs, as far as loads ahead of it are not held up. And only at
+        the end does nothing run while they store.
+        """
+        candidate, last = priced.candidate, self.units[-1].name
+        before, dma = self._places[candidate.ops[0]] - 1, self.target.dma
+
+        def read(port: solver.Port) -> solver.Port:
+            if port.hbm is None or self._made.get(port.value, before) >= before:
+                return port
+            trip_ns = port.hbm.busy.get(DMA, 0) + dma.first_byte_load_ns + dma.completion_ns
+            hidden_ns = int(_HIDDEN * min(port.hbm.wait_ns, trip_ns))
+            return replace(port, hbm=replace(port.hbm, wait_ns=port.hbm.wait_ns - hidden_ns))
+
+        wait_ns = candidate.wait_ns + (priced.store_ns if last in candidate.ops else 0)
+        return replace(candidate, reads=tuple(map(read, candidate.reads)), wait_ns=wait_ns)
 
     def enough_ns(self, run: Run, longer: Sequence[Priced]) -> float:
         """What a run need not take, as a longer one takes no more; nothing, if that has as many
