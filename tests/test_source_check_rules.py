@@ -160,6 +160,19 @@ WRONG = {
         "nisa.tensor_scalar(dst=t, data=t, op0=nl.multiply, operand0=1.0, operand1=2.0)",
         "operand1 is given but op1 is not",
     ),
+    "power on VectorE": (
+        "nisa.tensor_tensor(dst=t, data1=t, data2=t, op=nl.power, engine=nisa.engine.vector)",
+        "engine is vector but nl.power runs on gpsimd only",
+    ),
+    "rsqrt on VectorE": (
+        "nisa.tensor_scalar(dst=t, data=t, op0=nl.rsqrt, operand0=None,\n"
+        "                   engine=nisa.engine.vector)",
+        "engine is vector but nl.rsqrt runs on gpsimd only",
+    ),
+    "unary with an operand": (
+        "nisa.tensor_scalar(dst=t, data=t, op0=nl.abs, operand0=2.0)",
+        "operand0 is 2.0 but nl.abs takes one operand",
+    ),
     "unary of two tiles": (
         "nisa.tensor_tensor(dst=t, data1=t, data2=t, op=nl.rsqrt)",
         "op is nl.rsqrt, which takes one operand",

@@ -46,7 +46,7 @@ from nkigen_lite.source_check.products import (
     check_tensor_tensor,
     check_triples,
 )
-from nkigen_lite.source_check.steps import check_bits, comparisons, steps
+from nkigen_lite.source_check.steps import binary, check_bits, comparisons, steps
 
 SBUF, PSUM = "sbuf", "psum"
 CHIP = (SBUF, PSUM)
@@ -177,6 +177,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         engines=("vector", "gpsimd"),
         checks=(
             operation("op", legal=ALU),
+            binary("op"),
             same_elements("dst", "data1", "data2"),
             one_psum("data1", "data2"),
             check_tensor_tensor,
@@ -198,6 +199,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         ("data", "operand0", "operand1"),
         checks=(
             operation("op0", "op1", legal=("arithmetic",)),
+            binary("op0", "op1"),
             same_elements("dst", "data", "operand1"),
             steps("operand0"),
             one_psum("data", "operand1"),
@@ -228,6 +230,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         ("dst", "reduce_res"),
         checks=(
             operation("op0", legal=("arithmetic",)),
+            binary("op0"),
             one_of("reduce_op", "add", "multiply", "maximum", "minimum"),
             same_elements("dst", "data"),
             steps("operand0"),
@@ -238,6 +241,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         ("src", "imm0", "imm1"),
         checks=(
             operation("op0", "op1", legal=("arithmetic",)),
+            binary("op0", "op1"),
             same_elements("dst", "src"),
             steps("imm0"),
             per_partition("imm1"),
@@ -249,6 +253,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         ("data0", "data1", "initial"),
         checks=(
             operation("op0", "op1", legal=("arithmetic",)),
+            binary("op0", "op1"),
             same_elements("dst", "data0", "data1"),
             per_partition("initial"),
             one_psum("data0", "data1"),

@@ -8,7 +8,6 @@ from nkigen_lite.source_check.facts import Limits
 from nkigen_lite.source_check.findings import require
 from nkigen_lite.source_check.movement import check_pattern, same_bank
 from nkigen_lite.source_check.operands import Args, one_of
-from nkigen_lite.source_check.steps import UNARY
 from nkigen_lite.source_check.tensors import View
 
 MATMUL_NARROW = {"float8_e4m3", "float8_e4m3fn", "float8_e5m2", "bfloat16", "float16"}
@@ -87,11 +86,15 @@ def _check_array_tile(name: str, args: Args, limits: Limits) -> None:
 
 
 def check_tensor_tensor(name: str, args: Args, limits: Limits) -> None:
-    """tensor_tensor: two operands; power runs on GpSimd."""
+    """tensor_tensor: power runs on GpSimd."""
     op = args["op"].name
-    require(op not in UNARY, f"{name}: op is nl.{op}, which takes one operand")
     views = [args[n] for n in ("dst", "data1", "data2")]
     if op == "power":
+        engine = args["engine"].name
+        require(
+            engine in ("gpsimd", "unknown"),
+            f"{name}: engine is {engine} but nl.power runs on gpsimd only",
+        )
         require(
             all(v.region.name == "sbuf" for v in views),
             f"{name}: power runs on gpsimd, which cannot reach psum",
@@ -114,6 +117,10 @@ def check_scalar_engine(name: str, args: Args, limits: Limits) -> None:
         )
     if engine == "gpsimd" and name == "nisa.tensor_scalar":
         require(steps[0] == "rsqrt", f"{name}: engine is gpsimd, which only computes rsqrt")
+    require(
+        "rsqrt" not in steps or engine in ("gpsimd", "unknown"),
+        f"{name}: engine is {engine} but nl.rsqrt runs on gpsimd only",
+    )
 
 
 def check_bias(name: str, args: Args, limits: Limits) -> None:

@@ -51,8 +51,23 @@ def steps(*operands: str) -> Check:
                 value is not None or op.name in UNARY,
                 f"{name}: {what} is missing but nl.{op.name} takes two operands",
             )
+            require(
+                op.name not in UNARY or value in (None, 0),
+                f"{name}: {what} is {value} but nl.{op.name} takes one operand",
+            )
             exact = op.name in published()["bitwise"]
             per_partition(what, dtype=None if exact else "float32")(name, args, limits)
+
+    return check
+
+
+def binary(*names: str) -> Check:
+    """These arguments are operations of two operands."""
+
+    def check(name: str, args: Args, limits: Limits) -> None:
+        for what in names:
+            op = args[what].name
+            require(op not in UNARY, f"{name}: {what} is nl.{op}, which takes one operand")
 
     return check
 
