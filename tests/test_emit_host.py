@@ -233,6 +233,20 @@ def test_arguments_named_like_what_the_file_uses_get_another_name(capsys: Captur
     assert "awkward is a parameter's name and that of what it uses" in capsys.readouterr().out
 
 
+T = OFFSET
+
+
+def turned(KERNEL: np.ndarray) -> np.ndarray:  # what templates call a kernel
+    return KERNEL.T * OFFSET  # the attribute, not the variable
+
+
+def test_names_of_templates_builtins_and_attributes_are_told_apart(capsys: Capture) -> None:
+    text = compiled(turned, "8x16", name="print").emit()
+    assert "def run_print_(KERNEL, simulate=False):" in text
+    assert loaded(text)["main"]([]) == 0
+    assert "print_: ran in the simulator\noutput: agrees with numpy" in capsys.readouterr().out
+
+
 def cached(k: np.ndarray, output: np.ndarray) -> dict[str, np.ndarray]:
     return {"k": k + output, "output": output * k}
 

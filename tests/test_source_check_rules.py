@@ -122,6 +122,102 @@ def test_what_only_later_targets_have_is_refused_on_earlier_ones(name: str) -> N
     )
 
 
+COUNTS = "u = nl.ndarray((128, 64), dtype=nl.int32, buffer=nl.sbuf)\nnisa.memset(dst=u, value=1)\n"
+CHOICES = COUNTS.replace("u =", "c =").replace("dst=u", "dst=c").replace("int32", "uint8")
+PICKED = "nisa.select_reduce(dst=t, predicate=c, on_true=t, on_false=0.0"
+RANGE = (
+    "nisa.range_select(dst=t, on_true_tile=t, comp_op0=nl.less, comp_op1=nl.less, bound0=column,\n"
+)
+PRODUCT = "nisa.nc_matmul(dst=p, stationary=n, moving=n, accumulate=False"
+WRONG = {
+    "bits of floats": (
+        "nisa.tensor_scalar(dst=t, data=t, op0=nl.bitwise_and, operand0=1)",
+        "tensor_scalar: dst is float32 but nl.bitwise_and takes integers",
+    ),
+    "bits and a float": (
+        COUNTS + "nisa.tensor_scalar(dst=u, data=u, op0=nl.bitwise_and, operand0=1.0)",
+        "operand0 is 1.0 but nl.bitwise_and takes integers",
+    ),
+    "bits of a sum": (
+        COUNTS + "nisa.tensor_scalar(dst=u, data=u, op0=nl.bitwise_and, operand0=1,\n"
+        "                   op1=nl.add, operand1=1.0)",
+        "one operation is arithmetic and one is on bits",
+    ),
+    "bits reduced": (
+        "nisa.tensor_reduce(dst=column, op=nl.bitwise_and, data=t, axis=1, keepdims=True)",
+        "tensor_reduce: dst is float32 but nl.bitwise_and takes integers",
+    ),
+    "bits on GpSimd": (
+        COUNTS + "nisa.tensor_tensor(dst=u, data1=u, data2=u, op=nl.bitwise_or,\n"
+        "                   engine=nisa.engine.gpsimd)",
+        "engine is gpsimd but nl.bitwise_or runs on vector only",
+    ),
+    "no operand": (
+        "nisa.tensor_scalar(dst=t, data=t, op0=nl.multiply, operand0=None)",
+        "operand0 is missing but nl.multiply takes two operands",
+    ),
+    "operand of nothing": (
+        "nisa.tensor_scalar(dst=t, data=t, op0=nl.multiply, operand0=1.0, operand1=2.0)",
+        "operand1 is given but op1 is not",
+    ),
+    "unary of two tiles": (
+        "nisa.tensor_tensor(dst=t, data1=t, data2=t, op=nl.rsqrt)",
+        "op is nl.rsqrt, which takes one operand",
+    ),
+    "no comparison": (
+        RANGE.replace("comp_op1=nl.less", "comp_op1=nl.exp") + "bound1=column)",
+        "comp_op1 is nl.exp but must be a comparison",
+    ),
+    "filled with zeros": (
+        RANGE + "bound1=column, on_false_value=0.0)",
+        "on_false_value is 0.0 but must be -3.4028235e+38",
+    ),
+    "sum of selected": (
+        CHOICES + PICKED + ", reduce_op=nl.add, reduce_res=column)",
+        "reduce_op is nl.add but must be one of maximum",
+    ),
+    "selected int32": (
+        CHOICES + COUNTS + PICKED.replace("=t", "=u") + ")",
+        "on_true is int32, which it may not be",
+    ),
+    "scan of int32": (
+        COUNTS + "nisa.tensor_scalar_cumulative(dst=u, src=u, op0=nl.add, op1=nl.add, imm0=0.0)",
+        "src is int32 but must be one of",
+    ),
+    "float positions": (
+        "top = nl.ndarray((128, 8), dtype=nl.float32, buffer=nl.sbuf)\n"
+        "nisa.max8(dst=top, src=t)\n"
+        "nisa.nc_match_replace8(dst=t, data=t, vals=top, imm=-1.0, dst_idx=top)",
+        "dst_idx is float32 but must be one of uint16, uint32",
+    ),
+    "float rows": (
+        "nisa.dma_copy(dst=t, src=x.ap(pattern=[[64, 128], [1, 64]], vector_offset=column,\n"
+        "                              indirect_dim=0))",
+        "the offset is column (128, 1) float32 in sbuf but must be int32 or uint32",
+    ),
+    "segments of columns": (
+        "nisa.sequence_bounds(dst=t, segment_ids=t)",
+        "dst is (128, 64), segment_ids (128, 64) but must be (1, 2, n), (1, n)",
+    ),
+    "number as truth": (PRODUCT.replace("False", "0") + ")", "accumulate is 0 but must be True"),
+    "part without a size": (
+        PRODUCT + ", tile_position=(0, 0))",
+        "tile_position is (0, 0) and tile_size () but sizes must be 32 or 64 or 128",
+    ),
+    "product beyond its part": (
+        PRODUCT + ", tile_position=(0, 0), tile_size=(64, 64))",
+        "the product has 128 rows and 64 columns but tile_size is (64, 64)",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_operation_or_operand_that_does_not_fit_is_named(name: str) -> None:
+    body, sentence = WRONG[name]
+    found = sentences(check_source(source(body)))
+    assert any(sentence in said for said in found), found
+
+
 def test_tiles_that_live_at_once_must_fit_sbuf() -> None:
     body = "".join(
         f"big{i} = nl.ndarray((128, 8192), dtype=nl.float32, buffer=nl.sbuf)\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dis
 import inspect
 import math
 import textwrap
@@ -17,6 +18,7 @@ from nkigen_lite.frontend import arguments
 from nkigen_lite.frontend.tracing import is_spec
 
 _MODULES = {np: "numpy", math: "math", ml_dtypes: "ml_dtypes"}
+_LOADS = ("LOAD_GLOBAL", "LOAD_NAME")  # of variables; co_names has attributes as well
 _LITERALS = (int, float, str, bool, type(None))
 
 
@@ -101,7 +103,8 @@ def _names_used(function: FunctionType, tree: ast.FunctionDef) -> set[str]:
     """Names from outside that the function's code and defaults use."""
     found = set(function.__code__.co_freevars)
     for code in _codes(function.__code__):
-        found |= {name for name in code.co_names if name in function.__globals__}
+        loaded = {i.argval for i in dis.get_instructions(code) if i.opname in _LOADS}
+        found |= {name for name in loaded if name in function.__globals__}
     for default in (*tree.args.defaults, *tree.args.kw_defaults):
         if default is not None:
             found |= {node.id for node in ast.walk(default) if isinstance(node, ast.Name)}

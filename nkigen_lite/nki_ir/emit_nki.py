@@ -10,6 +10,7 @@ that a kernel body has here. What a register decides is a function that ``nl.for
 
 from __future__ import annotations
 
+import builtins
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -105,7 +106,7 @@ class _Module:
         self.graph = graph
         self.form = form
         self.addresses = addresses
-        self.function = identifier(graph.name, _MODULE_NAMES)
+        self.function = identifier(graph.name, {*_MODULE_NAMES, *dir(builtins)})
         made = {f"{output}_out": value for output, value in graph.outputs.items()}
         self.made = {v.name.removesuffix("_out"): v for v in graph.inputs if made.get(v.name) is v}
         buffers = {id(v) for v in self.made.values()}

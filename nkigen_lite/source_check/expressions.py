@@ -267,6 +267,10 @@ def _index(view: View, given: dict[str, Any]) -> View | Register | None:
         all(isinstance(f, View) and f.region.name == "sbuf" for f in found),
         f"{view}.ap: the offset is {found} but must be a tile in sbuf",
     )
+    require(
+        all(str(f.dtype) in ("int32", "uint32") for f in found),
+        f"{view}.ap: the offset is {', '.join(map(str, found))} but must be int32 or uint32",
+    )
     return found[0] if found else None
 
 

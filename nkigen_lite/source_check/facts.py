@@ -18,6 +18,9 @@ class Token:
 
     name: str
 
+    def __repr__(self) -> str:
+        return f"nl.{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Member:
@@ -25,6 +28,9 @@ class Member:
 
     kind: str
     name: str
+
+    def __repr__(self) -> str:
+        return f"nisa.{self.kind}.{self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,12 +47,18 @@ class Dtype:
     def __str__(self) -> str:
         return self.name
 
+    def __repr__(self) -> str:
+        return f"nl.{self.name}"
+
 
 @dataclass(frozen=True, slots=True)
 class Region:
     """A memory: ``nl.sbuf``, ``nl.psum``, ``nl.hbm`` or ``nl.shared_hbm``."""
 
     name: str
+
+    def __repr__(self) -> str:
+        return f"nl.{self.name}"
 
     @property
     def on_chip(self) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from nkigen_lite.source_check.facts import dtypes
 from nkigen_lite.source_check.movement import (
     check_dma,
     check_dma_transpose,
@@ -34,19 +35,25 @@ from nkigen_lite.source_check.products import (
     check_activation,
     check_affine_select,
     check_bias,
+    check_bounds,
+    check_local_gather,
     check_matmul,
     check_partition_reduce,
+    check_range_select,
     check_scalar_engine,
+    check_select_reduce,
     check_tensor_reduce,
     check_tensor_tensor,
     check_triples,
 )
+from nkigen_lite.source_check.steps import check_bits, comparisons, steps
 
 SBUF, PSUM = "sbuf", "psum"
 CHIP = (SBUF, PSUM)
 ANYWHERE = (SBUF, PSUM, "hbm", "private_hbm", "shared_hbm")
 DMA = (SBUF, "hbm", "private_hbm", "shared_hbm")
 ALU = ("arithmetic", "bitwise")
+CUMULATIVE = tuple(n for n in dtypes() if n not in ("int32", "uint32"))
 PREDICATES = ("uint8", "uint16", "uint32")
 
 
@@ -98,8 +105,6 @@ def _activation(sums: Check) -> Instruction:
     )
 
 
-_TWO_SCALARS = per_partition("operand0", "operand1")
-
 INSTRUCTIONS: dict[str, Instruction] = {
     # --- movement -----------------------------------------------------------------------------
     "dma_copy": Instruction(
@@ -149,7 +154,11 @@ INSTRUCTIONS: dict[str, Instruction] = {
         ("src_buffer", "index"),
         engines=("gpsimd",),
         places=_only("dst", "src_buffer", "index"),
-        checks=(dtype_in("index", ("uint16",)), same_dtype("dst", "src_buffer")),
+        checks=(
+            dtype_in("index", ("uint16",)),
+            same_dtype("dst", "src_buffer"),
+            check_local_gather,
+        ),
     ),
     "nonzero_with_count": Instruction(
         ("src",), engines=("gpsimd",), places=_only("dst", "src"), apart=("dst", "src")
@@ -171,6 +180,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
             same_elements("dst", "data1", "data2"),
             one_psum("data1", "data2"),
             check_tensor_tensor,
+            check_bits,
         ),
     ),
     "tensor_scalar": Instruction(
@@ -179,8 +189,9 @@ INSTRUCTIONS: dict[str, Instruction] = {
         checks=(
             operation("op0", "op1", legal=ALU),
             same_elements("dst", "data"),
-            _TWO_SCALARS,
+            steps("operand0", "operand1"),
             check_scalar_engine,
+            check_bits,
         ),
     ),
     "scalar_tensor_tensor": Instruction(
@@ -188,7 +199,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
         checks=(
             operation("op0", "op1", legal=("arithmetic",)),
             same_elements("dst", "data", "operand1"),
-            per_partition("operand0"),
+            steps("operand0"),
             one_psum("data", "operand1"),
         ),
     ),
@@ -203,7 +214,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
     ),
     # --- reductions and scans -----------------------------------------------------------------
     "tensor_reduce": Instruction(
-        ("data",), checks=(operation("op", legal=ALU), check_tensor_reduce)
+        ("data",), checks=(operation("op", legal=ALU), check_tensor_reduce, check_bits)
     ),
     "tensor_partition_reduce": Instruction(
         ("data",),
@@ -219,7 +230,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
             operation("op0", legal=("arithmetic",)),
             one_of("reduce_op", "add", "multiply", "maximum", "minimum"),
             same_elements("dst", "data"),
-            per_partition("operand0"),
+            steps("operand0"),
             per_partition("reduce_res", dtype=None),
         ),
     ),
@@ -228,7 +239,10 @@ INSTRUCTIONS: dict[str, Instruction] = {
         checks=(
             operation("op0", "op1", legal=("arithmetic",)),
             same_elements("dst", "src"),
-            per_partition("imm0", "imm1"),
+            steps("imm0"),
+            per_partition("imm1"),
+            dtype_in("src", CUMULATIVE),
+            dtype_in("dst", CUMULATIVE),
         ),
     ),
     "tensor_tensor_scan": Instruction(
@@ -259,6 +273,7 @@ INSTRUCTIONS: dict[str, Instruction] = {
             free_between("data", 8, 16384),
             free_is("vals", 8),
             same_elements("dst", "data"),
+            dtype_in("dst_idx", ("uint16", "uint32")),
         ),
     ),
     # --- selection ----------------------------------------------------------------------------
@@ -266,12 +281,21 @@ INSTRUCTIONS: dict[str, Instruction] = {
         ("on_true_tile",),
         engines=("gpsimd",),
         places=_only("dst", "on_true_tile"),
-        checks=(same_elements("dst", "on_true_tile"), check_affine_select),
+        checks=(
+            same_elements("dst", "on_true_tile"),
+            comparisons("cmp_op"),
+            check_affine_select,
+        ),
     ),
     "range_select": Instruction(
         ("on_true_tile", "bound0", "bound1"),
         ("dst", "reduce_res"),
-        checks=(same_elements("dst", "on_true_tile"), per_partition("bound0", "bound1")),
+        checks=(
+            same_elements("dst", "on_true_tile"),
+            comparisons("comp_op0", "comp_op1"),
+            per_partition("bound0", "bound1"),
+            check_range_select,
+        ),
         generation=3,
     ),
     "select_reduce": Instruction(
@@ -282,9 +306,10 @@ INSTRUCTIONS: dict[str, Instruction] = {
             same_elements("dst", "predicate"),
             dtype_in("predicate", ("int8", "uint8", "int16", "uint16")),
             per_partition("on_false"),
+            check_select_reduce,
         ),
     ),
     "sequence_bounds": Instruction(
-        ("segment_ids",), engines=("gpsimd",), apart=("dst", "segment_ids")
+        ("segment_ids",), engines=("gpsimd",), apart=("dst", "segment_ids"), checks=(check_bounds,)
     ),
 }

@@ -142,9 +142,11 @@ def per_partition(*names: str, dtype: str | None = "float32") -> Check:
 
 
 def dtype_in(what: str, legal: tuple[str, ...]) -> Check:
-    """The operand's element type is one of these."""
+    """The operand's element type is one of these, if there is one."""
 
     def check(name: str, args: Args, limits: Limits) -> None:
+        if args[what] is None:
+            return
         found = str(args[what].dtype)
         require(found in legal, f"{name}: {what} is {found} but must be one of {', '.join(legal)}")
 
@@ -162,7 +164,7 @@ def operation(*names: str, legal: tuple[str, ...]) -> Check:
                 continue
             require(
                 isinstance(value, Token) and value.name in known,
-                f"{name}: {what} is {_said(value)} but must be one of nl's {' or '.join(legal)}",
+                f"{name}: {what} is {value!r} but must be one of nl's {' or '.join(legal)}",
             )
             newer = value.name == "abs_min" or (value.name in ("square", "relu") and what == "op0")
             require(
@@ -180,7 +182,7 @@ def one_of(what: str, *legal: str) -> Check:
         value = args[what]
         require(
             value is None or (isinstance(value, Token) and value.name in legal),
-            f"{name}: {what} is {_said(value)} but must be one of {', '.join(legal)}",
+            f"{name}: {what} is {value!r} but must be one of {', '.join(legal)}",
         )
 
     return check
@@ -202,7 +204,3 @@ def free_between(what: str, least: int, most: int) -> Check:
 def free_is(what: str, size: int) -> Check:
     """The operand has so many elements per partition."""
     return free_between(what, size, size)
-
-
-def _said(value: Any) -> str:
-    return f"nl.{value.name}" if isinstance(value, Token) else repr(value)

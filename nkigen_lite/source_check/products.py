@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 
-from nkigen_lite.source_check.facts import Limits, Token, published
+from nkigen_lite.source_check.facts import Limits
 from nkigen_lite.source_check.findings import require
 from nkigen_lite.source_check.movement import check_pattern, same_bank
 from nkigen_lite.source_check.operands import Args, one_of
+from nkigen_lite.source_check.steps import UNARY
 from nkigen_lite.source_check.tensors import View
 
 MATMUL_NARROW = {"float8_e4m3", "float8_e4m3fn", "float8_e5m2", "bfloat16", "float16"}
 MATMUL_WIDE = {"float32", "tfloat32"}
 CONTRACTION_MAX = STATIONARY_MAX = 128
+ARRAY_TILES = (32, 64, 128)  # rows or columns; 32 from trn2 on
 SUMMED_MAX = 16384
+FP32_MIN = -3.4028235e38
 REDUCTIONS = (
     *("add", "subtract", "multiply", "maximum", "minimum"),
     *("logical_and", "logical_or", "logical_xor", "bitwise_and", "bitwise_or"),
@@ -26,7 +29,7 @@ def check_matmul(name: str, args: Args, limits: Limits) -> None:
     """nc_matmul: sizes, types, and one PSUM bank."""
     dst, stationary, moving = args["dst"], args["stationary"], args["moving"]
     require(
-        args["accumulate"] in (True, False),
+        type(args["accumulate"]) is bool,
         f"{name}: accumulate is {args['accumulate']!r} but must be True or False, so that every "
         "sum has a clear beginning",
     )
@@ -55,23 +58,44 @@ def check_matmul(name: str, args: Args, limits: Limits) -> None:
         f"{name}: {stationary.dtype} and {moving.dtype} do not multiply with each other",
     )
     same_bank(name, dst, limits)
+    _check_array_tile(name, args, limits)
+
+
+def _check_array_tile(name: str, args: Args, limits: Limits) -> None:
+    """The part of the PE array that a matmul uses: where it may begin, and that operands fit."""
+    position, size = args["tile_position"], args["tile_size"]
+    if not position and not size:
+        return
+    least = ARRAY_TILES[0] if limits.generation >= 3 else ARRAY_TILES[1]
+    legal = all(
+        isinstance(pair, tuple) and len(pair) == 2 and all(type(n) is int for n in pair)
+        for pair in (position, size)
+    ) and all(
+        n >= least and n in ARRAY_TILES and first % n == 0 and 0 <= first <= CONTRACTION_MAX - n
+        for first, n in zip(position, size, strict=True)
+    )
+    require(
+        legal,
+        f"{name}: tile_position is {position} and tile_size {size} but sizes must be "
+        f"{' or '.join(str(n) for n in ARRAY_TILES if n >= least)}, positions multiples of them",
+    )
+    rows, columns = args["stationary"].partitions, args["dst"].partitions
+    require(
+        rows <= size[0] and columns <= size[1],
+        f"{name}: the product has {rows} rows and {columns} columns but tile_size is {size}",
+    )
 
 
 def check_tensor_tensor(name: str, args: Args, limits: Limits) -> None:
-    """tensor_tensor: power runs on GpSimd; bit operations take integers of one type, on VectorE."""
-    op, engine = args["op"].name, args["engine"].name
+    """tensor_tensor: two operands; power runs on GpSimd."""
+    op = args["op"].name
+    require(op not in UNARY, f"{name}: op is nl.{op}, which takes one operand")
     views = [args[n] for n in ("dst", "data1", "data2")]
     if op == "power":
         require(
             all(v.region.name == "sbuf" for v in views),
             f"{name}: power runs on gpsimd, which cannot reach psum",
         )
-    if op in published()["bitwise"]:
-        require(
-            all(v.dtype.is_integer for v in views),
-            f"{name}: op is nl.{op} but operands are not all integers",
-        )
-        require(engine != "gpsimd", f"{name}: op is nl.{op}, which runs on vector only")
 
 
 def check_scalar_engine(name: str, args: Args, limits: Limits) -> None:
@@ -90,8 +114,6 @@ def check_scalar_engine(name: str, args: Args, limits: Limits) -> None:
         )
     if engine == "gpsimd" and name == "nisa.tensor_scalar":
         require(steps[0] == "rsqrt", f"{name}: engine is gpsimd, which only computes rsqrt")
-    bits = {step in published()["bitwise"] for step in steps if step}
-    require(len(bits) < 2, f"{name}: one operation is arithmetic and one is on bits")
 
 
 def check_bias(name: str, args: Args, limits: Limits) -> None:
@@ -169,15 +191,46 @@ def check_partition_reduce(name: str, args: Args, limits: Limits) -> None:
 
 
 def check_affine_select(name: str, args: Args, limits: Limits) -> None:
-    """affine_select: an affine pattern, a comparison, and a float where it is false."""
+    """affine_select: an affine pattern, and a float where the comparison is false."""
     check_pattern(name, args["pattern"], args["dst"])
-    require(
-        isinstance(args["cmp_op"], Token),
-        f"{name}: cmp_op is {args['cmp_op']!r} but must be a comparison of nl",
-    )
     require(
         type(args["on_false_value"]) is float,
         f"{name}: on_false_value is {args['on_false_value']!r} but must be a float",
+    )
+
+
+def check_range_select(name: str, args: Args, limits: Limits) -> None:
+    """range_select: the least float32 where a comparison is false, the default."""
+    value = args["on_false_value"]
+    require(
+        value is ... or (type(value) is float and math.isclose(value, FP32_MIN, rel_tol=1e-7)),
+        f"{name}: on_false_value is {value!r} but must be {FP32_MIN}",
+    )
+    one_of("reduce_op", "maximum")(name, args, limits)
+
+
+def check_select_reduce(name: str, args: Args, limits: Limits) -> None:
+    """select_reduce: no 32-bit integers, and maxima only."""
+    found = str(args["on_true"].dtype)
+    require(
+        found not in ("int32", "uint32", "tfloat32"),
+        f"{name}: on_true is {found}, which it may not be",
+    )
+    one_of("reduce_op", "maximum")(name, args, limits)
+
+
+def check_local_gather(name: str, args: Args, limits: Limits) -> None:
+    """local_gather: groups of 16 partitions share their indices."""
+    rows = args["dst"].partitions
+    require(rows % 16 == 0, f"{name}: dst has {rows} partitions but must have a multiple of 16")
+
+
+def check_bounds(name: str, args: Args, limits: Limits) -> None:
+    """sequence_bounds: the start and end of the segment of each of a row's n elements."""
+    dst, ids = args["dst"], args["segment_ids"]
+    require(
+        ids.partitions == 1 and dst.shape == (1, 2, ids.free_size),
+        f"{name}: dst is {dst.shape}, segment_ids {ids.shape} but must be (1, 2, n), (1, n)",
     )
 
 

@@ -105,14 +105,13 @@ def specs_text(name: str, specs: Mapping[str, Spec]) -> str:
 
 def host_text(kernel: str, host: Host) -> str:
     """The host part's source, to stand below the kernel."""
-    parts = [part.replace("KERNEL", kernel).strip("\n") for part in _parts(kernel, host)]
-    return "\n\n\n".join(parts) + "\n"
+    return "\n\n\n".join(part.strip("\n") for part in _parts(kernel, host)) + "\n"
 
 
 def _parts(kernel: str, host: Host) -> Iterator[str]:
     yield "".join(_data(host))
     yield _run(kernel, host)
-    yield templates.MISSING
+    yield templates.MISSING.replace("KERNEL", kernel)
     if host.packings:  # of which the kernel knows no weight by its name
         yield templates.CHECKS.replace("INPUTS[name][0]", "INPUTS.get(name, (shape,))[0]")
         yield templates.IN_ORDER
@@ -177,7 +176,8 @@ def _run(kernel: str, host: Host) -> str:
     begin = templates.RUN_BEGINNING
     if host.packings:
         begin = begin.replace('    """\n', templates.RUN_REMEMBERS + '    """\n')
-    return "\n".join(["\n".join(head), begin + "\n".join(body), more + templates.RUN_END])
+    end = templates.RUN_END.replace("KERNEL", kernel)
+    return "\n".join(["\n".join(head), begin + "\n".join(body), more + end])
 
 
 def _reference(host: Host) -> str:

@@ -1,4 +1,7 @@
-"""Source text of the host part of an emitted file; ``KERNEL`` stands for the kernel's name."""
+"""Source text of the host part of an emitted file.
+
+In ``MISSING`` and ``RUN_END``, ``KERNEL`` stands for the kernel's name.
+"""
 
 MISSING = '''\
 def missing():
