@@ -14,6 +14,7 @@ import numpy as np
 
 EPS = 1e-5
 ROPE_THETA = 5e5
+HEAD_DIM = 128
 
 Array = np.ndarray
 
@@ -55,7 +56,7 @@ class Sizes:
         }
 
 
-LLAMA3_8B = Sizes(hidden=4096, heads=32, kv_heads=8, head_dim=128, ffn=14336)
+LLAMA3_8B = Sizes(hidden=4096, heads=32, kv_heads=8, head_dim=HEAD_DIM, ffn=14336)
 
 
 def llama3_layer(
@@ -69,7 +70,7 @@ def llama3_layer(
     w_gate: Array,
     w_up: Array,
     w_down: Array,
-    head_dim: int = LLAMA3_8B.head_dim,
+    head_dim: int = HEAD_DIM,
 ) -> Array:
     """One decoder layer: `x` and the result have the shape (batch, seq, hidden) and one dtype.
 

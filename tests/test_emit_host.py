@@ -237,14 +237,28 @@ T = OFFSET
 
 
 def turned(KERNEL: np.ndarray) -> np.ndarray:  # what templates call a kernel
-    return KERNEL.T * OFFSET  # the attribute, not the variable
+    text = """of two
+        lines"""
+    return KERNEL.T * OFFSET + len(text)  # the attribute, not the variable
 
 
-def test_names_of_templates_builtins_and_attributes_are_told_apart(capsys: Capture) -> None:
+def test_awkward_names_and_texts_of_a_program_keep_their_meaning(capsys: Capture) -> None:
     text = compiled(turned, "8x16", name="print").emit()
     assert "def run_print_(KERNEL, simulate=False):" in text
     assert loaded(text)["main"]([]) == 0
     assert "print_: ran in the simulator\noutput: agrees with numpy" in capsys.readouterr().out
+
+
+def hiding(x: np.ndarray, C1: np.ndarray, output_block: np.ndarray) -> np.ndarray:
+    return np.tanh(x @ x.T * 0.123456789) + np.tanh(C1 * 0.123456789)
+
+
+def test_constants_and_functions_of_the_file_are_not_named_like_arguments() -> None:
+    text = compiled(hiding, "260x260", "260x1", "5x5").emit()
+    assert_legal(text)
+    assert "C2 = 0.123456789\n" in text
+    assert "def output_block_1(" in text
+    assert loaded(text)["main"]([]) == 0
 
 
 def cached(k: np.ndarray, output: np.ndarray) -> dict[str, np.ndarray]:

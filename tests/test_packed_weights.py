@@ -101,6 +101,16 @@ def test_the_emitted_file_packs_each_weight_once(kernel: Compiled) -> None:
             run(**{**given, "w_up": given["w_up"].T})
 
 
+def clashing(x: Any, nl: Any, nl_: Any) -> Any:
+    return x @ nl.T + nl_
+
+
+def test_a_packed_weight_has_a_name_of_its_own() -> None:
+    specs = "128x128:bf16", "128x128:bf16", "128:bf16"
+    text = nkigen_lite.compile(clashing, *specs, prepack=["nl"], time_limit=2.0).emit()
+    assert "def run_clashing(x, nl__, nl_, simulate=False):" in text
+
+
 @pytest.mark.parametrize("names", [["y"], [0], [["w"]], "w", None, 3])
 def test_weights_that_are_none_are_refused(names: Any) -> None:
     with pytest.raises(InvalidInput, match="compile: prepack "):

@@ -241,6 +241,12 @@ BROKEN = {
         "def matmul_bias(aT, *, b, bias)",
         "parameters must be plain names without defaults",
     ),
+    "argument that hides a module": (
+        MATMUL,
+        "def matmul_bias(aT, b, bias)",
+        "def matmul_bias(aT, b, nl)",
+        "matmul_bias calls nl but has another thing of that name",
+    ),
     "old package": (
         MATMUL,
         "import nki\n",

@@ -11,6 +11,7 @@ from types import ModuleType
 import pytest
 from command_line import Run
 from nki_stand_in import stand_in
+from packaging.requirements import Requirement
 
 from nkigen_lite import vendor
 from nkigen_lite.errors import VendorMissing
@@ -109,9 +110,21 @@ def test_check_command_says_what_is_missing_for_simulating(run: Run) -> None:
     assert "nki: not installed: install the AWS Neuron SDK" in err
 
 
+@pytest.mark.parametrize(("name", "version"), [("nki", "0.0.1"), ("neuronx-cc", "1.0.post1")])
+def test_the_extra_leaves_the_placeholders_out(name: str, version: str) -> None:
+    wanted = [Requirement(text) for text in extra()]
+    (found,) = [requirement for requirement in wanted if requirement.name == name]
+    assert not found.specifier.contains(version, prereleases=True)
+
+
+def extra() -> list[str]:
+    """The requirements of the extra ``neuron``."""
+    project = tomllib.loads((GOLDEN.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
+    return list(project["project"]["optional-dependencies"]["neuron"])
+
+
 def test_the_extra_the_file_and_the_check_ask_for_the_same_versions() -> None:
     least, below = (".".join(map(str, version)) for version in (vendor.LEAST, vendor.BELOW))
-    project = tomllib.loads((GOLDEN.parents[2] / "pyproject.toml").read_text(encoding="utf-8"))
     wanted = f"nki>={least},<{below}"
-    assert wanted in project["project"]["optional-dependencies"]["neuron"]
+    assert wanted in extra()
     assert f'pip install "{wanted}"' in GOLDEN.read_text(encoding="utf-8")

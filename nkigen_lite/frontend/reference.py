@@ -93,10 +93,23 @@ def _source(function: FunctionType) -> str:
         raise NotSelfContained(f"{function.__name__} is not defined by def")
     lines = text.splitlines()
     if ast.get_docstring(tree) is not None and len(tree.body) > 1:
-        doc = tree.body[0]
+        doc = tree.body.pop(0)
         lines[doc.lineno - 1 : doc.end_lineno] = [""] * ((doc.end_lineno or 0) - doc.lineno + 1)
+    if any(map(_has_lines, tree.body)):  # which indenting would change
+        tree.decorator_list = []
+        return ast.unparse(tree)
     kept = lines[tree.lineno - 1 : tree.end_lineno]
     return "\n".join(line for line in kept if line.strip())
+
+
+def _has_lines(statement: ast.stmt) -> bool:
+    """Whether a text in it goes over several lines."""
+    return any(
+        isinstance(node, ast.JoinedStr)
+        or (isinstance(node, ast.Constant) and isinstance(node.value, str | bytes))
+        for node in ast.walk(statement)
+        if isinstance(node, ast.expr) and node.end_lineno != node.lineno
+    )
 
 
 def _names_used(function: FunctionType, tree: ast.FunctionDef) -> set[str]:

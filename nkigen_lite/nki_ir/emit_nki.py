@@ -114,10 +114,9 @@ class _Module:
         self.literals = Literals()
 
     def text(self) -> str:
-        self.body()  # counts the numbers, so that the second time they have their names
-        self.literals.settle()
+        self.literals.settle(self.used(*self.body()))  # counted, so that now they have names
         names, written = self.body()
-        lines, functions = self.folded(written)
+        lines, functions = self.folded(written, self.used(names, written))
         kernel = "\n".join(lines)
         body = "\n".join([kernel, *functions])
         constants = [line for name, line in _CONSTANTS.items() if re.search(rf"\b{name}\b", body)]
@@ -127,7 +126,8 @@ class _Module:
         called = {v.name: names.of[id(v)] for v in self.parameters}
         host = self.form.host or _plain_host(inputs, outputs)
         taken = {self.function, *_MODULE_NAMES, *HOST_USES}
-        called = {**{name: identifier(name, taken) for name in host.arguments}, **called}
+        for name in host.arguments:  # weights that the kernel takes packed are no parameters
+            called.setdefault(name, identifier(name, {*taken, *called.values()}))
         host = host.renamed(called)
         blocks = [
             "\n".join([*self.docstring(inputs, outputs)]),
@@ -144,10 +144,13 @@ class _Module:
         rest = host_text(self.function, host)
         return "\n\n\n".join([head, *functions, f"@nki.jit\n{signature}\n{kernel}", rest])
 
-    def folded(self, lines: Lines) -> tuple[list[str], list[str]]:
+    def used(self, names: Names, lines: Lines) -> set[str]:
+        """All names that a body and its parameters have."""
+        return {self.function, *names.of.values(), *re.findall(r"\w+", "\n".join(flat(lines)))}
+
+    def folded(self, lines: Lines, used: set[str]) -> tuple[list[str], list[str]]:
         """The kernel's body with calls for what repeats, and the functions that it calls."""
-        taken = {self.function, *_MODULE_NAMES, *HOST_USES, *self.literals.names.values()}
-        taken |= set(re.findall(r"\w+", "\n".join(flat(lines))))
+        taken = {*used, *_MODULE_NAMES, *HOST_USES, *self.literals.names.values()}
         known = {*_KERNEL_USES, *self.literals.names.values()}
         folding = Folding(taken, known, self.form.names)
         body = folding.fold(lines)

@@ -106,9 +106,8 @@ class _Walk:
         if row.alias:
             return
         if op.inputs and op.inputs[0].type.dtype is DType.BOOL and row.nki is not None:
-            row.nki(
-                op, _Nameless(self.accesses)
-            )  # refuses what would leave more than 0 and 1 in a bool tile
+            # Refuses what would leave more than 0 and 1 in a bool tile.
+            row.nki(op, _Nameless(self.accesses))
         if row.kb is None:
             raise NotSupported(f"emit_to_kb: row {op.opcode!r} has no call of the Kernel Builder")
         row.kb(op, self)

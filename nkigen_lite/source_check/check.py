@@ -13,7 +13,7 @@ from nkigen_lite.source_check.capacity import capacity_problems, overlap_problem
 from nkigen_lite.source_check.expressions import constant_of
 from nkigen_lite.source_check.facts import dtypes, limits_of
 from nkigen_lite.source_check.findings import Illegal, Problem, Verdict
-from nkigen_lite.source_check.functions import Functions, executed_calls
+from nkigen_lite.source_check.functions import Functions, check_own_names, executed_calls
 from nkigen_lite.source_check.machine import Machine
 from nkigen_lite.source_check.statements import Body
 
@@ -138,6 +138,7 @@ def _import_problems(tree: ast.Module) -> Iterator[Problem]:
 def _run(function: ast.FunctionDef, machine: Machine, functions: Functions, known: Any) -> None:
     """Execute a kernel on its inputs; the machine notes what is wrong."""
     env = dict(functions.constants)
+    machine.attempt(function.lineno, lambda: check_own_names(function, functions.nodes))
     machine.attempt(function.lineno, lambda: _bind(function, machine, env, known))
     if machine.found:
         return

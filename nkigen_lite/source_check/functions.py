@@ -7,7 +7,7 @@ NKI inlines every call while it specialises a kernel (aws-neuron-sdk, NKI langua
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
@@ -55,6 +55,7 @@ class Functions:
             not any(isinstance(n, ast.Return) for n in ast.walk(function)),
             f"{name} returns something but must leave its results in what it is given",
         )
+        check_own_names(function, self.nodes)
         if name not in self.bodies:
             self.open.append(name)
             self.bodies[name] = make(function)
@@ -130,6 +131,28 @@ def range_of(node: ast.For) -> Callable[[Env], range]:
         return found
 
     return evaluate
+
+
+def assigned(statements: Sequence[ast.stmt]) -> frozenset[str]:
+    """Names that a function's body binds, which are its own from its first line on."""
+    found: set[str] = set()
+    for node in statements:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            found.add(node.targets[0].id)
+        elif isinstance(node, ast.For) and isinstance(node.target, ast.Name):
+            found |= {node.target.id, *assigned(node.body)}
+        elif isinstance(node, ast.If):
+            found |= assigned([*node.body, *node.orelse])
+    return frozenset(found)
+
+
+def check_own_names(function: ast.FunctionDef, beside: Collection[str]) -> None:
+    """Raise Illegal if a name that the function binds hides a module or function that it calls."""
+    own = {a.arg for a in function.args.args} | assigned(function.body)
+    calls = {called(n) or "" for n in ast.walk(function) if isinstance(n, ast.Call)}
+    modules = {path.split(".")[0] for path in calls} & {"nl", "nisa", "ncc", "range"}
+    for name in sorted(own & (modules | calls & set(beside))):
+        raise Illegal(f"{function.name} calls {name} but has another thing of that name")
 
 
 def executed_calls(statements: Sequence[ast.stmt], functions: Functions, env: Env) -> int:

@@ -11,7 +11,7 @@ from nkigen_lite.source_check.binding import Signature, signature
 from nkigen_lite.source_check.expressions import Env, Evaluate, compiled
 from nkigen_lite.source_check.facts import Member, Region
 from nkigen_lite.source_check.findings import Illegal, require
-from nkigen_lite.source_check.functions import Functions, called, range_of
+from nkigen_lite.source_check.functions import Functions, assigned, called, range_of
 from nkigen_lite.source_check.machine import Machine
 from nkigen_lite.source_check.run_time import (
     NEW_REGISTERS,
@@ -187,7 +187,7 @@ class Body:
             f"function {node.name} must take one plain name",
         )
         run = Body(self.machine, node.name, self.functions).block(node.body)
-        made = Function(node.name, args.args[0].arg, _assigned(node.body), run)
+        made = Function(node.name, args.args[0].arg, assigned(node.body), run)
 
         def define(env: Env) -> None:
             env[node.name] = made
@@ -233,19 +233,6 @@ def _check_kinds(bound: Signature, args: dict[str, Any]) -> None:
             raise Illegal(
                 f"nisa.{bound.name}: {name} is {value!r} but must be a member of nisa.{kind}"
             )
-
-
-def _assigned(statements: Sequence[ast.stmt]) -> frozenset[str]:
-    """Names that a function's body binds, which are its own from its first line on."""
-    found: set[str] = set()
-    for node in statements:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            found.add(node.targets[0].id)
-        elif isinstance(node, ast.For) and isinstance(node.target, ast.Name):
-            found |= {node.target.id, *_assigned(node.body)}
-        elif isinstance(node, ast.If):
-            found |= _assigned([*node.body, *node.orelse])
-    return frozenset(found)
 
 
 _STATEMENTS: dict[type[ast.stmt], Callable[[Body, Any], Run | None]] = {

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from typing import cast
 
 from nkigen_lite.nki_ir.emit.linear import Linear, Progress, progress
-from nkigen_lite.nki_ir.emit.names import identifier, readable
+from nkigen_lite.nki_ir.emit.names import identifier, numbered, readable
 from nkigen_lite.nki_ir.emit.outline import Hole, NotFoldable, Outline, Place
 from nkigen_lite.nki_ir.emit.statements import statement_lines
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, wrapped
@@ -94,7 +94,8 @@ class Folding:
         """Make a function of units with equal outlines, if that makes the file shorter."""
         first = reads[0]
         template = _Template(reads, self.known)
-        name = self._fresh(identifier(readable(first.unit.group.name, self.shown)))
+        base = identifier(readable(first.unit.group.name, self.shown))
+        name = numbered(base, self.taken.__contains__)
         try:
             function = template.function(name, self._told(first.unit.group.about))
         except NotFoldable:
@@ -112,12 +113,6 @@ class Folding:
         self.functions.append(function)
         for read, lines in zip(reads, calls, strict=True):
             read.unit.lines = [*lines]
-
-    def _fresh(self, base: str) -> str:
-        name, count = base, 1
-        while name in self.taken:
-            name, count = f"{base}_{count}", count + 1
-        return name
 
     def _told(self, about: str) -> str:
         return _IR_NAMES.sub(lambda m: readable(m[0], self.shown), about)
@@ -156,9 +151,7 @@ class _Template:
 
     def _own(self, name: str) -> str:
         base = identifier(_TAIL.sub("", name, count=1) or name)
-        chosen, count = base, 1
-        while chosen in self.used:
-            chosen, count = f"{base}_{count}", count + 1
+        chosen = numbered(base, self.used.__contains__)
         self.used.add(chosen)
         return chosen
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Collection
 from dataclasses import replace
+from itertools import count
 
 from nkigen_lite.nki_ir.emit.text import Expr
 
@@ -15,7 +17,7 @@ class Literals:
     """Counts long numbers in expressions, then names those that come twice.
 
     A number is long if it has five digits or more after the point. ``C1``, ``C2``, … in order of
-    first use.
+    first use, without those that name something else.
     """
 
     def __init__(self) -> None:
@@ -31,10 +33,11 @@ class Literals:
             for item in bracket.items:
                 self.note(item)
 
-    def settle(self) -> None:
-        """Choose names for what was counted more than once."""
-        often = [number for number, count in self._seen.items() if count > 1]
-        self.names = {number: f"C{i}" for i, number in enumerate(often, 1)}
+    def settle(self, taken: Collection[str]) -> None:
+        """Choose names, none of the taken ones, for what was counted more than once."""
+        often = [number for number, times in self._seen.items() if times > 1]
+        free = (name for i in count(1) if (name := f"C{i}") not in taken)
+        self.names = dict(zip(often, free, strict=False))
 
     def named(self, expression: Expr) -> Expr:
         """The expression with names in place of the numbers that have one."""

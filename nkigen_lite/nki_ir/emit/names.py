@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import keyword
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from nkigen_lite.core.ir import Value
 from nkigen_lite.nki_ir.types import ON_CHIP
@@ -13,12 +14,20 @@ from nkigen_lite.nki_ir.types import ON_CHIP
 _RESERVED = frozenset({"nki", "ncc", "nisa", "nl", "range", "float", "INF", "NAN"})
 
 
-def identifier(name: str, reserved: Iterable[str] = _RESERVED) -> str:
-    """``name`` with what Python identifiers cannot hold replaced."""
+def identifier(name: str, reserved: Collection[str] = _RESERVED) -> str:
+    """``name`` with what Python identifiers cannot hold replaced, and not a reserved one."""
     text = re.sub(r"\W", "_", name, flags=re.ASCII)
     if not text or text[0].isdigit():
         text = f"t{text}"
-    return f"{text}_" if keyword.iskeyword(text) or text in reserved else text
+    while keyword.iskeyword(text) or text in reserved:
+        text += "_"
+    return text
+
+
+def numbered(base: str, is_taken: Callable[[str], bool]) -> str:
+    """``base``, with a number behind it if it is taken."""
+    names = (f"{base}_{number}" if number else base for number in itertools.count())
+    return next(name for name in names if not is_taken(name))
 
 
 class Names:
@@ -58,9 +67,7 @@ class Names:
 
     def fresh(self, base: str) -> str:
         """``base``, with a number behind it if that name is visible already."""
-        name, count = base, 1
-        while any(name in scope for scope in self.scopes):
-            name, count = f"{base}_{count}", count + 1
+        name = numbered(base, lambda name: any(name in scope for scope in self.scopes))
         self.scopes[-1].add(name)
         return name
 
