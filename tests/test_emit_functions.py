@@ -142,6 +142,28 @@ def test_a_unit_that_rotates_a_buffer_of_others_stays_in_its_place() -> None:
     assert not functions_of(assert_agrees(b.graph))
 
 
+def test_many_turns_that_are_written_out_are_tiles_that_take_turns() -> None:
+    b = Builder("turning")
+    x, y = b.add_input("x", (8, 4)), b.add_input("y_out", (48, 4))
+    ring = b.alloc((8, 4), F32, num_buffers=2, name="ring")
+    alloc = ring.producer
+    assert alloc is not None
+    b.dma_copy(ring, x)
+    for at in range(6):
+        b.rotate(ring)
+        with b.grouped("v1_stage", "Make v1."):
+            chain(b, b.previous(ring), ring, ("tanh",) * 9)
+            b.dma_copy(b.slice(y, [ds(at * 8, 8), ds(0, 4)]), ring)
+    b.set_outputs({"y": y})
+    assert functions_of(assert_agrees(b.graph))
+    text = emit_nki(b.graph, addresses={alloc: (64, 4096)})
+    assert_legal(text)
+    tiles = re.findall(r"    (ring\w*) = nl.ndarray\(.*address=\(0, (\d+)\)", text)
+    assert tiles == [("ring", "64"), ("ring_1", "4096")]
+    calls = re.findall(r"v1_stage\((ring\w*), (ring\w*), ", text[text.index("@nki.jit") :])
+    assert calls == [("ring_1", "ring"), ("ring", "ring_1")] * 3  # the new one, the one before
+
+
 def test_addresses_are_parameters() -> None:
     graph = pipelined(4)
     made = [op for op in graph.walk() if op.opcode == "alloc" and op.result.name == "made"]

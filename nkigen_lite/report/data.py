@@ -64,6 +64,8 @@ class CompileReport:
     Attributes:
         kernel, target: names.
         status: "optimal" or "feasible".
+        sbuf_limit_bytes: per partition, within which the plan was chosen: less than there is where
+            addresses need room.
         objective_ns: the plan's predicted time, as the solver minimised it.
         best_bound_ns: no plan that the solver knows of is faster; gap: the part of the objective
             above it (0..1).
@@ -89,6 +91,7 @@ class CompileReport:
     kernel: str
     target: str
     status: str
+    sbuf_limit_bytes: int
     objective_ns: int
     best_bound_ns: int
     gap: float
@@ -153,6 +156,7 @@ def make_report(lowered: Lowered, target: Target, trace_s: float) -> CompileRepo
         kernel=lowered.program.name,
         target=target.name,
         status=answer.status.value,
+        sbuf_limit_bytes=solved.problem.sbuf_limit_bytes,
         objective_ns=answer.objective_ns,
         best_bound_ns=answer.best_bound_ns,
         gap=answer.gap,

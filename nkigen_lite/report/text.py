@@ -48,7 +48,7 @@ def report_text(
     columns = max(width, LEAST_WIDTH)
     limit = None if full else ROWS
     items = [
-        *_headline(report),
+        *_headline(report, Limits.of(target)),
         *_times(report, columns),
         *_figures(report, Limits.of(target), columns),
         *_engines(report, columns),
@@ -62,7 +62,7 @@ def report_text(
     return render(items, columns, colour=colour, encoding=encoding)
 
 
-def _headline(report: CompileReport) -> Iterator[RenderableType]:
+def _headline(report: CompileReport, limits: Limits) -> Iterator[RenderableType]:
     yield Text.assemble(
         (report.kernel, "bold"),
         f" on {report.target}: predicted {micros(report.predicted_us)} us, simulated "
@@ -70,8 +70,8 @@ def _headline(report: CompileReport) -> Iterator[RenderableType]:
     )
     yield Text.assemble(
         (report.status, _STATUS_STYLE.get(report.status, "bold")),
-        f": {_verdict(report)} (proven bound {micros(report.best_bound_ns / 1000)} us, "
-        f"gap {percent(report.gap)})",
+        f": {_verdict(report, limits.sbuf_bytes)} (proven bound "
+        f"{micros(report.best_bound_ns / 1000)} us, gap {percent(report.gap)})",
     )
     resource = RESOURCE_NAMES.get(report.bound_resource, report.bound_resource)
     yield Text(
@@ -80,9 +80,11 @@ def _headline(report: CompileReport) -> Iterator[RenderableType]:
     )
 
 
-def _verdict(report: CompileReport) -> str:
+def _verdict(report: CompileReport, sbuf_bytes: int) -> str:
     if report.status == "optimal":
-        return f"no plan of the {report.candidates} candidates is faster"
+        limit = report.sbuf_limit_bytes
+        within = f" within {size(limit)} of SBUF" if limit < sbuf_bytes else ""
+        return f"no plan of the {report.candidates} candidates is faster{within}"
     return "the time limit ended the search; the plan is legal"
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 from nkigen_lite.core.ir import Graph, Group, Op, Value
-from nkigen_lite.errors import InvalidInput, NotSupported
+from nkigen_lite.errors import NotSupported
 from nkigen_lite.nki_ir.access import Access, Accesses, is_reshapable
 from nkigen_lite.nki_ir.emit.calls import nki_shape, nl_dtype
 from nkigen_lite.nki_ir.emit.hints import tile_name
@@ -17,9 +17,10 @@ from nkigen_lite.nki_ir.emit.names import Names, identifier
 from nkigen_lite.nki_ir.emit.text import LINE_LENGTH, Expr, call, shape_text, wrapped
 from nkigen_lite.nki_ir.emit.turns import (
     Turns,
+    WrittenOut,
     byte_of,
+    check_starts,
     is_rotated,
-    listed,
     oldest,
     rotations,
     times,
@@ -89,6 +90,8 @@ class Body:
         self.comments = comments
         self.addresses = addresses or {}
         self.rotations: dict[int, Turns] = {}  # of a buffer, so far
+        self.turns = WrittenOut(names)
+        self.blocks: list[Graph] = []  # that are being written, outermost first
         self.lines: Lines = []
         self.level = 1
         self.place = ""
@@ -101,7 +104,9 @@ class Body:
 
     def block(self, graph: Graph) -> None:
         """All ops of a graph."""
+        self.blocks.append(graph)
         self.ops(graph.ops, self.units[-1].group if self.units else None)
+        self.blocks.pop()
 
     def ops(self, ops: Sequence[Op], inside: Group | None) -> None:
         """Ops of one region that are in the group ``inside``."""
@@ -159,9 +164,20 @@ class Body:
         returned = id(value) in self.returned
         memory = "nl.shared_hbm" if returned else _BUFFERS[op.attrs["memory"]]
         with self.before_units(self.homes.depth(value)):
+            if self.turns.are_written_out(op, self.blocks[-1]):
+                self.copies(op, memory)
+                return
             self.buffer(value, memory, self.address(op))
             for name in self.names.before[id(value)][:-1]:  # which the first rotations hand on
                 self.lines.append("    " * self.level + f"{name} = {self.names.of[id(value)]}")
+
+    def copies(self, op: Op, memory: str) -> None:
+        """A tile for each copy of a buffer: turns that are written out only change its name."""
+        starts = self.addresses.get(op)
+        for number, name in enumerate(self.turns.begin(op)):
+            self.names.of[id(op.result)] = name
+            self.buffer(op.result, memory, Expr(f"(0, {starts[number]})") if starts else None)
+        self.turns.take(op.result, 0)
 
     def buffer(self, value: Value, memory: str, address: Expr | None = None) -> None:
         """``name = nl.ndarray(...)``."""
@@ -176,36 +192,26 @@ class Body:
         self.lines += wrapped(call("nl.ndarray", items), self.level, f"{name} = ")
 
     def address(self, op: Op) -> Expr | None:
-        """``(0, byte)``; the copies of a rotating buffer take turns in a loop.
-
-        Raises:
-            InvalidInput: the addresses are not ones that the tile can have.
-        """
+        """``(0, byte)``; the copies of a rotating buffer take turns in a loop. ``check_starts``
+        refuses addresses that the tile cannot have."""
         starts = self.addresses.get(op)
         if starts is None:
             return None
-        kind, copies = op.result.type, op.attrs["num_buffers"]
-        if kind.memory not in ON_CHIP or any(n < 0 or n % kind.dtype.itemsize for n in starts):
-            raise InvalidInput(
-                f"emit_nki: address of %{op.result.name}, {kind}, is {listed(starts)} but must be "
-                f"a byte on chip, a multiple of {kind.dtype.itemsize}"
-            )
-        if len(starts) != copies:
-            raise InvalidInput(
-                f"emit_nki: %{op.result.name} has {len(starts)} addresses but {copies} copies"
-            )
-        if copies == 1 or not self.loops or self.loops[-1] is None or is_rotated(op.result):
+        check_starts(op, starts)
+        if len(starts) == 1 or not self.loops or self.loops[-1] is None or is_rotated(op.result):
             return Expr(f"(0, {starts[0]})")
-        return Expr(f"(0, {byte_of(starts, f'{self.loops[-1]} % {copies}')})")
+        return Expr(f"(0, {byte_of(starts, f'{self.loops[-1]} % {len(starts)}')})")
 
     def rotate(self, op: Op) -> None:
         """A new tile under the buffer's name; those before it keep names as well."""
         buffer = op.inputs[0]
         alloc = buffer.producer
         assert alloc is not None
-        self.stays(self.homes.depth(buffer))
         turns, terms = self.rotations[id(buffer)]
         self.rotations[id(buffer)] = turns + 1, terms
+        if self.turns.take(buffer, turns + 1):
+            return
+        self.stays(self.homes.depth(buffer))
         names = [self.names.of[id(buffer)], *self.names.before[id(buffer)]]
         for by in range(len(names) - 1, 0, -1):
             self.lines.append("    " * self.level + f"{names[by]} = {names[by - 1]}")

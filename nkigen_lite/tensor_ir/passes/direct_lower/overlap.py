@@ -254,6 +254,7 @@ def cuts_of(segment: Segment) -> list[int]:
 
 MOST_PARTS = 8  # of a loop over rows with hidden columns: each is text of its own
 MOST_CHAINED = 32  # where there is but one text of each
+MOST_WRITTEN = 16  # where several iterations of the loop around are written out
 
 
 @dataclass(frozen=True, slots=True)

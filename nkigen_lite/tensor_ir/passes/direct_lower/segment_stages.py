@@ -18,7 +18,7 @@ from nkigen_lite.tensor_ir.passes.direct_lower.buffers import (
 )
 from nkigen_lite.tensor_ir.passes.direct_lower.masks_in_psum import can_add_mask, diagonal_for
 from nkigen_lite.tensor_ir.passes.direct_lower.overlap import (
-    MOST_CHAINED,
+    MOST_WRITTEN,
     Blocks,
     Chain,
     Pipeline,
@@ -38,6 +38,8 @@ from nkigen_lite.tensor_ir.passes.schedule import (
 )
 
 _HOISTED_BYTES = 16384  # per partition, of what is loaded earlier than it has to be
+_REPEATS = 4
+"""Iterations around a long chain from which on its pipeline runs on from one to the next."""
 
 
 @dataclass(eq=False)
@@ -105,7 +107,7 @@ class SegmentStages(SegmentBuffers):
         if depth + 3 != len(loops) or loops[depth + 1].block != 1:
             return None
         chain, around = self._chain(depth + 2), loops[depth + 1].axis
-        if chain is None or chain.count * around.extent > MOST_CHAINED:
+        if chain is None or chain.count * around.extent > MOST_WRITTEN:
             return None
         views = (view for step in self.segment.steps for view in step.reads)
         made = {step.write.storage for step in self.segment.steps}
@@ -209,13 +211,17 @@ class SegmentStages(SegmentBuffers):
 
     def _runs_through(self, depth: int, inner_depth: int, ranges: Ranges) -> bool:
         """Whether the pipeline of the innermost loop runs on through the loop around it, at this
-        depth: there are several iterations, all alike, and nothing to do between the two."""
+        depth: there are several iterations, all alike, and nothing to do between the two. Long
+        chains are written out twice for that: not if their pipeline drains few times otherwise."""
         loops = self.segment.loops
         if inner_depth + 1 != len(loops) or self._stages_at(inner_depth, ranges) == 1:
             return False
         blocks = ranges.get(loops[depth].axis, full(loops[depth].axis)).size, loops[depth].block
         inner = loops[-1].axis.extent, loops[-1].block
-        whole = self._chain(inner_depth) is not None or inner[0] % inner[1] == 0
+        chain = self._chain(inner_depth)
+        if chain and chain.count > MOST_WRITTEN // 2 and blocks[0] < _REPEATS * blocks[1]:
+            return False
+        whole = chain is not None or inner[0] % inner[1] == 0
         between = any(self.step_depth(at) == depth + 1 for at in range(len(self.segment.steps)))
         return whole and not between and blocks[0] % blocks[1] == 0 and blocks[0] > blocks[1]
 
