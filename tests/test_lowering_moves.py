@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from emit_agreement import assert_agrees
 
+from cost_models import load_target
 from tests.lowering import BF16, arrays, assert_lowers, compiled
+
+F32 = np.float32
 
 
 def product(a: Any, b: Any) -> Any:
@@ -139,3 +142,15 @@ def test_rows_longer_than_an_access_pattern_holds(
 ) -> None:
     """The verifier refuses a DMA or an instruction over 65,536 elements in a row."""
     assert_lowers(fn, *arrays([shape], dtype))
+
+
+def test_joined_pieces_are_read_where_they_are_made_and_elsewhere() -> None:
+    def fn(a: Any, b: Any, c: Any) -> Any:
+        joined = np.concatenate([np.ones((7, 4, 4, 2, 5), F32), np.greater(b, a) * 1.0, c], axis=2)
+        return np.exp(joined) * 2 + joined
+
+    small = load_target("trn2", {"memory.sbuf_usable_bytes_per_partition": 1024})
+    shapes: list[tuple[int, ...]] = [(7, 4, 1, 2, 5), (1, 1, 2, 1), (7, 4, 1, 2, 5)]
+    given = arrays(shapes, F32)
+    kernel = compiled(fn, *given, target=small)
+    assert np.allclose(kernel(*given), fn(*given), atol=1e-5)

@@ -248,13 +248,13 @@ class SegmentBuffers:
         self, step: Step, layout: Layout, ranges: Ranges, *, alone: bool
     ) -> tuple[Buffer, Sequence[Coord]]:
         """A buffer for what a step writes; for its window alone, if that is a window that leaves
-        the segment."""
+        the segment and that nothing inside reads."""
         storage = step.write.storage
         before = self._before(storage)
         if before is not None and before.value.type.memory is MemorySpace.SBUF:
             self.local[storage] = before
             return before, step.write.coords
-        if alone and not step.write.is_whole:
+        if alone and not step.write.is_whole and not self._readings([storage]):
             view_layout = in_view_axes(step.write, layout)
             buffer = self._block(step.write, view_layout, ranges, self._copies())
             return buffer, [Coord(a) for a in buffer.axes]
