@@ -108,10 +108,7 @@ def request(
     for name, text in specs:
         spec = _spec(name, text)
         found[name] = as_type(name, found[name], spec) if name in found else spec
-    for name, text in statics:
-        if name in found:
-            raise InvalidInput(f"--static {name}: {name!r} is given as an array, too")
-        found[name] = literal(text)
+    _add_statics(found, statics)
     _refuse_untyped(found)
     signature = arguments.signature_of(function)
     return Request(function, arguments.bind(where, signature, (), found, partial=True))
@@ -128,11 +125,16 @@ def named_arguments(specs: list[Pair], statics: list[Pair]) -> dict[str, Any]:
     for name, text in specs:
         typed = text if ":" in text else f"{text}:f32"
         found[name] = _spec(name, text) if text.startswith("@") else typed
+    _add_statics(found, statics)
+    return found
+
+
+def _add_statics(found: dict[str, Any], statics: list[Pair]) -> None:
+    """Add what ``--static`` says to the arrays; refuse a parameter that is given in both ways."""
     for name, text in statics:
         if name in found:
             raise InvalidInput(f"--static {name}: {name!r} is given as an array, too")
         found[name] = literal(text)
-    return found
 
 
 def target_of(name: str, settings: list[Pair]) -> Target:

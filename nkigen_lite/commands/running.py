@@ -81,11 +81,10 @@ def checked(
     Numpy adds up narrow floats in their own type, and so may be far off itself. What disagrees
     with it may agree with what it makes of the same numbers as float64.
     """
-
     found = _against(kernel, function, inputs, outputs)
-    wide = arguments.map_arguments(inputs, lambda _, leaf: _as_float64(leaf))
     if all(a.ok for a in found) or not any(map(_is_narrow, arguments.leaves(inputs).values())):
         return found
+    wide = arguments.map_arguments(inputs, lambda _, leaf: _as_float64(leaf))
     exact = _against(kernel, function, wide, outputs)
     return [
         replace(better, note=_FLOAT64.format(scientific(a.max_rel)))

@@ -13,7 +13,7 @@ from nkigen_lite.commands.simulating import write_text
 from nkigen_lite.errors import InvalidInput
 from nkigen_lite.frontend import load_function
 from nkigen_lite.report.sweep_svg import sweep_svg
-from nkigen_lite.report.sweep_text import sweep_text
+from nkigen_lite.report.sweep_text import at_text, sweep_text
 from nkigen_lite.sweeping import sweep
 
 
@@ -24,8 +24,7 @@ def sweep_command(args: argparse.Namespace) -> int:
         function = load_function(args.function)
 
         def watch(done: int, total: int, at: Mapping[str, Any]) -> None:
-            where = ", ".join(f"{name}={value}" for name, value in at.items())
-            progress(f"compiling {done + 1} of {total}: {where}")
+            progress(f"compiling {done + 1} of {total}: {at_text(at)}")
 
         found = sweep(
             function,

@@ -92,7 +92,7 @@ def _series(found: Sweep, name: str) -> dict[str, list[Point]]:
     series: dict[str, list[Point]] = {}
     for point in found.points:
         rest = {other: value for other, value in point.at.items() if other != name}
-        label = at_text(Point(rest))
+        label = at_text(rest)
         series.setdefault(label, [])
         if point.report is not None:
             series[label].append(point)
@@ -175,7 +175,7 @@ def _draw(
             us = _times(point)[nth]
             place = {"cx": px(x(point)), "cy": px(_height(up, us)), "r": "4" if not nth else "2.5"}
             dot = SubElement(root, "circle", {"class": f"d{colour}", **place})
-            SubElement(dot, "title").text = legible(f"{at_text(point)}: {name} {micros(us)} us")
+            SubElement(dot, "title").text = legible(f"{at_text(point.at)}: {name} {micros(us)} us")
 
 
 def _height(up: _Scale, us: float) -> float:

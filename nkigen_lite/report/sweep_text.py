@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from rich.console import RenderableType
 from rich.text import Text
@@ -51,9 +51,9 @@ def sweep_text(
     return render(items, columns, colour=colour, encoding=encoding)
 
 
-def at_text(point: Point) -> str:
+def at_text(at: Mapping[str, object]) -> str:
     """Where a point is, in words: ``M=128, dma.queues=8``."""
-    return ", ".join(f"{name}={value}" for name, value in point.at.items())
+    return ", ".join(f"{name}={value}" for name, value in at.items())
 
 
 def _is_numeric(values: tuple[object, ...]) -> bool:
@@ -69,7 +69,7 @@ def _summary(found: Sweep) -> str:
     failed = len(found.points) - len(good)
     return (
         f"{len(good)} points, {plans} different plans; the fastest is predicted at "
-        f"{micros(_predicted_us(best))} us for {at_text(best)}; nothing is measured"
+        f"{micros(_predicted_us(best))} us for {at_text(best.at)}; nothing is measured"
         + (f"; {failed} do not compile" if failed else "")
     )
 
@@ -110,4 +110,4 @@ def _failures(found: Sweep) -> Iterator[RenderableType]:
     if failed:
         yield from section("Points that do not compile")
     for point in failed:
-        yield Text(f"{at_text(point)}: {point.error}")
+        yield Text(f"{at_text(point.at)}: {point.error}")

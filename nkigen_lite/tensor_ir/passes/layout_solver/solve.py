@@ -87,19 +87,18 @@ def solve_layout(
         problem = _problem(planner)
     search = _Search(planner, target, time_limit, seed, tuple(constraints))
     search.build_s = perf_counter() - start
-    made = search.fitting(problem)
-    assert made is not None
-    best = made, search.placed_ns(made)
+    best = search.fitting(problem)
+    assert best is not None
     for share in _SHARES:
-        if best[1] <= _WAITS * simulate_kernel(best[0].kernel, target).time_ns:
-            break
         limit = int(share * problem.sbuf_limit_bytes)
-        if best[0].allocation.sbuf.live <= limit:
+        if best.allocation.sbuf.live <= limit:
             continue
+        if not search.waits(best):
+            break
         tried = search.fitting(replace(problem, sbuf_limit_bytes=limit), must=False)
         if tried is not None:
-            best = min(best, (tried, search.placed_ns(tried)), key=lambda found: found[1])
-    return replace(best[0], build_s=search.build_s, solve_s=search.solve_s, lower_s=search.lower_s)
+            best = min(best, tried, key=search.placed_ns)
+    return replace(best, build_s=search.build_s, solve_s=search.solve_s, lower_s=search.lower_s)
 
 
 @dataclass
@@ -142,6 +141,13 @@ class _Search:
         overlaps.check(kernel, allocation, limits)
         plan = plan_of(schedule, report, target.name, allocation)
         return Solved(problem, report, schedule, plan, kernel, allocation)
+
+    def waits(self, made: Solved) -> bool:
+        """Whether a kernel takes much longer because buffers wait for bytes."""
+        if not made.allocation.hazards:
+            return False
+        alone_ns = simulate_kernel(made.kernel, self.target).time_ns
+        return self.placed_ns(made) > _WAITS * alone_ns
 
     def placed_ns(self, made: Solved) -> float:
         """The simulated time of a kernel whose buffers wait for bytes that they take over."""
