@@ -33,8 +33,13 @@ Made = tuple[Copy, Conversion | None]
 """A copy that a segment makes: by a conversion, or by writing it."""
 
 
+_STEPS = 2_000
+"""Continuations to look at after an op, for each plan that may be told apart there: a segment that
+makes a dozen copies has thousands, most of them dearer than a known plan."""
+
+
 class TooWide(RuntimeError):
-    """More plans have to be told apart than was allowed."""
+    """More plans have to be told apart, or looked at, than was allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,8 @@ def optimum(
     """The best legal plan by time and its rank, or `None` where there is none.
 
     `known` is a plan of anybody's; if it is legal, nothing slower is looked into.  Raises `TooWide`
-    if at some op more than `most_plans` plans have to be told apart.
+    if at some op more than `most_plans` plans have to be told apart, or `_STEPS` times as many
+    continuations looked at.
     """
     limit_ns = None
     if known is not None and not check(problem, known):
@@ -134,11 +140,14 @@ class _Search:
         fronts[0][nothing, nothing] = [Plan((0, 0, 0), 0, 0, None, (), nothing, None)]
         for position in range(end):
             front, fronts[position] = fronts[position], {}
-            count = 0
+            count = looked = 0
             for (live, _), plans in front.items():
                 for plan, candidate in product(plans, self.starting[position]):
                     after = position + len(candidate.ops)
                     for kept, longer in self.steps(live, plan, candidate):
+                        looked += 1
+                        if looked > _STEPS * most_plans:
+                            raise TooWide(f"more than {looked - 1} steps after op {position}")
                         if limit_ns is None or longer.cost[0] + self.least[after] <= limit_ns:
                             seen = fronts[after].setdefault((kept, longer.unread), [])
                             count += _note(seen, longer)

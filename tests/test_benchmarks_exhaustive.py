@@ -83,3 +83,9 @@ def test_a_known_plan_changes_nothing_but_the_effort() -> None:
 def test_too_many_plans_are_an_error() -> None:
     with pytest.raises(TooWide, match="more than 10 plans after op "):
         optimum(layered_problem(12, seed=1, candidates_per_op=8), 10)
+
+
+def test_too_many_ways_to_go_on_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("solver.frontier._STEPS", 2)
+    with pytest.raises(TooWide, match="more than 2000 steps after op "):
+        optimum(layered_problem(12, seed=1, candidates_per_op=8), 1000)
