@@ -10,8 +10,9 @@ from dataclasses import asdict, is_dataclass
 from typing import Any, TypeVar
 
 from rich.console import Console
-from rich.status import Status
 from rich.table import Table
+
+from nkigen_lite.commands.terminal import Progress, progress
 
 WIDTH_IN_A_PIPE = 400
 """More than any table needs; none is wider than it needs to be."""
@@ -80,16 +81,16 @@ def measure_each(
 ) -> list[Found]:
     """What is found of each, with a progress line on a terminal."""
     found = []
-    with console(stderr=True).status("") as status:
+    with progress("") as line:
         for number, item in enumerate(items, 1):
-            say = _sayer(status, f"{number} of {len(items)}: {name(item)}")
+            say = _sayer(line, f"{number} of {len(items)}: {name(item)}")
             say("")
             found.append(measure(item, say))
     return found
 
 
-def _sayer(status: Status, label: str) -> Say:
-    return lambda text: status.update(f"{label}: {text}" if text else label)
+def _sayer(line: Progress, label: str) -> Say:
+    return lambda text: line(f"{label}: {text}" if text else label)
 
 
 # --- output

@@ -34,8 +34,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 from graph_strategy import Case, graphs
 
 import solver
-from benchmarks.command import Say, console, parser_of, run, table_of
+from benchmarks.command import Say, parser_of, run, table_of
 from cost_models import Target, load_target
+from nkigen_lite.commands.terminal import progress
 from nkigen_lite.core import DType, Graph
 from nkigen_lite.core.ir import clone
 from nkigen_lite.errors import NoPlan
@@ -316,7 +317,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--log", type=Path, help="file of what is found, to go on from")
     options = parser.parse_args(arguments)
     kinds, log = targets(), Log(options.log)
-    with console(stderr=True).status("drawing graphs"):
+    with progress("drawing graphs"):
         drawn = [
             Drawn(f"graph-{number}", graph, kinds[number % len(kinds)])
             for number, graph in enumerate(draw(options.graphs, options.seed))
