@@ -96,10 +96,9 @@ def _sayer(line: Progress, label: str) -> Say:
 # --- output
 
 
-def console(*, stderr: bool = False) -> Console:
+def console() -> Console:
     """As wide as the terminal, or as tables need where there is none."""
-    stream = sys.stderr if stderr else sys.stdout
-    return Console(width=None if stream.isatty() else WIDTH_IN_A_PIPE, stderr=stderr)
+    return Console(width=None if sys.stdout.isatty() else WIDTH_IN_A_PIPE)
 
 
 def table_of(title: str, columns: Sequence[str], text: Collection[int] = (0,)) -> Table:
